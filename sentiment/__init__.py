@@ -1,0 +1,1 @@
+"""LSTM sentiment experiments: from word embeddings to a tested classifier in one command."""

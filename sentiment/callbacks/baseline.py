@@ -1,0 +1,164 @@
+"""Baseline: a scikit-learn estimator on the very rows that the LSTM sees, logged beside it."""
+
+import multiprocessing
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sklearn
+from filelock import FileLock
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
+from sklearn.base import BaseEstimator
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+
+from sentiment.data.batching import PaddedReviews
+from sentiment.data.sources import digest
+from sentiment.data.text import cache_folder
+from sentiment.errors import require_at_least, require_choice
+
+TREES = 20  # grown between two updates of the progress bar
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An estimator, how it sees reviews, and the reviews."""
+
+    estimator: BaseEstimator
+    features: str
+    ngrams: int
+    splits: dict[str, PaddedReviews]
+
+    @property
+    def path(self) -> Path:
+        """Where the predictions are cached; every setting and row that they depend on is in the name."""
+        train = self.splits["train"]
+        settings = {name: value for name, value in self.estimator.get_params().items() if name not in ("n_jobs", "verbose")}
+        seen = [train.max_features, train.maxlen, train.padding, train.truncating] if self.features == "indices" else []
+        kind = type(self.estimator).__qualname__
+        key = [train.reviews.folder.name, self.features, self.ngrams, seen, kind, repr(settings), sklearn.__version__]
+        return cache_folder() / "baselines" / f"{digest(key)[:16]}.npz"
+
+    def matrices(self) -> dict[str, Any]:
+        """Features of every split, `(rows, features)`: the padded ids, or counts of all words of the training rows."""
+        if self.features == "indices":
+            return {name: split.matrix() for name, split in self.splits.items()}
+        vectorizer = {"counts": CountVectorizer, "tfidf": TfidfVectorizer}[self.features](
+            lowercase=False, tokenizer=_numerals, token_pattern=None, ngram_range=(1, self.ngrams), dtype=np.float32
+        )
+        train = vectorizer.fit_transform(self.splits["train"].reviews)
+        return {"train": train} | {name: vectorizer.transform(self.splits[name].reviews) for name in ("val", "test")}
+
+    def run(self, show: bool = True) -> None:
+        """Fits and writes the predictions, unless that is done already."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            if self.path.exists():
+                return
+            start = time.perf_counter()
+            matrices = self.matrices()
+            train = self.splits["train"].reviews
+            self._grow(matrices["train"], train.labels[train.rows], show)
+            seconds = time.perf_counter() - start
+            predicted = {name: self.estimator.predict(matrices[name]) for name in ("val", "test")}
+            unfinished = self.path.with_suffix(".unfinished.npz")
+            np.savez(unfinished, fit_seconds=seconds, **predicted)
+            os.replace(unfinished, self.path)
+
+    def _grow(self, features: Any, labels: npt.NDArray[np.int64], show: bool) -> None:
+        """Fits; a forest grows by some trees at a time (scikit-learn's `warm_start`), so that its progress shows."""
+        columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
+        with Progress(*columns, transient=True, disable=not show) as progress:
+            trees = self.estimator.get_params().get("n_estimators")
+            task = progress.add_task(f"Fitting {type(self.estimator).__name__}", total=trees)
+            if trees is None:
+                self.estimator.fit(features, labels)
+                return
+            self.estimator.set_params(warm_start=True)
+            for grown in [*range(TREES, trees, TREES), trees]:
+                self.estimator.set_params(n_estimators=grown).fit(features, labels)
+                progress.update(task, completed=grown)
+
+
+def _numerals(ids: npt.NDArray[np.int32]) -> list[str]:
+    """Encoded words as the tokens that scikit-learn counts."""
+    return list(map(str, ids.tolist()))
+
+
+def _run_politely(fit: Fit) -> None:
+    """Fits in a process of its own that gives way to the one that trains."""
+    if hasattr(os, "nice"):
+        os.nice(10)
+    fit.run(show=False)
+
+
+class Baseline(Callback):
+    """Fits an estimator on the LSTM's training rows and scores it on the same validation and test rows.
+
+    On a CPU it is fitted when the training has ended; on an accelerator in a process of its own meanwhile. Predictions
+    are cached by data and settings, so a sweep fits once.
+
+    Args:
+        name: what it is called in logs: `baseline/<name>/…`.
+        estimator: any scikit-learn classifier.
+        features: `indices`, the padded matrix that the LSTM reads; `counts` or `tfidf` of all words of whole reviews.
+        ngrams: longest run of words that is counted.
+
+    Attributes:
+        metrics_: final figures by tag, after the fit and, for the test half, after the test.
+        predictions_: predicted classes of `val` and `test` rows, int64 `(rows,)`, after the fit.
+    """
+
+    def __init__(self, name: str, estimator: BaseEstimator, features: str = "indices", ngrams: int = 1) -> None:
+        require_choice(("indices", "counts", "tfidf"), **{f"baseline__{name}__features": features})
+        require_at_least(1, **{f"baseline__{name}__ngrams": ngrams})
+        self.name = name
+        self.estimator = estimator
+        self.features = features
+        self.ngrams = ngrams
+        self.metrics_: dict[str, float] = {}
+        self.predictions_: dict[str, npt.NDArray[np.int64]] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        self._fit = Fit(self.estimator, self.features, self.ngrams, trainer.datamodule.splits)
+        self._process = None
+        if trainer.strategy.root_device.type != "cpu":
+            self._process = multiprocessing.get_context("spawn").Process(
+                target=_run_politely, args=(self._fit,), daemon=True
+            )
+            self._process.start()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        if self._process is not None:
+            with Console().status(f"Waiting for baseline {self.name}"):
+                self._process.join()
+            if self._process.exitcode:
+                raise RuntimeError(f"baseline {self.name}: its process ended with code {self._process.exitcode}")
+        self._fit.run()
+        with np.load(self._fit.path) as cached:
+            self.predictions_ = {name: cached[name] for name in ("val", "test")}
+            self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))
+        self._score(trainer, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.predictions_:
+            self._score(trainer, "test")
+
+    def _score(self, trainer: Trainer, split: str) -> None:
+        reviews = trainer.datamodule.splits[split].reviews
+        accuracy = np.mean(self.predictions_[split] == reviews.labels[reviews.rows])
+        self._log(trainer, f"{split}_accuracy", float(accuracy))
+
+    def _log(self, trainer: Trainer, tag: str, value: float) -> None:
+        self.metrics_[f"baseline/{self.name}/{tag}"] = value
+        for logger in trainer.loggers:
+            logger.log_metrics({f"baseline/{self.name}/{tag}": value}, step=trainer.global_step)

@@ -1,0 +1,140 @@
+"""Encoded reviews → padded batches.
+
+A batch is cut, padded and limited to `max_features` when it is asked for, by index arithmetic over all its rows at
+once; nothing is stored per `maxlen`.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from sentiment.data.encoding import Reviews
+from sentiment.data.text import PADDING, UNKNOWN
+
+BUCKET = 8  # lengths are rounded up to a multiple: many distinct lengths bloat the caches of oneDNN
+POOL = 50  # batches among whose reviews those of like length are put together
+EVALUATED_WORDS = 1 << 15  # words of an evaluation batch, which needs no gradients and so may be large
+
+Rows = npt.NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """A padded batch.
+
+    Attributes:
+        ids: word ids, int64 `(B, T)`.
+        labels: classes, int64 `(B,)`.
+        rows: row number of each review in its source, int64 `(B,)`.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    rows: Tensor
+
+
+class PaddedReviews(Dataset[Batch]):
+    """Gives a padded `Batch` for an array of positions in `reviews`.
+
+    Args:
+        reviews: the split to take them from.
+        max_features: ids from here on become unknown words.
+        maxlen: words kept of a review.
+        padding: `pre` pads in front, always to `maxlen`; `post` pads behind, to the batch's own length bucket.
+        truncating: `pre` drops words in front and keeps the last, `post` keeps the first.
+    """
+
+    def __init__(self, reviews: Reviews, max_features: int, maxlen: int, padding: str, truncating: str) -> None:
+        self.reviews = reviews
+        self.max_features = max_features
+        self.maxlen = maxlen
+        self.padding = padding
+        self.truncating = truncating
+
+    def __len__(self) -> int:
+        return len(self.reviews)
+
+    def __getitem__(self, positions: Rows) -> Batch:
+        rows = self.reviews.rows[positions]
+        return Batch(
+            torch.from_numpy(self.matrix(positions)),
+            torch.from_numpy(self.reviews.labels[rows]),
+            torch.from_numpy(rows),
+        )
+
+    @property
+    def lengths(self) -> Rows:
+        """Words of each review after the cut, int64 `(N,)`."""
+        return np.minimum(self.reviews.lengths, self.maxlen)
+
+    def matrix(self, positions: Rows | None = None) -> npt.NDArray[np.int64]:
+        """The padded ids, int64 `(B, T)`, of some reviews or of all of them."""
+        rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
+        starts, ends = self.reviews.offsets[rows], self.reviews.offsets[rows + 1]
+        lengths = np.minimum(ends - starts, self.maxlen)
+        width = self.maxlen if self.padding == "pre" else min(self.maxlen, -(-int(lengths.max()) // BUCKET) * BUCKET)
+        first = starts if self.truncating == "post" else ends - lengths
+        column = np.arange(width) - (width - lengths if self.padding == "pre" else np.zeros_like(lengths))[:, None]
+        inside = (column >= 0) & (column < lengths[:, None])  # (B, T)
+        ids = self.reviews.ids[np.where(inside, first[:, None] + column, 0)].astype(np.int64)
+        ids[ids >= self.max_features] = UNKNOWN
+        ids[~inside] = PADDING
+        return ids
+
+
+class ShuffledBatches(Sampler[Rows]):
+    """Every position once per epoch, in batches whose order depends on `(seed, epoch)` alone.
+
+    With `lengths`, reviews of like length share a batch: each pool of 50 batches is sorted before it is cut up.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, lengths: Rows | None = None) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.lengths = lengths
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __iter__(self) -> Iterator[Rows]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.count)
+        if self.lengths is None:
+            yield from _slices(order, self.batch_size)
+            return
+        pools = _slices(order, POOL * self.batch_size)
+        batches = [
+            batch
+            for pool in pools
+            for batch in _slices(pool[np.argsort(self.lengths[pool], kind="stable")], self.batch_size)
+        ]
+        for chosen in random.permutation(len(batches)):
+            yield batches[chosen]
+
+
+class OrderedBatches(Sampler[Rows]):
+    """Every position once: in order, or from the shortest to the longest review where `lengths` are given."""
+
+    def __init__(self, count: int, batch_size: int, lengths: Rows | None = None) -> None:
+        self.order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Rows]:
+        return _slices(self.order, self.batch_size)
+
+
+def _slices(rows: Rows, size: int) -> Iterator[Rows]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))

@@ -1,0 +1,102 @@
+"""Words: the tokenizers, the vocabulary, and pre-trained vectors for it."""
+
+import os
+import ssl
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchtext.data.utils import get_tokenizer
+from torchtext.vocab import Vectors, Vocab, pretrained_aliases
+
+from sentiment.errors import InputError
+
+PADDING, UNKNOWN = 0, 1
+SPECIALS = ["<pad>", "<unk>"]
+
+_PUNCTUATION = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
+
+
+def words(text: str) -> list[str]:
+    """Splits as Keras's `Tokenizer` does: lower case, punctuation dropped, apostrophes kept."""
+    return text.lower().translate(_PUNCTUATION).split()
+
+
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+    "words": words,
+    "basic_english": get_tokenizer("basic_english"),
+}
+
+
+def rank_words(counts: dict[str, int]) -> list[str]:
+    """Every word in the order of its id: padding, unknown, then by frequency, equals by alphabet (torchtext's `Vocab`)."""
+    ranked: list[str] = Vocab(Counter(counts), specials=SPECIALS).itos
+    return ranked
+
+
+def cache_folder() -> Path:
+    """Where encoded reviews, baseline predictions and word vectors are kept between runs."""
+    return Path(os.environ.get("SENTIMENT_CACHE", Path.home() / ".cache" / "sentiment"))
+
+
+class Vocabulary:
+    """The words by id: 0 is padding, 1 is any unknown word, then from the most frequent word down.
+
+    Args:
+        words: every word in the order of its id, `<pad>` and `<unk>` first.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = list(words)
+        self.ids = {word: id_ for id_, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def encode(self, tokens: Sequence[str]) -> list[int]:
+        """Ids of the tokens; a text without any token is one unknown word."""
+        return [self.ids.get(token, UNKNOWN) for token in tokens] or [UNKNOWN]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words of the ids, padding left out."""
+        return " ".join(self.words[id_] for id_ in ids if id_ != PADDING)
+
+    def vectors(self, name: str) -> tuple[Tensor, Tensor]:
+        """Pre-trained word vectors through torchtext.
+
+        Args:
+            name: one of torchtext's names, such as `glove.6B.100d` (downloaded once), or a local file of lines
+                `word value value …`.
+
+        Returns:
+            The vectors found, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
+
+        Raises:
+            InputError: the name is neither, or the vectors cannot be read or downloaded.
+        """
+        verified, ssl._create_unverified_context = ssl._create_unverified_context, ssl.create_default_context
+        default_https = ssl._create_default_https_context  # torchtext would switch certificate checks off for good
+        try:
+            if Path(name).is_file():
+                stat = Path(name).stat()
+                pretrained = Vectors(name, cache=cache_folder() / "vectors" / f"{stat.st_mtime_ns}_{stat.st_size}")
+            elif name in pretrained_aliases:
+                pretrained = pretrained_aliases[name](cache=cache_folder() / "vectors")
+            else:
+                raise InputError(
+                    f"model.vectors={name}: no such file, nor one of torchtext's: {', '.join(pretrained_aliases)}"
+                )
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"model.vectors={name}: cannot be read or downloaded ({error}); give a local file of lines 'word value …'"
+            ) from error
+        finally:
+            ssl._create_unverified_context = verified
+            ssl._create_default_https_context = default_https
+        known = [id_ for id_, word in enumerate(self.words) if word in pretrained.stoi]
+        rows = [pretrained.stoi[self.words[id_]] for id_ in known]
+        return pretrained.vectors[rows].float(), torch.tensor(known, dtype=torch.int64)

@@ -1,0 +1,42 @@
+"""Checkpoints that are whole or absent, and that are read without running anything in them."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from sentiment.errors import InputError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, where Lightning writes elsewhere and may have to copy."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Saves `checkpoint` at `path`, which at no moment holds half of it."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(target.name + ".unfinished")
+        torch.save(checkpoint, unfinished)
+        os.replace(unfinished, target)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint of `SentimentModule`, tensors and plain values only.
+
+    Raises:
+        InputError: it is missing, damaged, of another kind, or holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; name a run's checkpoints/best.ckpt or last.ckpt")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path}: refused, it holds more than tensors and plain values; nothing was run") from error
+    except Exception as error:
+        raise InputError(f"{path}: damaged or no checkpoint ({type(error).__name__}); take another one") from error
+    if not isinstance(checkpoint, dict) or not {"text", "model"} <= checkpoint.get("hyper_parameters", {}).keys():
+        raise InputError(f"{path}: a checkpoint of another program; name one that sentiment.train wrote")
+    return checkpoint

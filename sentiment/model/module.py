@@ -1,0 +1,131 @@
+"""SentimentModule: the training of an LSTMClassifier — loss, metrics, optimizer, and what its checkpoints carry."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Accuracy, AUROC, CalibrationError, CatMetric, F1Score, MetricCollection
+
+from sentiment.data.batching import Batch
+from sentiment.model.lstm import LSTMClassifier
+
+
+class SentimentModule(LightningModule):
+    """Trains an `LSTMClassifier` and measures it.
+
+    Its checkpoints carry, as plain values and tensors, all that reading a text needs.
+
+    Args:
+        text: how a text becomes ids, and classes names: `words` (the vocabulary by id), `tokenizer`, `maxlen`, `padding`,
+            `truncating`, `label_names`.
+        model: arguments of `LSTMClassifier` besides sizes that follow from `text`.
+        optimizer: makes an optimizer of parameters.
+        scheduler: makes a per-step schedule of an optimizer and `total_steps`; None keeps the learning rate.
+        seed: together with the epoch it draws the dropout masks, so that a resumed run draws the same.
+    """
+
+    def __init__(
+        self,
+        text: Mapping[str, Any],
+        model: Mapping[str, Any],
+        optimizer: Callable[[Iterable[Tensor]], Optimizer] = torch.optim.Adam,
+        scheduler: Callable[..., LRScheduler] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters({"text": dict(text), "model": dict(model), "seed": seed}, logger=False)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.seed = seed
+        classes = len(text["label_names"])
+        self.binary = classes == 2
+        self.net = LSTMClassifier(
+            max_features=len(text["words"]),
+            outputs=1 if self.binary else classes,
+            masked=text["padding"] == "post",
+            **model,
+        )
+        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": classes}
+        self.metrics = torch.nn.ModuleDict(
+            {
+                "val": MetricCollection({"val/accuracy": Accuracy(**task, average="micro")}),
+                "test": MetricCollection(
+                    {
+                        "test/accuracy": Accuracy(**task, average="micro"),
+                        "test/auroc": AUROC(**task),
+                        "test/f1": F1Score(**task, average="macro"),
+                        "test/ece": CalibrationError(**task, n_bins=15),
+                    },
+                    compute_groups=False,
+                ),
+                "rows": CatMetric(),
+                "probabilities": CatMetric(),
+            }
+        )
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
+        return self._probabilities(self.net(ids))
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        if self.binary:
+            positive = logits.sigmoid()
+            return torch.cat([1 - positive, positive], 1)
+        return logits.softmax(1)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.binary:
+            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+        return F.cross_entropy(logits, labels)
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
+        self._sums = torch.zeros(2, device=self.device)  # of losses, of reviews; a metric per step would cost 2 ms
+
+    def training_step(self, batch: Batch) -> Tensor:
+        loss = self._loss(self.net(batch.ids).float(), batch.labels)
+        self._sums += torch.stack([loss.detach() * len(batch.labels), loss.new_tensor(len(batch.labels))])
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss", self._sums[0] / self._sums[1], sync_dist=True, prog_bar=True)
+
+    def validation_step(self, batch: Batch) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch) -> None:
+        probabilities = self._evaluate(batch, "test")
+        self.metrics["rows"].update(batch.rows)
+        self.metrics["probabilities"].update(probabilities)
+
+    def _evaluate(self, batch: Batch, stage: str) -> Tensor:
+        logits = self.net(batch.ids).float()
+        probabilities = self._probabilities(logits)
+        metrics = self.metrics[stage]
+        metrics.update(probabilities[:, 1] if self.binary else probabilities, batch.labels)
+        loss = self._loss(logits, batch.labels)
+        size = len(batch.labels)
+        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=size, prog_bar=stage == "val", sync_dist=True)
+        self.log_dict(metrics, on_epoch=True, batch_size=size, prog_bar=stage == "val")
+        return probabilities
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.net.parameters())
+        if self.scheduler is None:
+            return optimizer
+        schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the metrics of the epoch, so that a checkpoint says how good it is."""
+        checkpoint["metrics"] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+
+def _mixed(*seeds: int) -> int:
+    return int(np.random.SeedSequence(seeds).generate_state(1)[0])

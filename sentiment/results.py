@@ -1,0 +1,92 @@
+"""What a run leaves behind: metrics.json, the test rows' probabilities, and the result table."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from scipy.stats import binomtest
+
+PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
+
+Correct = npt.NDArray[np.bool_]
+
+
+def provenance() -> dict[str, Any]:
+    """What was run: the commit (with `-dirty` where files were changed; None outside a checkout) and versions."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    packages = " ".join(f"{name}={version(name)}" for name in PACKAGES)
+    return {"git_commit": commit, "versions": f"python={platform.python_version()} {packages}"}
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Writes `metrics.json`, whole or not at all; a figure that is not finite becomes null."""
+    finite = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()}
+    unfinished = folder / "metrics.json.unfinished"
+    unfinished.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n")
+    os.replace(unfinished, folder / "metrics.json")
+
+
+def write_predictions(
+    path: Path,
+    rows: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    label_names: Sequence[str],
+) -> None:
+    """Writes a CSV line per review: its row in the source, its label, what was predicted, and every probability."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "label", "predicted", *(f"p({name})" for name in label_names)])
+        for row, label, probability in zip(rows, labels, probabilities, strict=True):
+            predicted = label_names[int(probability.argmax())]
+            writer.writerow([row, label_names[label], predicted, *(f"{p:.6f}" for p in probability)])
+
+
+def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[str, float]) -> Table:
+    """Compares models on the same rows.
+
+    Args:
+        title: what the rows are.
+        correct: for each model, which rows it got right, bool `(rows,)`; the first is what the others are compared with.
+        seconds: training time of each model.
+
+    Returns:
+        A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test (McNemar 1947) of
+        the rows that it and the first model disagree on.
+    """
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    (reference, first), *_ = correct.items()
+    table.add_column("model", no_wrap=True)
+    for heading in ("accuracy", "95 % interval", f"- {reference}", "McNemar p", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, right in correct.items():
+        interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+        difference = p_value = ""
+        if name != reference:
+            better, worse = int((right & ~first).sum()), int((first & ~right).sum())
+            p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+            difference = f"{100 * (right.mean() - first.mean()):+.2f}"
+            p_value = "< 0.001" if p < 0.001 else f"{p:.3f}"
+        table.add_row(
+            name,
+            f"{100 * right.mean():.2f}",
+            f"{100 * interval.low:.2f} – {100 * interval.high:.2f}",
+            difference,
+            p_value,
+            f"{seconds[name]:.0f}",
+        )
+    return table

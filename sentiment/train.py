@@ -1,0 +1,229 @@
+"""Trains, tests and records one experiment; `-m` sweeps over settings.
+
+    python -m sentiment.train                                     # IMDB, honest split
+    python -m sentiment.train data=demo                           # built in, no download
+    python -m sentiment.train data.maxlen=200 model.units=128 optimizer=rmsprop
+    python -m sentiment.train -m data.maxlen=80,200 optimizer=adam,sgd
+    python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
+"""
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer, seed_everything
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+
+from sentiment.callbacks import Baseline
+from sentiment.data import ReviewDataModule
+from sentiment.errors import InputError, require_choice
+from sentiment.model import SentimentModule
+from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint
+from sentiment.results import provenance, result_table, write_metrics, write_predictions
+
+CONF = next(folder for up in (0, 1) if (folder := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
+
+log = logging.getLogger(__name__)
+OmegaConf.register_new_resolver("cuda_or_cpu", lambda: "cuda" if torch.cuda.is_available() else "cpu", replace=True)
+
+
+def train(cfg: DictConfig) -> float:
+    """Runs one experiment in `cfg.output_dir`: data, training, test, `metrics.json`.
+
+    Args:
+        cfg: the composed configuration, see `conf/`.
+
+    Returns:
+        The metric that `cfg.objective` names, of the weights that were tested.
+
+    Raises:
+        InputError: a setting, the data or a checkpoint is wrong.
+    """
+    folder = Path(cfg.output_dir)
+    record: dict[str, Any] = {"status": "failed", **provenance()}
+    try:
+        record |= _train(cfg, folder)
+        record["status"] = "finished"
+    except (KeyboardInterrupt, Exception) as error:
+        record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        write_metrics(folder, record)
+    return float(record[cfg.objective])
+
+
+def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
+    require_choice(("best", "last", False), test=cfg.test)
+    last = folder / "checkpoints" / "last.ckpt"
+    resumed = bool(cfg.resume) and last.exists() and bool(read_checkpoint(last))
+
+    seed_everything(cfg.seed, verbose=False)
+    datamodule: ReviewDataModule = _instantiate(cfg.data, seed=cfg.seed)
+    baselines = [Baseline(name, **_instantiate(settings)) for name, settings in cfg.baseline.items()]
+    timer = Timer()
+    callbacks = [*(_instantiate(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines]
+    logger = _instantiate(cfg.logger)
+    trainer: Trainer = _instantiate(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
+
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    log.info(datamodule.describe())
+    if cfg.data.validate_on == "test":
+        log.warning("Validates on the test half, as the article did: its figures flatter, use them to compare only")
+    module = build_module(cfg, datamodule)
+
+    _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last if resumed else None, weights_only=True)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback and cfg.test != "last" else ""
+    if best:
+        metrics = read_checkpoint(Path(best))["metrics"]
+    rows = min(len(datamodule.splits["train"]), trainer.num_training_batches * datamodule.batch_size)
+    seconds = timer.time_elapsed("train")
+    metrics |= {
+        "epochs": trainer.current_epoch,
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "train/reviews_per_second": trainer.current_epoch * rows / (seconds - timer.time_elapsed("validate")),
+    }
+    if cfg.test:
+        _interruptible(trainer.test, trainer, module, datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
+        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        _report_test(folder, module, datamodule, baselines, seconds)
+    for baseline in baselines:
+        metrics |= baseline.metrics_
+    if not trainer.fast_dev_run:
+        logger.log_hyperparams(_hyperparameters(cfg), metrics, step=trainer.global_step)
+    return {**metrics, "device": _device(trainer)}
+
+
+def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
+    """A fresh module for the data: the vocabulary's size, the classes, and, if asked for, pre-trained vectors.
+
+    Raises:
+        InputError: the vectors' size is not `model.embedding_dim`.
+    """
+    text = {
+        "words": datamodule.vocabulary.words,
+        "label_names": datamodule.label_names,
+        **{key: cfg.data[key] for key in ("tokenizer", "maxlen", "padding", "truncating")},
+    }
+    model = dict(cfg.model)
+    vectors = model.pop("vectors")
+    scheduler = _instantiate(cfg.scheduler) if cfg.scheduler else None
+    module = SentimentModule(text, model, _instantiate(cfg.optimizer), scheduler, cfg.seed)
+    if vectors:
+        known, ids = datamodule.vocabulary.vectors(vectors)
+        if known.shape[1] != cfg.model.embedding_dim:
+            raise InputError(f"model.vectors={vectors}: have {known.shape[1]} values; set model.embedding_dim to that")
+        module.net.embedding.weight.data[ids] = known
+        log.info("vectors    %s: start %s of %s words", vectors, f"{len(ids):,}", f"{len(text['words']):,}")
+    return module
+
+
+def _report_test(
+    folder: Path, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
+) -> None:
+    """Writes the test rows' probabilities and prints the LSTM beside its baselines."""
+    rows = module.metrics["rows"].compute().long().cpu().numpy()
+    order = np.argsort(rows)
+    rows, probabilities = rows[order], module.metrics["probabilities"].compute().cpu().numpy()[order]
+    labels = datamodule.splits["test"].reviews.labels[rows]
+    write_predictions(folder / "test_predictions.csv", rows, labels, probabilities, datamodule.label_names)
+    correct = {"LSTM": probabilities.argmax(1) == labels}
+    times = {"LSTM": seconds}
+    for baseline in (baseline for baseline in baselines if baseline.predictions_):
+        correct[baseline.name] = baseline.predictions_["test"] == labels
+        times[baseline.name] = baseline.metrics_[f"baseline/{baseline.name}/fit_seconds"]
+    Console().print(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
+
+
+def _instantiate(settings: DictConfig, **arguments: Any) -> Any:
+    """Hydra's `instantiate`, where a refusal becomes an `InputError`."""
+    try:
+        return instantiate(settings, **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        key = settings._get_full_key(None)
+        raise InputError(f"{key}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def _interruptible(step: Callable[..., Any], trainer: Trainer, *arguments: Any, **options: Any) -> None:
+    """Gives Ctrl-C back as what it is, where Lightning makes it an exit, and Lightning's refusals as ours."""
+    try:
+        step(*arguments, **options)
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except MisconfigurationException as error:
+        raise InputError(f"trainer or callbacks: {' '.join(str(error).split())}") from error
+
+
+def _hyperparameters(cfg: DictConfig) -> dict[str, Any]:
+    """What TensorBoard's HParams tab shows of a run."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    shown = {key: settings[key] for key in ("seed", "data", "model", "optimizer", "scheduler") if settings[key]}
+    return shown | {"trainer": {"max_epochs": cfg.trainer.max_epochs}}
+
+
+def _device(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(cfg: DictConfig) -> float:
+    """One run, or one of a sweep, as Hydra starts it."""
+    for harmless in (
+        "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
+        "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
+        "Checkpoint directory .* exists and is not empty",  # it does when a run is resumed
+        ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", harmless)
+    try:
+        return train(cfg)
+    except InputError as error:
+        if "HYDRA_FULL_ERROR" in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.error(error)
+            raise
+        if not Path(cfg.output_dir, "checkpoints").exists():
+            shutil.rmtree(cfg.output_dir, ignore_errors=True)
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
+        sys.exit(130)
+
+
+def main() -> None:
+    """The command line; `resume=RUN` stands for RUN's own settings and folder."""
+    resumed = [argument.removeprefix("resume=") for argument in sys.argv[1:] if argument.startswith("resume=")]
+    if resumed and resumed != ["null"]:
+        folder = Path(resumed[0]).resolve()
+        if not (folder / ".hydra" / "config.yaml").is_file():
+            print(f"error: resume={resumed[0]}: no run's folder, it has no .hydra/config.yaml", file=sys.stderr)
+            sys.exit(2)
+        sys.argv += ["--config-path", str(folder / ".hydra"), f"hydra.run.dir={folder}"]
+    job()
+
+
+if __name__ == "__main__":
+    main()

@@ -68,7 +68,7 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
         A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test (McNemar 1947) of
         the rows that it and the first model disagree on.
     """
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()
     table.add_column("model", no_wrap=True)
     for heading in ("accuracy", "95 % interval", f"- {reference}", "McNemar p", "seconds"):

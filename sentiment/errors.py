@@ -20,12 +20,12 @@ def require_at_least(minimum: int, **settings: object) -> None:
             raise InputError(f"{key}={value}: must be a whole number, at least {minimum}")
 
 
-def require_choice(choices: tuple[str, ...], **settings: object) -> None:
+def require_choice(choices: tuple[object, ...], **settings: object) -> None:
     """Raises `InputError` for the first setting that is not one of `choices`."""
     for name, value in settings.items():
         if value not in choices:
             key = name.replace("__", ".")
-            raise InputError(f"{key}={value}: must be one of {', '.join(choices)}")
+            raise InputError(f"{key}={value}: must be one of {', '.join(map(str, choices))}")
 
 
 def require_fraction(**settings: object) -> None:

@@ -61,12 +61,12 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
 
     Args:
         title: what the rows are.
-        correct: for each model, which rows it got right, bool `(rows,)`; the first is what the others are compared with.
+        correct: which rows each model got right, bool `(rows,)`; the first is what the others are compared with.
         seconds: training time of each model.
 
     Returns:
-        A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test (McNemar 1947) of
-        the rows that it and the first model disagree on.
+        A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test
+        (McNemar 1947) of the rows that it and the first model disagree on.
     """
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()

@@ -1,10 +1,10 @@
 """Trains, tests and records one experiment; `-m` sweeps over settings.
 
-    python -m sentiment.train                                     # IMDB, honest split
-    python -m sentiment.train data=demo                           # built in, no download
-    python -m sentiment.train data.maxlen=200 model.units=128 optimizer=rmsprop
-    python -m sentiment.train -m data.maxlen=80,200 optimizer=adam,sgd
-    python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
+python -m sentiment.train                                     # IMDB, honest split
+python -m sentiment.train data=demo                           # built in, no download
+python -m sentiment.train data.maxlen=200 model.units=128 optimizer=rmsprop
+python -m sentiment.train -m data.maxlen=80,200 optimizer=adam,sgd
+python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 """
 
 import logging
@@ -23,10 +23,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import Timer
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from rich.console import Console
 
 from sentiment.callbacks import Baseline
@@ -76,7 +76,8 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     seed_everything(cfg.seed, verbose=False)
     datamodule: ReviewDataModule = _instantiate(cfg.data, seed=cfg.seed)
-    baselines = [Baseline(name, **_instantiate(settings)) for name, settings in cfg.baseline.items()]
+    chosen = {} if cfg.trainer.fast_dev_run else cfg.baseline
+    baselines = [Baseline(name, datamodule, **_instantiate(settings)) for name, settings in chosen.items()]
     timer = Timer()
     callbacks = [*(_instantiate(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines]
     logger = _instantiate(cfg.logger)
@@ -91,7 +92,8 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
     _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last if resumed else None, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    best = trainer.checkpoint_callback.best_model_path if trainer.checkpoint_callback and cfg.test != "last" else ""
+    saved = trainer.checkpoint_callback
+    best = saved.best_model_path if isinstance(saved, ModelCheckpoint) and cfg.test != "last" else ""
     if best:
         metrics = read_checkpoint(Path(best))["metrics"]
     rows = min(len(datamodule.splits["train"]), trainer.num_training_batches * datamodule.batch_size)
@@ -102,12 +104,14 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "train/reviews_per_second": trainer.current_epoch * rows / (seconds - timer.time_elapsed("validate")),
     }
     if cfg.test:
-        _interruptible(trainer.test, trainer, module, datamodule, ckpt_path=best or None, weights_only=True, verbose=False)
+        _interruptible(
+            trainer.test, trainer, module, datamodule, ckpt_path=best or None, weights_only=True, verbose=False
+        )
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         _report_test(folder, module, datamodule, baselines, seconds)
     for baseline in baselines:
         metrics |= baseline.metrics_
-    if not trainer.fast_dev_run:
+    if not cfg.trainer.fast_dev_run:
         logger.log_hyperparams(_hyperparameters(cfg), metrics, step=trainer.global_step)
     return {**metrics, "device": _device(trainer)}
 
@@ -140,9 +144,9 @@ def _report_test(
     folder: Path, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
 ) -> None:
     """Writes the test rows' probabilities and prints the LSTM beside its baselines."""
-    rows = module.metrics["rows"].compute().long().cpu().numpy()
+    rows = module.measures.rows.compute().long().cpu().numpy()
     order = np.argsort(rows)
-    rows, probabilities = rows[order], module.metrics["probabilities"].compute().cpu().numpy()[order]
+    rows, probabilities = rows[order], module.measures.probabilities.compute().cpu().numpy()[order]
     labels = datamodule.splits["test"].reviews.labels[rows]
     write_predictions(folder / "test_predictions.csv", rows, labels, probabilities, datamodule.label_names)
     correct = {"LSTM": probabilities.argmax(1) == labels}

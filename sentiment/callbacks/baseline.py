@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from sklearn.base import BaseEstimator
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
+from sentiment.data import ReviewDataModule
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.sources import digest
 from sentiment.data.text import cache_folder
@@ -38,7 +39,9 @@ class Fit:
     def path(self) -> Path:
         """Where the predictions are cached; every setting and row that they depend on is in the name."""
         train = self.splits["train"]
-        settings = {name: value for name, value in self.estimator.get_params().items() if name not in ("n_jobs", "verbose")}
+        settings = {
+            name: value for name, value in self.estimator.get_params().items() if name not in ("n_jobs", "verbose")
+        }
         seen = [train.max_features, train.maxlen, train.padding, train.truncating] if self.features == "indices" else []
         kind = type(self.estimator).__qualname__
         key = [train.reviews.folder.name, self.features, self.ngrams, seen, kind, repr(settings), sklearn.__version__]
@@ -68,7 +71,7 @@ class Fit:
             predicted = {name: self.estimator.predict(matrices[name]) for name in ("val", "test")}
             unfinished = self.path.with_suffix(".unfinished.npz")
             np.savez(unfinished, fit_seconds=seconds, **predicted)
-            os.replace(unfinished, self.path)
+            unfinished.replace(self.path)
 
     def _grow(self, features: Any, labels: npt.NDArray[np.int64], show: bool) -> None:
         """Fits; a forest grows by some trees at a time (scikit-learn's `warm_start`), so that its progress shows."""
@@ -105,6 +108,7 @@ class Baseline(Callback):
 
     Args:
         name: what it is called in logs: `baseline/<name>/…`.
+        datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
         features: `indices`, the padded matrix that the LSTM reads; `counts` or `tfidf` of all words of whole reviews.
         ngrams: longest run of words that is counted.
@@ -114,10 +118,18 @@ class Baseline(Callback):
         predictions_: predicted classes of `val` and `test` rows, int64 `(rows,)`, after the fit.
     """
 
-    def __init__(self, name: str, estimator: BaseEstimator, features: str = "indices", ngrams: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        datamodule: ReviewDataModule,
+        estimator: BaseEstimator,
+        features: str = "indices",
+        ngrams: int = 1,
+    ) -> None:
         require_choice(("indices", "counts", "tfidf"), **{f"baseline__{name}__features": features})
         require_at_least(1, **{f"baseline__{name}__ngrams": ngrams})
         self.name = name
+        self.datamodule = datamodule
         self.estimator = estimator
         self.features = features
         self.ngrams = ngrams
@@ -125,9 +137,9 @@ class Baseline(Callback):
         self.predictions_: dict[str, npt.NDArray[np.int64]] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero:
             return
-        self._fit = Fit(self.estimator, self.features, self.ngrams, trainer.datamodule.splits)
+        self._fit = Fit(self.estimator, self.features, self.ngrams, self.datamodule.splits)
         self._process = None
         if trainer.strategy.root_device.type != "cpu":
             self._process = multiprocessing.get_context("spawn").Process(
@@ -136,7 +148,7 @@ class Baseline(Callback):
             self._process.start()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.fast_dev_run:
+        if not trainer.is_global_zero:
             return
         if self._process is not None:
             with Console().status(f"Waiting for baseline {self.name}"):
@@ -154,7 +166,7 @@ class Baseline(Callback):
             self._score(trainer, "test")
 
     def _score(self, trainer: Trainer, split: str) -> None:
-        reviews = trainer.datamodule.splits[split].reviews
+        reviews = self.datamodule.splits[split].reviews
         accuracy = np.mean(self.predictions_[split] == reviews.labels[reviews.rows])
         self._log(trainer, f"{split}_accuracy", float(accuracy))
 

@@ -157,7 +157,7 @@ class ReviewDataModule(LightningDataModule):
             [
                 f"reviews    {', '.join(shapes)}; validation rows: {validated}",
                 f"labels     {counts} (train)",
-                f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,} words",
+                f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
                 f"maxlen     {self.maxlen} cuts {np.mean(lengths > self.maxlen):.0%} of the reviews and "
                 f"{1 - np.minimum(lengths, self.maxlen).sum() / lengths.sum():.0%} of their words",
                 f"vocabulary {len(self.vocabulary):,} words; {beyond:.1%} of the text is outside it",

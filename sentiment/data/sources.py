@@ -5,7 +5,7 @@ Whatever the source, what comes out is one `Corpus`: a memory-mapped `datasets.D
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,9 @@ def find(
     if source == "imdb" and path is None:
         return Source(f"hub:{HUB}", _load_hub)
     if path is None:
-        raise InputError("data.path: not set; name a CSV, TSV, JSONL or Parquet file, or a folder with train.* and test.*")
+        raise InputError(
+            "data.path: not set; name a CSV, TSV, JSONL or Parquet file, or a folder with train.* and test.*"
+        )
     root = Path(path).expanduser()
     if not root.exists():
         raise InputError(f"data.path={path}: no such file or folder; check the path, or try data=demo")
@@ -89,11 +91,19 @@ def find(
     files = {"train": [root]} if root.is_file() else {half: _files(root, half) for half in ("train", "test")}
     for half, found in files.items():
         if not found:
-            raise InputError(f"data.path={path}: no {half}.* there (csv, tsv, jsonl or parquet); add it or name one file")
+            raise InputError(
+                f"data.path={path}: no {half}.* there (csv, tsv, jsonl or parquet); add it or name one file"
+            )
     suffixes = {file.suffix.lower() for found in files.values() for file in found}
     if wrong := sorted(suffixes - BUILDERS.keys()):
-        raise InputError(f"data.path={path}: cannot read {wrong[0] or 'a file without suffix'}; use {', '.join(BUILDERS)}")
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for found in files.values() for file in found]
+        raise InputError(
+            f"data.path={path}: cannot read {wrong[0] or 'a file without suffix'}; use {', '.join(BUILDERS)}"
+        )
+    stats = [
+        (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
+        for found in files.values()
+        for file in found
+    ]
     names = IMDB_LABELS if source == "imdb" else None
 
     def load() -> Corpus:
@@ -101,7 +111,9 @@ def find(
         if "test" in files:
             test = _read(files["test"], text_column, label_column)
         else:
-            rest, drawn = stratified(np.arange(len(train)), train["label"], test_fraction, split_seed, "data.test_fraction")
+            rest, drawn = stratified(
+                np.arange(len(train)), train["label"], test_fraction, split_seed, "data.test_fraction"
+            )
             train, test = train.select(rest), train.select(drawn)
         return _corpus(train, test, path, names)
 
@@ -146,6 +158,7 @@ def _acl_tree(root: Path) -> Path | None:
 def _load_acl(tree: Path) -> Corpus:
     texts: list[str] = []
     labels: list[int] = []
+    rows: dict[str, int] = {}
     for half in ("train", "test"):
         for label, folder in enumerate(("neg", "pos")):
             files = sorted((tree / half / folder).glob("*.txt"), key=lambda file: int(file.name.split("_")[0]))
@@ -157,8 +170,8 @@ def _load_acl(tree: Path) -> Corpus:
                 except UnicodeDecodeError as error:
                     raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
             labels += [label] * len(files)
-        train_rows = train_rows if half == "test" else len(texts)
-    return Corpus(Dataset.from_dict({"text": texts}), np.array(labels), train_rows, IMDB_LABELS)
+        rows[half] = len(texts)
+    return Corpus(Dataset.from_dict({"text": texts}), np.array(labels), rows["train"], IMDB_LABELS)
 
 
 def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
@@ -175,7 +188,9 @@ def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     except Exception as error:
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise InputError(f"{shown}: cannot be read as {suffix[1:]} in UTF-8 ({reason}); repair or convert it") from error
+        raise InputError(
+            f"{shown}: cannot be read as {suffix[1:]} in UTF-8 ({reason}); repair or convert it"
+        ) from error
     for key, column in (("text_column", text_column), ("label_column", label_column)):
         if column not in half.column_names:
             raise InputError(f"data.{key}={column}: no such column in {shown}; it has {', '.join(half.column_names)}")
@@ -190,7 +205,7 @@ def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
 
 
 def stratified(
-    rows: npt.NDArray[np.int64], labels: Sequence[Any], fraction: float, seed: int, key: str
+    rows: npt.NDArray[np.int64], labels: Any, fraction: float, seed: int, key: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Draws `fraction` of the rows, each class in proportion; returns the rest and what was drawn, both in order.
 

@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
 
 
 def rank_words(counts: dict[str, int]) -> list[str]:
-    """Every word in the order of its id: padding, unknown, then by frequency, equals by alphabet (torchtext's `Vocab`)."""
+    """The words in the order of their ids: the special ones, then by frequency, then by alphabet."""
     ranked: list[str] = Vocab(Counter(counts), specials=SPECIALS).itos
     return ranked
 
@@ -76,27 +77,28 @@ class Vocabulary:
         Raises:
             InputError: the name is neither, or the vectors cannot be read or downloaded.
         """
-        verified, ssl._create_unverified_context = ssl._create_unverified_context, ssl.create_default_context
-        default_https = ssl._create_default_https_context  # torchtext would switch certificate checks off for good
         try:
-            if Path(name).is_file():
-                stat = Path(name).stat()
-                pretrained = Vectors(name, cache=cache_folder() / "vectors" / f"{stat.st_mtime_ns}_{stat.st_size}")
-            elif name in pretrained_aliases:
-                pretrained = pretrained_aliases[name](cache=cache_folder() / "vectors")
-            else:
-                raise InputError(
-                    f"model.vectors={name}: no such file, nor one of torchtext's: {', '.join(pretrained_aliases)}"
-                )
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            if isinstance(error, InputError):
-                raise
+            # torchtext would switch certificate checks off, for good and for the whole process.
+            with (
+                patch.object(ssl, "_create_unverified_context", ssl.create_default_context),
+                patch.object(ssl, "_create_default_https_context"),
+            ):
+                pretrained = _pretrained(name)
+        except (OSError, RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
             raise InputError(
-                f"model.vectors={name}: cannot be read or downloaded ({error}); give a local file of lines 'word value …'"
+                f"model.vectors={name}: cannot be read or downloaded ({error}); "
+                f"name a file of lines 'word value …' or one of {', '.join(pretrained_aliases)}"
             ) from error
-        finally:
-            ssl._create_unverified_context = verified
-            ssl._create_default_https_context = default_https
         known = [id_ for id_, word in enumerate(self.words) if word in pretrained.stoi]
         rows = [pretrained.stoi[self.words[id_]] for id_ in known]
         return pretrained.vectors[rows].float(), torch.tensor(known, dtype=torch.int64)
+
+
+def _pretrained(name: str) -> Vectors:
+    cache = cache_folder() / "vectors"
+    if not Path(name).is_file():
+        if name not in pretrained_aliases:
+            raise FileNotFoundError("no such file or name")
+        return pretrained_aliases[name](cache=cache)
+    stat = Path(name).stat()  # torchtext's cache goes by the file's name alone
+    return Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")

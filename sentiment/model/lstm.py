@@ -63,21 +63,25 @@ class LSTMClassifier(nn.Module):
         self.embedding = nn.Embedding(max_features, embedding_dim)
         directions = 2 if bidirectional else 1
         sizes = [embedding_dim] + [units * directions] * (num_layers - 1)
-        self.layers = nn.ModuleList(
-            nn.ModuleList(nn.LSTM(size, units, batch_first=True) for _ in range(directions)) for size in sizes
+        self.forwards = nn.ModuleList(nn.LSTM(size, units, batch_first=True) for size in sizes)
+        self.backwards = nn.ModuleList(
+            nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
         )
+        self.units = units
         self.linear = nn.Linear(units * directions, outputs)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws all weights anew, as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
-        for lstm in (lstm for layer in self.layers for lstm in layer):
-            nn.init.xavier_uniform_(lstm.weight_ih_l0)
-            nn.init.orthogonal_(lstm.weight_hh_l0)
-            nn.init.zeros_(lstm.bias_hh_l0)
-            nn.init.zeros_(lstm.bias_ih_l0)
-            nn.init.ones_(lstm.bias_ih_l0[lstm.hidden_size : 2 * lstm.hidden_size])  # gates: input, forget, cell, output
+        for lstm in [*self.forwards, *self.backwards]:
+            assert isinstance(lstm, nn.LSTM)
+            input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
+            nn.init.xavier_uniform_(input_weight)
+            nn.init.orthogonal_(hidden_weight)
+            nn.init.zeros_(input_bias)
+            nn.init.zeros_(hidden_bias)
+            nn.init.ones_(input_bias[self.units : 2 * self.units])  # gates: input, forget, cell, output
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
@@ -94,32 +98,34 @@ class LSTMClassifier(nn.Module):
         step = torch.arange(ids.shape[1], device=ids.device)
         reverse = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
         x = self.embedding(ids)  # (B, T, E)
-        for layer in self.layers:
-            outputs = [self._read(layer[0], x)]  # (B, T, H)
-            if len(layer) == 2:
-                outputs.append(_gather(self._read(layer[1], _gather(x, reverse)), reverse))
-            x = torch.cat(outputs, 2) if len(outputs) == 2 else outputs[0]  # (B, T, D·H)
+        for depth, lstm in enumerate(self.forwards):
+            output = self._read(lstm, x)  # (B, T, H)
+            if self.backwards:
+                backwards = self._read(self.backwards[depth], _gather(x, reverse))
+                output = torch.cat([output, _gather(backwards, reverse)], 2)  # (B, T, 2H)
+            x = output
         logits: Tensor = self.linear(self._pool(x, lengths))
         return logits
 
-    def _read(self, lstm: nn.LSTM, x: Tensor) -> Tensor:
+    def _read(self, lstm: nn.Module, x: Tensor) -> Tensor:
         """Runs one layer in one direction, with both dropouts on the fused kernel: `(B, T, E)` → `(B, T, H)`."""
+        assert isinstance(lstm, nn.LSTM)
         output: Tensor
-        if not self.training:
+        if self.training:
+            x = x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout)
+            # A hidden unit that is dropped at every step is a column of weight_hh that is zero.
+            hidden_weight = lstm.all_weights[0][1]
+            kept = F.dropout(hidden_weight.new_ones(self.units), self.recurrent_dropout)
+            output, _ = functional_call(lstm, {"weight_hh_l0": hidden_weight * kept}, (x,))
+        else:
             output, _ = lstm(x)
-            return output
-        x = x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout)
-        # A hidden unit that is dropped at every step is a column of weight_hh that is zero.
-        kept = F.dropout(lstm.weight_hh_l0.new_ones(lstm.hidden_size), self.recurrent_dropout)
-        output, _ = functional_call(lstm, {"weight_hh_l0": lstm.weight_hh_l0 * kept}, (x,))
         return output
 
     def _pool(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`(B, T, D·H)` → `(B, D·H)`, padding left out where it is masked."""
         if self.pooling == "last":
-            units = self.layers[-1][0].hidden_size
-            ends = x[torch.arange(len(x), device=x.device), lengths - 1, :units]
-            return torch.cat([ends, x[:, 0, units:]], 1)  # backwards, the first word is read last
+            ends = x[torch.arange(len(x), device=x.device), lengths - 1, : self.units]
+            return torch.cat([ends, x[:, 0, self.units :]], 1)  # backwards, the first word is read last
         inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]  # (B, T, 1)
         if self.pooling == "max":
             return x.masked_fill(~inside, -torch.inf).amax(1)

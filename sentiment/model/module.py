@@ -6,14 +6,41 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import Accuracy, AUROC, CalibrationError, CatMetric, F1Score, MetricCollection
+from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, MetricCollection
 
 from sentiment.data.batching import Batch
 from sentiment.model.lstm import LSTMClassifier
+
+
+class Measures(nn.Module):
+    """The metrics of torchmetrics, under the tags that TensorBoard shows.
+
+    Attributes:
+        val: of the validation rows.
+        test: of the test rows.
+        rows: row numbers of the test reviews, `(N,)`, in the order in which they were read.
+        probabilities: of the classes for each of them, `(N, classes)`.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        task: dict[str, Any] = {"task": "binary" if classes == 2 else "multiclass", "num_classes": classes}
+        self.val = MetricCollection({"val/accuracy": Accuracy(**task, average="micro")})
+        self.test = MetricCollection(
+            {
+                "test/accuracy": Accuracy(**task, average="micro"),
+                "test/auroc": AUROC(**task),
+                "test/f1": F1Score(**task, average="macro"),
+                "test/ece": CalibrationError(**task, n_bins=15),
+            },
+            compute_groups=False,
+        )
+        self.rows = CatMetric()
+        self.probabilities = CatMetric()
 
 
 class SentimentModule(LightningModule):
@@ -22,8 +49,8 @@ class SentimentModule(LightningModule):
     Its checkpoints carry, as plain values and tensors, all that reading a text needs.
 
     Args:
-        text: how a text becomes ids, and classes names: `words` (the vocabulary by id), `tokenizer`, `maxlen`, `padding`,
-            `truncating`, `label_names`.
+        text: how a text becomes ids, and classes names: `words` (the vocabulary by id), `tokenizer`, `maxlen`,
+            `padding`, `truncating`, `label_names`.
         model: arguments of `LSTMClassifier` besides sizes that follow from `text`.
         optimizer: makes an optimizer of parameters.
         scheduler: makes a per-step schedule of an optimizer and `total_steps`; None keeps the learning rate.
@@ -51,23 +78,7 @@ class SentimentModule(LightningModule):
             masked=text["padding"] == "post",
             **model,
         )
-        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": classes}
-        self.metrics = torch.nn.ModuleDict(
-            {
-                "val": MetricCollection({"val/accuracy": Accuracy(**task, average="micro")}),
-                "test": MetricCollection(
-                    {
-                        "test/accuracy": Accuracy(**task, average="micro"),
-                        "test/auroc": AUROC(**task),
-                        "test/f1": F1Score(**task, average="macro"),
-                        "test/ece": CalibrationError(**task, n_bins=15),
-                    },
-                    compute_groups=False,
-                ),
-                "rows": CatMetric(),
-                "probabilities": CatMetric(),
-            }
-        )
+        self.measures = Measures(classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
@@ -101,13 +112,13 @@ class SentimentModule(LightningModule):
 
     def test_step(self, batch: Batch) -> None:
         probabilities = self._evaluate(batch, "test")
-        self.metrics["rows"].update(batch.rows)
-        self.metrics["probabilities"].update(probabilities)
+        self.measures.rows.update(batch.rows)
+        self.measures.probabilities.update(probabilities)
 
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         logits = self.net(batch.ids).float()
         probabilities = self._probabilities(logits)
-        metrics = self.metrics[stage]
+        metrics = self.measures.test if stage == "test" else self.measures.val
         metrics.update(probabilities[:, 1] if self.binary else probabilities, batch.labels)
         loss = self._loss(logits, batch.labels)
         size = len(batch.labels)

@@ -1,0 +1,25 @@
+# Every target works alone: the first one that is asked for makes the virtual environment.
+PYTHON ?= python3
+RUN := .venv/bin/python -m
+
+.PHONY: demo train test lint
+
+demo: .venv/ready  ## train and test on the built-in corpus
+	$(RUN) sentiment.train data=demo
+
+train: .venv/ready  ## make train ARGS="data.maxlen=200 optimizer=rmsprop"
+	$(RUN) sentiment.train $(ARGS)
+
+test: .venv/ready
+	$(RUN) pytest $(ARGS)
+
+lint: .venv/ready
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+.venv/ready: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(RUN) pip install --disable-pip-version-check -r requirements.lock
+	@touch $@

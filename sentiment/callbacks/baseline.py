@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import time
 from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy.typing as npt
 import sklearn
 from filelock import FileLock
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from sentiment.data import ReviewDataModule
@@ -66,26 +68,27 @@ class Fit:
             start = time.perf_counter()
             matrices = self.matrices()
             train = self.splits["train"].reviews
-            self._grow(matrices["train"], train.labels[train.rows], show)
+            fitted = self._fitted(matrices["train"], train.labels[train.rows], show)
             seconds = time.perf_counter() - start
-            predicted = {name: self.estimator.predict(matrices[name]) for name in ("val", "test")}
+            predicted = {name: fitted.predict(matrices[name]) for name in ("val", "test")}
             unfinished = self.path.with_suffix(".unfinished.npz")
             np.savez(unfinished, fit_seconds=seconds, **predicted)
             unfinished.replace(self.path)
 
-    def _grow(self, features: Any, labels: npt.NDArray[np.int64], show: bool) -> None:
-        """Fits; a forest grows by some trees at a time (scikit-learn's `warm_start`), so that its progress shows."""
+    def _fitted(self, features: Any, labels: npt.NDArray[np.int64], show: bool) -> BaseEstimator:
+        """A fitted copy; a forest grows by some trees at a time (`warm_start`), so that its progress shows."""
+        estimator = clone(self.estimator)
+        trees = estimator.get_params().get("n_estimators")
         columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
         with Progress(*columns, transient=True, disable=not show) as progress:
-            trees = self.estimator.get_params().get("n_estimators")
-            task = progress.add_task(f"Fitting {type(self.estimator).__name__}", total=trees)
+            task = progress.add_task(f"Fitting {type(estimator).__name__} on {self.features}", total=trees)
             if trees is None:
-                self.estimator.fit(features, labels)
-                return
-            self.estimator.set_params(warm_start=True)
+                return estimator.fit(features, labels)
+            estimator.set_params(warm_start=True)
             for grown in [*range(TREES, trees, TREES), trees]:
-                self.estimator.set_params(n_estimators=grown).fit(features, labels)
+                estimator.set_params(n_estimators=grown).fit(features, labels)
                 progress.update(task, completed=grown)
+            return estimator
 
 
 def _numerals(ids: npt.NDArray[np.int32]) -> list[str]:
@@ -115,6 +118,7 @@ class Baseline(Callback):
 
     Attributes:
         metrics_: final figures by tag, after the fit and, for the test half, after the test.
+        process_: the process that fits beside an accelerator, or None.
         predictions_: predicted classes of `val` and `test` rows, int64 `(rows,)`, after the fit.
     """
 
@@ -133,6 +137,7 @@ class Baseline(Callback):
         self.estimator = estimator
         self.features = features
         self.ngrams = ngrams
+        self.process_: SpawnProcess | None = None
         self.metrics_: dict[str, float] = {}
         self.predictions_: dict[str, npt.NDArray[np.int64]] = {}
 
@@ -140,21 +145,20 @@ class Baseline(Callback):
         if not trainer.is_global_zero:
             return
         self._fit = Fit(self.estimator, self.features, self.ngrams, self.datamodule.splits)
-        self._process = None
-        if trainer.strategy.root_device.type != "cpu":
-            self._process = multiprocessing.get_context("spawn").Process(
+        if not isinstance(trainer.accelerator, CPUAccelerator):
+            self.process_ = multiprocessing.get_context("spawn").Process(
                 target=_run_politely, args=(self._fit,), daemon=True
             )
-            self._process.start()
+            self.process_.start()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        if self._process is not None:
+        if self.process_ is not None:
             with Console().status(f"Waiting for baseline {self.name}"):
-                self._process.join()
-            if self._process.exitcode:
-                raise RuntimeError(f"baseline {self.name}: its process ended with code {self._process.exitcode}")
+                self.process_.join()
+            if self.process_.exitcode:
+                raise RuntimeError(f"baseline {self.name}: its process ended with code {self.process_.exitcode}")
         self._fit.run()
         with np.load(self._fit.path) as cached:
             self.predictions_ = {name: cached[name] for name in ("val", "test")}

@@ -179,13 +179,16 @@ def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     suffix = files[0].suffix.lower()
     shown = files[0] if len(files) == 1 else files[0].parent
     options: dict[str, Any] = {}
-    if BUILDERS[suffix] == "csv":  # converters keep a review "null" and a label "007" as they are written
-        options = {"sep": "\t" if suffix == ".tsv" else ",", "converters": {text_column: str, label_column: str}}
+    if BUILDERS[suffix] == "csv":  # a review "null", an empty one and a label "007" stay as they are written
+        options = {"sep": "\t" if suffix == ".tsv" else ",", "keep_default_na": False}
+        options["converters"] = {text_column: str, label_column: str}
     if not any(file.stat().st_size for file in files):
         raise InputError(f"{shown}: empty; it needs the columns {text_column} and {label_column}")
     try:
-        half = load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files], split="train", **options)
+        half = load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files], **options)["train"]
     except Exception as error:
+        if "corresponds to no data" in str(error):
+            raise InputError(f"{shown}: no reviews in it, only column names; add rows") from error
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise InputError(
@@ -199,8 +202,6 @@ def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     if half.features[text_column].dtype not in ("string", "large_string"):
         kind = half.features[text_column].dtype
         raise InputError(f"{shown}: column {text_column} holds {kind}, not text; name another by data.text_column")
-    if not len(half):
-        raise InputError(f"{shown}: no reviews in it, only a header; add rows")
     return half.select_columns([text_column, label_column]).rename_columns({text_column: "text", label_column: "label"})
 
 

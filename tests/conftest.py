@@ -1,0 +1,75 @@
+"""Shared parts: a cache of its own for every session, small files of reviews, composed configurations."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from sentiment.data.demo import reviews
+from sentiment.train import CONF
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    torch.set_num_threads(1)  # nets this small only wait for a second thread
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_CACHE", str(folder))
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def imdb() -> Path:
+    if "SENTIMENT_IMDB" not in os.environ:
+        pytest.skip("SENTIMENT_IMDB names no folder with IMDB's train.parquet and test.parquet")
+    return Path(os.environ["SENTIMENT_IMDB"])
+
+
+def write_csv(path: Path, rows: list[tuple[str, object]], columns: tuple[str, str] = ("text", "label")) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 300 training and 100 test reviews."""
+    folder = tmp_path_factory.mktemp("small")
+    rows: list[tuple[str, object]] = [(text, ("bad", "good")[label]) for text, label in reviews(400)]
+    write_csv(folder / "train.csv", rows[:300])
+    write_csv(folder / "test.csv", rows[300:])
+    return folder
+
+
+@pytest.fixture
+def composed(small: Path, tmp_path: Path) -> Compose:
+    """Composes a configuration for two quick epochs on the small files; overrides come last."""
+
+    def run(*overrides: str, folder: Path = tmp_path) -> DictConfig:
+        quick = [
+            f"output_dir={folder}",
+            "data=files",
+            f"data.path={small}",
+            "data.maxlen=32",
+            "model.embedding_dim=8",
+            "model.units=6",
+            "trainer=cpu",
+            "trainer.max_epochs=2",
+            "baseline=none",
+            "callbacks.progress=null",
+            "callbacks.summary=null",
+        ]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("config", [*quick, *overrides])
+
+    return run

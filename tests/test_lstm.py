@@ -1,0 +1,101 @@
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from sentiment.errors import InputError
+from sentiment.model import LSTMClassifier
+
+
+@torch.enable_grad()
+def trained(**settings: object) -> LSTMClassifier:
+    """A net some steps away from its start, where a forget bias of 1 and zero biases hide what padding does."""
+    torch.manual_seed(0)
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, **settings)  # type: ignore[arg-type]
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
+    ids, labels = torch.randint(1, 30, (64, 20)), torch.randint(0, 2, (64,)).float()
+    for _ in range(30):
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(net(ids)[:, 0], labels).backward()
+        optimizer.step()
+    return net.eval()
+
+
+@pytest.mark.parametrize(
+    ("pooling", "bidirectional", "num_layers"),
+    list(itertools.product(["last", "max", "mean"], [False, True], [1, 2])),
+)
+@torch.no_grad()
+def test_masked_a_review_gets_the_same_logit_alone_and_in_any_batch(
+    pooling: str, bidirectional: bool, num_layers: int
+) -> None:
+    net = trained(pooling=pooling, bidirectional=bidirectional, num_layers=num_layers, masked=True)
+    reviews = [torch.randint(1, 30, (length,)) for length in (1, 3, 8, 17, 40)]
+    alone = torch.cat([net(review[None]) for review in reviews])
+    batch = nn.utils.rnn.pad_sequence(reviews, batch_first=True)
+    wider = nn.functional.pad(batch, (0, 24))
+    for together in (net(batch), net(wider)[:5], net(wider.flip(0)).flip(0)):
+        assert (together - alone).abs().max() <= 1e-6
+    assert alone.std() > 0.1
+
+
+@torch.no_grad()
+def test_the_logits_are_those_of_torchs_own_bidirectional_lstm() -> None:
+    net = trained(bidirectional=True, num_layers=2)
+    reference = nn.LSTM(12, 10, num_layers=2, bidirectional=True, batch_first=True)
+    for depth, (forwards, backwards) in enumerate(zip(net.forwards, net.backwards, strict=True)):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(reference, f"{name}_l{depth}").copy_(getattr(forwards, f"{name}_l0"))
+            getattr(reference, f"{name}_l{depth}_reverse").copy_(getattr(backwards, f"{name}_l0"))
+    ids = torch.randint(0, 30, (4, 9))
+    _, (last, _) = reference(net.embedding(ids))
+    assert torch.allclose(net(ids), net.linear(torch.cat([last[-2], last[-1]], 1)), atol=1e-6)
+
+
+def test_weights_start_as_in_keras() -> None:
+    net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
+    lstm = net.forwards[0]
+    assert isinstance(lstm, nn.LSTM)
+    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
+    assert net.embedding.weight.abs().max() <= 0.05
+    assert 0.9 < input_weight.abs().max() / (6 / (128 + 4 * 64)) ** 0.5 <= 1
+    assert torch.allclose(hidden_weight.T @ hidden_weight, torch.eye(64), atol=1e-5)
+    assert (input_bias + hidden_bias).tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
+
+
+def test_recurrent_dropout_drops_whole_units_and_lets_their_weights_learn() -> None:
+    torch.manual_seed(0)
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=50, dropout=0.0, recurrent_dropout=0.4)
+    lstm = net.forwards[0]
+    assert isinstance(lstm, nn.LSTM)
+    weight = lstm.all_weights[0][1]
+    net(torch.randint(1, 30, (8, 5))).sum().backward()
+    assert weight.grad is not None
+    dropped = (weight.grad == 0).all(0)  # a unit that is dropped at every step gives its column no gradient
+    assert 10 <= dropped.sum() <= 30
+    assert (weight.grad[:, ~dropped] != 0).any(0).all()
+    assert lstm.all_weights[0][1] is weight
+
+
+def test_dropout_draws_anew_in_training_only() -> None:
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=10)
+    ids = torch.randint(1, 30, (8, 5))
+    assert not torch.equal(net(ids), net(ids))
+    assert torch.equal(net.eval()(ids), net(ids))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"units": 0}, "model.units=0"),
+        ({"embedding_dim": -1}, "model.embedding_dim=-1"),
+        ({"num_layers": 0}, "model.num_layers=0"),
+        ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean"),
+        ({"dropout": 1.0}, "model.dropout=1.0"),
+        ({"recurrent_dropout": "some"}, "model.recurrent_dropout=some"),
+    ],
+)
+def test_settings_out_of_range_are_named(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LSTMClassifier(30, 1, **setting)  # type: ignore[arg-type]

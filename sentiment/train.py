@@ -9,6 +9,7 @@ python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -39,6 +40,7 @@ from sentiment.results import provenance, result_table, write_metrics, write_pre
 CONF = next(folder for up in (0, 1) if (folder := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
 
 log = logging.getLogger(__name__)
+OmegaConf.register_new_resolver("folder_name", lambda text: re.sub(r"[^\w.+-]+", "-", text).strip("-"), replace=True)
 OmegaConf.register_new_resolver("cuda_or_cpu", lambda: "cuda" if torch.cuda.is_available() else "cpu", replace=True)
 
 
@@ -71,6 +73,8 @@ def train(cfg: DictConfig) -> float:
 def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
+    if not cfg.trainer.limit_val_batches:
+        raise InputError("trainer.limit_val_batches=0: the best checkpoint is chosen by validation; leave some batches")
     last = folder / "checkpoints" / "last.ckpt"
     resumed = bool(cfg.resume) and last.exists() and bool(read_checkpoint(last))
 
@@ -112,7 +116,7 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     for baseline in baselines:
         metrics |= baseline.metrics_
     if not cfg.trainer.fast_dev_run:
-        logger.log_hyperparams(_hyperparameters(cfg), metrics, step=trainer.global_step)
+        logger.log_hyperparams(_hyperparameters(cfg), metrics, step=trainer.global_step - 1)  # the last epoch's own
     return {**metrics, "device": _device(trainer)}
 
 
@@ -225,7 +229,7 @@ def main() -> None:
         if not (folder / ".hydra" / "config.yaml").is_file():
             print(f"error: resume={resumed[0]}: no run's folder, it has no .hydra/config.yaml", file=sys.stderr)
             sys.exit(2)
-        sys.argv += ["--config-path", str(folder / ".hydra"), f"hydra.run.dir={folder}"]
+        sys.argv[1:1] = ["--config-path", str(folder / ".hydra"), f"hydra.run.dir='{folder}'"]
     job()
 
 

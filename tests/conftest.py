@@ -66,6 +66,8 @@ def composed(small: Path, tmp_path: Path) -> Compose:
             "trainer=cpu",
             "trainer.max_epochs=2",
             "baseline=none",
+            "trainer.enable_progress_bar=false",
+            "trainer.enable_model_summary=false",
             "callbacks.progress=null",
             "callbacks.summary=null",
         ]

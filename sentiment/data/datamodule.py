@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader, Sampler
@@ -168,5 +169,8 @@ class ReviewDataModule(LightningDataModule):
 
 
 def _loader(split: PaddedReviews, batches: Sampler[Rows]) -> DataLoader[Batch]:
-    """Without automatic batching: the sampler names a whole batch, and the data set pads it."""
-    return DataLoader(split, sampler=batches, batch_size=None)
+    """Without automatic batching: the sampler names a whole batch, and the data set pads it.
+
+    The loader draws a number whenever it starts; from a generator of its own, so that dropout hangs on no such moment.
+    """
+    return DataLoader(split, sampler=batches, batch_size=None, generator=torch.Generator())

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, MetricCollection
 
 from sentiment.data.batching import Batch
+from sentiment.errors import InputError
 from sentiment.model.lstm import LSTMClassifier
 
 
@@ -127,10 +128,13 @@ class SentimentModule(LightningModule):
         return probabilities
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.net.parameters())
-        if self.scheduler is None:
-            return optimizer
-        schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        try:
+            optimizer = self.optimizer(self.net.parameters())
+            if self.scheduler is None:
+                return optimizer
+            schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"optimizer or scheduler: {error}; change that key") from error
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

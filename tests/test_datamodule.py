@@ -37,9 +37,9 @@ def test_validating_on_the_test_half_trains_on_the_whole_training_half(small: Pa
 def test_only_what_changes_the_encoding_encodes_again(small: Path) -> None:
     first = prepared(source="files", path=str(small))
     for unchanged in ({"maxlen": 10}, {"max_features": 50}, {"batch_size": 7}, {"padding": "post"}, {"seed": 3}):
-        assert ReviewDataModule(source="files", path=str(small), **unchanged).folder == first.folder  # type: ignore[arg-type]
+        assert ReviewDataModule(source="files", path=str(small), **unchanged).folder == first.folder
     for changed in ({"tokenizer": "basic_english"}, {"split_seed": 1}, {"val_fraction": 0.2}):
-        assert ReviewDataModule(source="files", path=str(small), **changed).folder != first.folder  # type: ignore[arg-type]
+        assert ReviewDataModule(source="files", path=str(small), **changed).folder != first.folder
 
 
 def test_reviews_are_pickled_as_a_reference(small: Path) -> None:

@@ -17,7 +17,8 @@ def trained(**settings: object) -> LSTMClassifier:
     ids, labels = torch.randint(1, 30, (64, 20)), torch.randint(0, 2, (64,)).float()
     for _ in range(30):
         optimizer.zero_grad()
-        nn.functional.binary_cross_entropy_with_logits(net(ids)[:, 0], labels).backward()
+        loss = nn.functional.binary_cross_entropy_with_logits(net(ids)[:, 0], labels)
+        torch.autograd.backward(loss)
         optimizer.step()
     return net.eval()
 

@@ -255,6 +255,7 @@ def test_resuming_from_the_command_line_keeps_the_runs_settings(small: Path, tmp
     assert (tmp_path / "my run" / "checkpoints" / "best.ckpt").exists()
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_out_of_reach_is_told_within_30_seconds(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (silent.getsockname()[1], 9):  # one that accepts and never answers, one that refuses

@@ -93,6 +93,7 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.data.validate_on == "test":
         log.warning("Validates on the test half, as the article did: its figures flatter, use them to compare only")
     module = build_module(cfg, datamodule)
+    logger.log_hyperparams(_hyperparameters(cfg))
 
     _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last if resumed else None, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -158,7 +159,10 @@ def _report_test(
     for baseline in (baseline for baseline in baselines if baseline.predictions_):
         correct[baseline.name] = baseline.predictions_["test"] == labels
         times[baseline.name] = baseline.metrics_[f"baseline/{baseline.name}/fit_seconds"]
-    Console().print(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
+    plain = Console(force_terminal=False, width=80)  # for train.log too
+    with plain.capture() as table:
+        plain.print(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
+    log.info(table.get())
 
 
 def _instantiate(settings: DictConfig, **arguments: Any) -> Any:

@@ -18,6 +18,7 @@ from huggingface_hub import HfApi
 from sklearn.model_selection import train_test_split
 
 from sentiment.data import demo
+from sentiment.data.text import cache_folder
 from sentiment.errors import InputError
 
 HUB = "stanfordnlp/imdb"
@@ -185,7 +186,10 @@ def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     if not any(file.stat().st_size for file in files):
         raise InputError(f"{shown}: empty; it needs the columns {text_column} and {label_column}")
     try:
-        half = load_dataset(BUILDERS[suffix], data_files=[str(file) for file in files], **options)["train"]
+        names = [str(file) for file in files]
+        half = load_dataset(BUILDERS[suffix], data_files=names, cache_dir=str(cache_folder() / "tables"), **options)[
+            "train"
+        ]
     except Exception as error:
         if "corresponds to no data" in str(error):
             raise InputError(f"{shown}: no reviews in it, only column names; add rows") from error

@@ -117,7 +117,8 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     for baseline in baselines:
         metrics |= baseline.metrics_
     if not cfg.trainer.fast_dev_run:
-        logger.log_hyperparams(_hyperparameters(cfg), metrics, step=trainer.global_step - 1)  # the last epoch's own
+        first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of the tab
+        logger.log_hyperparams(_hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
     return {**metrics, "device": _device(trainer)}
 
 
@@ -187,10 +188,15 @@ def _interruptible(step: Callable[..., Any], trainer: Trainer, *arguments: Any, 
 
 
 def _hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """What TensorBoard's HParams tab shows of a run."""
+    """What TensorBoard's HParams tab shows of a run: dotted keys, and an optimizer or schedule by its name."""
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    shown = {key: settings[key] for key in ("seed", "data", "model", "optimizer", "scheduler") if settings[key]}
-    return shown | {"trainer": {"max_epochs": cfg.trainer.max_epochs}}
+    shown = {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
+    for group in ("data", "model", "optimizer", "scheduler"):
+        values = settings[group] or {}
+        if group in ("optimizer", "scheduler"):
+            shown[group] = values.get("_target_", "none").rpartition(".")[2]
+        shown |= {f"{group}.{key}": value for key, value in values.items() if not key.startswith("_")}
+    return shown
 
 
 def _device(trainer: Trainer) -> str:

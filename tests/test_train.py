@@ -72,7 +72,8 @@ def test_a_run_leaves_whole_results_and_tensorboard_shows_the_same(composed: Com
     sessions = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     hparams = HParamsPluginData.FromString(sessions).session_start_info.hparams
     assert hparams["seed"].number_value == 3
-    assert hparams["data/maxlen"].number_value == 32
+    assert hparams["data.maxlen"].number_value == 32
+    assert hparams["optimizer"].string_value == "Adam"
     registered = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     assert {"val/accuracy", "test/accuracy"} <= {info.name.tag for info in registered.experiment.metric_infos}
 

@@ -1,5 +1,6 @@
 """What a run leaves behind: metrics.json, the test rows' probabilities, and the result table."""
 
+import contextlib
 import csv
 import json
 import os
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import binomtest
@@ -23,13 +25,26 @@ Correct = npt.NDArray[np.bool_]
 
 def provenance() -> dict[str, Any]:
     """What was run: the commit (with `-dirty` where files were changed; None outside a checkout) and versions."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = None
+    checkout = Path(__file__).parents[1]
+    commit = None
+    if (checkout / ".git").exists():  # an installed package may lie inside somebody else's checkout
+        git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     packages = " ".join(f"{name}={version(name)}" for name in PACKAGES)
     return {"git_commit": commit, "versions": f"python={platform.python_version()} {packages}"}
+
+
+def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
+    """What TensorBoard's HParams tab shows of a run: dotted keys, and an optimizer or schedule by its name."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    shown = {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
+    for group in ("data", "model", "optimizer", "scheduler"):
+        values = settings[group] or {}
+        if group in ("optimizer", "scheduler"):
+            shown[group] = values.get("_target_", "none").rpartition(".")[2]
+        shown |= {f"{group}.{key}": value for key, value in values.items() if not key.startswith("_")}
+    return shown
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -38,6 +53,13 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     unfinished = folder / "metrics.json.unfinished"
     unfinished.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n")
     os.replace(unfinished, folder / "metrics.json")
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """What `write_metrics` wrote, or nothing."""
+    path = folder / "metrics.json"
+    metrics: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return metrics
 
 
 def write_predictions(
@@ -71,7 +93,7 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()
     table.add_column("model", no_wrap=True)
-    for heading in ("accuracy", "95 % interval", f"- {reference}", "McNemar p", "seconds"):
+    for heading in ("accuracy", "95 % interval", f"vs {reference}", "McNemar p", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, right in correct.items():
         interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")

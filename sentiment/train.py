@@ -27,15 +27,15 @@ from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import Timer
 from rich.console import Console
 
 from sentiment.callbacks import Baseline
 from sentiment.data import ReviewDataModule
-from sentiment.errors import InputError, require_choice
+from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.model import SentimentModule
-from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint
-from sentiment.results import provenance, result_table, write_metrics, write_predictions
+from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint, require_unmoved
+from sentiment.results import hyperparameters, provenance, read_metrics, result_table, write_metrics, write_predictions
 
 CONF = next(folder for up in (0, 1) if (folder := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
 
@@ -57,26 +57,29 @@ def train(cfg: DictConfig) -> float:
         InputError: a setting, the data or a checkpoint is wrong.
     """
     folder = Path(cfg.output_dir)
-    record: dict[str, Any] = {"status": "failed", **provenance()}
     try:
-        record |= _train(cfg, folder)
-        record["status"] = "finished"
+        metrics = _train(cfg, folder)
     except (KeyboardInterrupt, Exception) as error:
-        record["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record["error"] = f"{type(error).__name__}: {error}"
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record = {"status": status, "error": f"{type(error).__name__}: {error}", **provenance()}
+        write_metrics(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
         raise
-    finally:
-        write_metrics(folder, record)
-    return float(record[cfg.objective])
+    write_metrics(folder, {**metrics, "status": "finished", **provenance()})
+    return float(metrics[cfg.objective])
 
 
 def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
-    if not cfg.trainer.limit_val_batches:
-        raise InputError("trainer.limit_val_batches=0: the best checkpoint is chosen by validation; leave some batches")
-    last = folder / "checkpoints" / "last.ckpt"
-    resumed = bool(cfg.resume) and last.exists() and bool(read_checkpoint(last))
+    require_at_least(0, seed=cfg.seed)
+    require_at_least(1, trainer__max_epochs=cfg.trainer.max_epochs)
+    for half, need in (("train", "to learn from"), ("val", "to choose the best epoch"), ("test", "or set test=false")):
+        if not cfg.trainer[f"limit_{half}_batches"]:
+            raise InputError(f"trainer.limit_{half}_batches=0: leave some batches {need}")
+    checkpoints = folder / "checkpoints"
+    last = checkpoints / "last.ckpt" if cfg.resume and (checkpoints / "last.ckpt").exists() else None
+    if last:
+        require_unmoved(last)
 
     seed_everything(cfg.seed, verbose=False)
     datamodule: ReviewDataModule = _instantiate(cfg.data, seed=cfg.seed)
@@ -86,6 +89,8 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     callbacks = [*(_instantiate(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines]
     logger = _instantiate(cfg.logger)
     trainer: Trainer = _instantiate(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
+    if trainer.world_size > 1:
+        raise InputError(f"trainer.devices={cfg.trainer.devices}: one device trains; set trainer.devices=1")
 
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -93,14 +98,13 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     if cfg.data.validate_on == "test":
         log.warning("Validates on the test half, as the article did: its figures flatter, use them to compare only")
     module = build_module(cfg, datamodule)
-    logger.log_hyperparams(_hyperparameters(cfg))
+    logger.log_hyperparams(hyperparameters(cfg))
 
-    _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last if resumed else None, weights_only=True)
+    _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    saved = trainer.checkpoint_callback
-    best = saved.best_model_path if isinstance(saved, ModelCheckpoint) and cfg.test != "last" else ""
-    if best:
-        metrics = read_checkpoint(Path(best))["metrics"]
+    tested = None if cfg.trainer.fast_dev_run else checkpoints / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
+    if tested:
+        metrics = read_checkpoint(tested)["metrics"]
     rows = min(len(datamodule.splits["train"]), trainer.num_training_batches * datamodule.batch_size)
     seconds = timer.time_elapsed("train")
     metrics |= {
@@ -109,16 +113,14 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "train/reviews_per_second": trainer.current_epoch * rows / (seconds - timer.time_elapsed("validate")),
     }
     if cfg.test:
-        _interruptible(
-            trainer.test, trainer, module, datamodule, ckpt_path=best or None, weights_only=True, verbose=False
-        )
+        _interruptible(trainer.test, trainer, module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         _report_test(folder, module, datamodule, baselines, seconds)
     for baseline in baselines:
         metrics |= baseline.metrics_
     if not cfg.trainer.fast_dev_run:
         first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of the tab
-        logger.log_hyperparams(_hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
+        logger.log_hyperparams(hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
     return {**metrics, "device": _device(trainer)}
 
 
@@ -153,12 +155,14 @@ def _report_test(
     rows = module.measures.rows.compute().long().cpu().numpy()
     order = np.argsort(rows)
     rows, probabilities = rows[order], module.measures.probabilities.compute().cpu().numpy()[order]
-    labels = datamodule.splits["test"].reviews.labels[rows]
+    test = datamodule.splits["test"].reviews
+    labels = test.labels[rows]
     write_predictions(folder / "test_predictions.csv", rows, labels, probabilities, datamodule.label_names)
     correct = {"LSTM": probabilities.argmax(1) == labels}
     times = {"LSTM": seconds}
     for baseline in (baseline for baseline in baselines if baseline.predictions_):
-        correct[baseline.name] = baseline.predictions_["test"] == labels
+        seen = np.searchsorted(test.rows, rows)  # not all of them under trainer.limit_test_batches
+        correct[baseline.name] = baseline.predictions_["test"][seen] == labels
         times[baseline.name] = baseline.metrics_[f"baseline/{baseline.name}/fit_seconds"]
     plain = Console(force_terminal=False, width=80)  # for train.log too
     with plain.capture() as table:
@@ -183,20 +187,10 @@ def _interruptible(step: Callable[..., Any], trainer: Trainer, *arguments: Any, 
         step(*arguments, **options)
     except SystemExit as error:
         raise KeyboardInterrupt from error
-    except MisconfigurationException as error:
+    except (MisconfigurationException, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+            raise
         raise InputError(f"trainer or callbacks: {' '.join(str(error).split())}") from error
-
-
-def _hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """What TensorBoard's HParams tab shows of a run: dotted keys, and an optimizer or schedule by its name."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    shown = {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
-    for group in ("data", "model", "optimizer", "scheduler"):
-        values = settings[group] or {}
-        if group in ("optimizer", "scheduler"):
-            shown[group] = values.get("_target_", "none").rpartition(".")[2]
-        shown |= {f"{group}.{key}": value for key, value in values.items() if not key.startswith("_")}
-    return shown
 
 
 def _device(trainer: Trainer) -> str:
@@ -214,6 +208,7 @@ def job(cfg: DictConfig) -> float:
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", harmless)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     try:
         return train(cfg)
     except InputError as error:
@@ -233,14 +228,28 @@ def job(cfg: DictConfig) -> float:
 
 def main() -> None:
     """The command line; `resume=RUN` stands for RUN's own settings and folder."""
-    resumed = [argument.removeprefix("resume=") for argument in sys.argv[1:] if argument.startswith("resume=")]
-    if resumed and resumed != ["null"]:
-        folder = Path(resumed[0]).resolve()
-        if not (folder / ".hydra" / "config.yaml").is_file():
-            print(f"error: resume={resumed[0]}: no run's folder, it has no .hydra/config.yaml", file=sys.stderr)
-            sys.exit(2)
-        sys.argv[1:1] = ["--config-path", str(folder / ".hydra"), f"hydra.run.dir='{folder}'"]
-    job()
+    try:
+        sys.argv[1:] = _with_resumed_settings(sys.argv[1:])
+        job()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _with_resumed_settings(arguments: list[str]) -> list[str]:
+    resumed = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
+    if not resumed:
+        return arguments
+    folder = Path(resumed[0].removeprefix("resume=")).resolve()
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise InputError(f"{resumed[0]}: no run's folder, it has no .hydra/config.yaml; name one in outputs/runs")
+    groups = [argument for argument in arguments if (CONF / argument.partition("=")[0]).is_dir() and "=" in argument]
+    if groups:
+        raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; leave it out")
+    here = arguments.index(resumed[0])
+    return ["--config-path", f"{folder}/.hydra", *arguments[:here], f"hydra.run.dir='{folder}'", *arguments[here:]]
 
 
 if __name__ == "__main__":

@@ -187,9 +187,40 @@ def test_pretrained_vectors_start_the_embedding(composed: Compose, tmp_path: Pat
         train(composed(*settings, "model.embedding_dim=9"))
 
 
+def test_a_finished_run_can_be_resumed_for_its_figures_and_a_failing_one_keeps_them(
+    composed: Compose, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    train(composed("test=last", folder=run))
+    before = metrics_of(run)
+    train(composed("test=last", f"resume={run}", folder=run))
+    assert figures(metrics_of(run)) == figures(before)
+    with pytest.raises(InputError):
+        train(composed("test=last", f"resume={run}", "model.units=0", folder=run))
+    failed = metrics_of(run)
+    assert failed["status"] == "failed"
+    assert failed["test/accuracy"] == before["test/accuracy"]
+    moved = run.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=f"was moved; put it back to {run}"):
+        train(composed(f"resume={moved}", folder=moved))
+
+
+def test_limited_batches_compare_the_rows_that_were_read(composed: Compose, tmp_path: Path) -> None:
+    settings = ["data.maxlen=600", "data.padding=post", "trainer.limit_test_batches=1", "trainer.limit_val_batches=1"]
+    train(composed(*settings, "baseline=logistic_regression"))
+    assert len((tmp_path / "test_predictions.csv").read_text().splitlines()) < 100
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("seed=-1", "seed=-1: must be a whole number"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a whole number, at least 1"),
+        ("trainer.devices=2", "trainer.devices=2: one device"),
+        ("callbacks.early_stopping.monitor=foo", "conditioned on metric `foo`"),
+        ("model.bidirectional=abc", "model.bidirectional=abc: must be one of False, True"),
+        ("data.label_column=text", "data.label_column=text: is data.text_column too"),
         ("data.maxlen=0", "data.maxlen=0: must be a whole number, at least 1"),
         ("model.units=0", "model.units=0: must be a whole number, at least 1"),
         ("data.batch_size=0", "data.batch_size=0"),
@@ -248,6 +279,9 @@ def test_resuming_from_the_command_line_keeps_the_runs_settings(small: Path, tmp
     assert again.returncode == 0, again.stderr
     assert metrics_of(tmp_path / "my run")["epochs"] == 3
     assert "train (270 x 10)" in again.stdout
+    groups = command("resume=my run", "optimizer=sgd", cwd=tmp_path)
+    assert groups.returncode == 2
+    assert groups.stderr == "error: optimizer=sgd: a resumed run keeps its optimizer; leave it out\n"
     last = tmp_path / "my run" / "checkpoints" / "last.ckpt"
     first_bytes = last.read_bytes()[:5000]
     last.write_bytes(first_bytes)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
@@ -23,7 +24,7 @@ from sentiment.data import ReviewDataModule
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.sources import digest
 from sentiment.data.text import cache_folder
-from sentiment.errors import require_at_least, require_choice
+from sentiment.errors import InputError, require_at_least, require_choice
 
 TREES = 20  # grown between two updates of the progress bar
 
@@ -82,7 +83,7 @@ class Fit:
         columns = (SpinnerColumn(), *Progress.get_default_columns(), TimeElapsedColumn())
         with Progress(*columns, transient=True, disable=not show) as progress:
             task = progress.add_task(f"Fitting {type(estimator).__name__} on {self.features}", total=trees)
-            if trees is None:
+            if trees is None or "warm_start" not in estimator.get_params():
                 return estimator.fit(features, labels)
             estimator.set_params(warm_start=True)
             for grown in [*range(TREES, trees, TREES), trees]:
@@ -98,6 +99,7 @@ def _numerals(ids: npt.NDArray[np.int32]) -> list[str]:
 
 def _run_politely(fit: Fit) -> None:
     """Fits in a process of its own that gives way to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which ends this one
     if hasattr(os, "nice"):
         os.nice(10)
     fit.run(show=False)
@@ -156,10 +158,11 @@ class Baseline(Callback):
             return
         if self.process_ is not None:
             with Console().status(f"Waiting for baseline {self.name}"):
-                self.process_.join()
-            if self.process_.exitcode:
-                raise RuntimeError(f"baseline {self.name}: its process ended with code {self.process_.exitcode}")
-        self._fit.run()
+                self.process_.join()  # should it have died, the fit below is done anew and shows why
+        try:
+            self._fit.run()
+        except (TypeError, ValueError) as error:
+            raise InputError(f"baseline.{self.name}: {' '.join(str(error).split())}") from error
         with np.load(self._fit.path) as cached:
             self.predictions_ = {name: cached[name] for name in ("val", "test")}
             self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))

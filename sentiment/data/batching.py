@@ -123,17 +123,22 @@ class ShuffledBatches(Sampler[Rows]):
 
 
 class OrderedBatches(Sampler[Rows]):
-    """Every position once: in order, or from the shortest to the longest review where `lengths` are given."""
+    """Every position once, in the same order each time: as it is, or in batches of like length.
+
+    Those come in random order, so that a part of them (Lightning's `limit_val_batches`) is a fair sample.
+    """
 
     def __init__(self, count: int, batch_size: int, lengths: Rows | None = None) -> None:
-        self.order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
-        self.batch_size = batch_size
+        order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
+        self.batches = list(_slices(order, batch_size))
+        if lengths is not None:
+            self.batches = [self.batches[i] for i in np.random.default_rng(0).permutation(len(self.batches))]
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Rows]:
-        return _slices(self.order, self.batch_size)
+        return iter(self.batches)
 
 
 def _slices(rows: Rows, size: int) -> Iterator[Rows]:

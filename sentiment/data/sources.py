@@ -5,6 +5,8 @@ Whatever the source, what comes out is one `Corpus`: a memory-mapped `datasets.D
 
 import hashlib
 import json
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +19,17 @@ from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
 from huggingface_hub import HfApi
 from sklearn.model_selection import train_test_split
 
-from sentiment.data import demo
-from sentiment.data.text import cache_folder
+from sentiment.data import demo, tables
 from sentiment.errors import InputError
 
 HUB = "stanfordnlp/imdb"
 IMDB_LABELS = ["negative", "positive"]
 DEMO_TRAIN, DEMO_TEST = 6000, 2000
-BUILDERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".parquet": "parquet"}
 
 
 datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)  # its errors reach the user as one line
+if not sys.stderr.isatty():
+    datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def find(
     Raises:
         InputError: there is nothing at `path` that the source could read.
     """
+    if text_column == label_column:
+        raise InputError(f"data.label_column={label_column}: is data.text_column too; name the column of the classes")
     if source == "demo":
         return Source(digest(Path(demo.__file__).read_bytes().hex()), _load_demo)
     if source == "imdb" and path is None:
@@ -88,17 +92,19 @@ def find(
     if not root.exists():
         raise InputError(f"data.path={path}: no such file or folder; check the path, or try data=demo")
     if source == "imdb" and (tree := _acl_tree(root)):
-        return Source(f"aclImdb:{tree.resolve()}", lambda: _load_acl(tree))
-    files = {"train": [root]} if root.is_file() else {half: _files(root, half) for half in ("train", "test")}
+        folders = [tree / half / label for half in ("train", "test") for label in ("neg", "pos")]
+        changed = [[str(folder.resolve()), folder.stat().st_mtime_ns] for folder in folders if folder.is_dir()]
+        return Source(digest(changed), lambda: _load_acl(tree))
+    files = {"train": [root]} if root.is_file() else {half: tables.shards(root, half) for half in ("train", "test")}
     for half, found in files.items():
         if not found:
             raise InputError(
                 f"data.path={path}: no {half}.* there (csv, tsv, jsonl or parquet); add it or name one file"
             )
     suffixes = {file.suffix.lower() for found in files.values() for file in found}
-    if wrong := sorted(suffixes - BUILDERS.keys()):
+    if wrong := sorted(suffixes - tables.BUILDERS.keys()):
         raise InputError(
-            f"data.path={path}: cannot read {wrong[0] or 'a file without suffix'}; use {', '.join(BUILDERS)}"
+            f"data.path={path}: cannot read {wrong[0] or 'a file without suffix'}; use {', '.join(tables.BUILDERS)}"
         )
     stats = [
         (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
@@ -108,9 +114,9 @@ def find(
     names = IMDB_LABELS if source == "imdb" else None
 
     def load() -> Corpus:
-        train = _read(files["train"], text_column, label_column)
+        train = tables.read(files["train"], text_column, label_column)
         if "test" in files:
-            test = _read(files["test"], text_column, label_column)
+            test = tables.read(files["test"], text_column, label_column)
         else:
             rest, drawn = stratified(
                 np.arange(len(train)), train["label"], test_fraction, split_seed, "data.test_fraction"
@@ -124,11 +130,6 @@ def find(
 def digest(value: Any) -> str:
     """A name that tells any two JSON values apart."""
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _files(root: Path, half: str) -> list[Path]:
-    """`train.csv`, or shards such as `plain_text/train-00000-of-00001.parquet`."""
-    return sorted(file for file in root.rglob(f"{half}*") if file.is_file() and file.stem.split("-")[0] == half)
 
 
 def _load_demo() -> Corpus:
@@ -175,40 +176,6 @@ def _load_acl(tree: Path) -> Corpus:
     return Corpus(Dataset.from_dict({"text": texts}), np.array(labels), rows["train"], IMDB_LABELS)
 
 
-def _read(files: list[Path], text_column: str, label_column: str) -> Dataset:
-    """Reads one half, checks it, and keeps two columns under the names `text` and `label`."""
-    suffix = files[0].suffix.lower()
-    shown = files[0] if len(files) == 1 else files[0].parent
-    options: dict[str, Any] = {}
-    if BUILDERS[suffix] == "csv":  # a review "null", an empty one and a label "007" stay as they are written
-        options = {"sep": "\t" if suffix == ".tsv" else ",", "keep_default_na": False}
-        options["converters"] = {text_column: str, label_column: str}
-    if not any(file.stat().st_size for file in files):
-        raise InputError(f"{shown}: empty; it needs the columns {text_column} and {label_column}")
-    try:
-        names = [str(file) for file in files]
-        half = load_dataset(BUILDERS[suffix], data_files=names, cache_dir=str(cache_folder() / "tables"), **options)[
-            "train"
-        ]
-    except Exception as error:
-        if "corresponds to no data" in str(error):
-            raise InputError(f"{shown}: no reviews in it, only column names; add rows") from error
-        cause = error.__cause__ or error
-        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        raise InputError(
-            f"{shown}: cannot be read as {suffix[1:]} in UTF-8 ({reason}); repair or convert it"
-        ) from error
-    for key, column in (("text_column", text_column), ("label_column", label_column)):
-        if column not in half.column_names:
-            raise InputError(f"data.{key}={column}: no such column in {shown}; it has {', '.join(half.column_names)}")
-        if nulls := half.data.column(column).null_count:
-            raise InputError(f"{shown}: column {column} has {nulls} empty cells; fill or drop those rows")
-    if half.features[text_column].dtype not in ("string", "large_string"):
-        kind = half.features[text_column].dtype
-        raise InputError(f"{shown}: column {text_column} holds {kind}, not text; name another by data.text_column")
-    return half.select_columns([text_column, label_column]).rename_columns({text_column: "text", label_column: "label"})
-
-
 def stratified(
     rows: npt.NDArray[np.int64], labels: Any, fraction: float, seed: int, key: str
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -231,7 +198,7 @@ def _corpus(train: Dataset, test: Dataset, shown: str | None, names: list[str] |
         raise InputError(f"{shown}: label {strange.pop()} stands in the test half but not in train; mend the split")
     if len(known) < 2:
         raise InputError(f"{shown}: every label is {known[0]}; a classifier needs two classes or more")
-    known.sort(key=int if all(str(label).lstrip("-").isdecimal() for label in known) else str)
+    known.sort(key=int if all(re.fullmatch(r"-?[0-9]+", str(label)) for label in known) else str)
     feature = train.features["label"]
     if names is None:
         names = [feature.int2str(label) if isinstance(feature, ClassLabel) else str(label) for label in known]

@@ -43,3 +43,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or not {"text", "model"} <= checkpoint.get("hyper_parameters", {}).keys():
         raise InputError(f"{path}: a checkpoint of another program; name one that sentiment.train wrote")
     return checkpoint
+
+
+def require_unmoved(path: Path) -> None:
+    """Raises `InputError` if the run was moved since it wrote `path`: Lightning would forget its best checkpoint."""
+    for state in read_checkpoint(path)["callbacks"].values():
+        home = Path(state.get("dirpath", path.parent))
+        if home != path.parent:
+            raise InputError(f"resume={path.parents[1]}: was moved; put it back to {home.parent}")

@@ -53,6 +53,7 @@ class LSTMClassifier(nn.Module):
         super().__init__()
         require_at_least(1, model__embedding_dim=embedding_dim, model__units=units, model__num_layers=num_layers)
         require_choice(("last", "max", "mean"), model__pooling=pooling)
+        require_choice((False, True), model__bidirectional=bidirectional)
         for name, value in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise InputError(f"model.{name}={value}: must be at least 0 and below 1")

@@ -22,7 +22,8 @@ class Measures(nn.Module):
 
     Attributes:
         val: of the validation rows.
-        test: of the test rows.
+        test: of the test rows. Where there are two classes, F1 is the second one's and the expected calibration error
+            (15 bins) that of its probability; else F1 is the mean over classes, and calibration the winner's.
         rows: row numbers of the test reviews, `(N,)`, in the order in which they were read.
         probabilities: of the classes for each of them, `(N, classes)`.
     """

@@ -100,10 +100,11 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     module = build_module(cfg, datamodule)
     logger.log_hyperparams(hyperparameters(cfg))
 
-    _interruptible(trainer.fit, trainer, module, datamodule, ckpt_path=last, weights_only=True)
-    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    tested = None if cfg.trainer.fast_dev_run else checkpoints / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
-    if tested:
+    _interruptible(trainer.fit, module, datamodule, ckpt_path=last, weights_only=True)
+    if cfg.trainer.fast_dev_run:  # leaves no checkpoint
+        tested, metrics = None, {name: float(value) for name, value in trainer.callback_metrics.items()}
+    else:
+        tested = checkpoints / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
         metrics = read_checkpoint(tested)["metrics"]
     rows = min(len(datamodule.splits["train"]), trainer.num_training_batches * datamodule.batch_size)
     seconds = timer.time_elapsed("train")
@@ -113,7 +114,7 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         "train/reviews_per_second": trainer.current_epoch * rows / (seconds - timer.time_elapsed("validate")),
     }
     if cfg.test:
-        _interruptible(trainer.test, trainer, module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
+        _interruptible(trainer.test, module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         _report_test(folder, module, datamodule, baselines, seconds)
     for baseline in baselines:
@@ -181,7 +182,7 @@ def _instantiate(settings: DictConfig, **arguments: Any) -> Any:
         raise InputError(f"{key}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
-def _interruptible(step: Callable[..., Any], trainer: Trainer, *arguments: Any, **options: Any) -> None:
+def _interruptible(step: Callable[..., Any], *arguments: Any, **options: Any) -> None:
     """Gives Ctrl-C back as what it is, where Lightning makes it an exit, and Lightning's refusals as ours."""
     try:
         step(*arguments, **options)

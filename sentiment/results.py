@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import DictConfig, OmegaConf
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import binomtest
@@ -33,18 +32,6 @@ def provenance() -> dict[str, Any]:
             commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     packages = " ".join(f"{name}={version(name)}" for name in PACKAGES)
     return {"git_commit": commit, "versions": f"python={platform.python_version()} {packages}"}
-
-
-def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """What TensorBoard's HParams tab shows of a run: dotted keys, and an optimizer or schedule by its name."""
-    settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    shown = {"seed": cfg.seed, "trainer.max_epochs": cfg.trainer.max_epochs}
-    for group in ("data", "model", "optimizer", "scheduler"):
-        values = settings[group] or {}
-        if group in ("optimizer", "scheduler"):
-            shown[group] = values.get("_target_", "none").rpartition(".")[2]
-        shown |= {f"{group}.{key}": value for key, value in values.items() if not key.startswith("_")}
-    return shown
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:

@@ -8,26 +8,17 @@ python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 """
 
 import logging
-import os
-import re
-import shutil
-import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 import numpy as np
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
-from hydra.types import RunMode
-from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer, seed_everything
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from sentiment.callbacks import Baseline
@@ -35,20 +26,18 @@ from sentiment.data import ReviewDataModule
 from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.model import SentimentModule
 from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint, require_unmoved
-from sentiment.results import hyperparameters, provenance, read_metrics, result_table, write_metrics, write_predictions
-
-CONF = next(folder for up in (0, 1) if (folder := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
+from sentiment.results import provenance, read_metrics, result_table, write_metrics, write_predictions
+from sentiment.settings import hyperparameters, identity, make
 
 log = logging.getLogger(__name__)
-OmegaConf.register_new_resolver("folder_name", lambda text: re.sub(r"[^\w.+-]+", "-", text).strip("-"), replace=True)
-OmegaConf.register_new_resolver("cuda_or_cpu", lambda: "cuda" if torch.cuda.is_available() else "cpu", replace=True)
 
 
-def train(cfg: DictConfig) -> float:
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     """Runs one experiment in `cfg.output_dir`: data, training, test, `metrics.json`.
 
     Args:
         cfg: the composed configuration, see `conf/`.
+        callbacks: more of Lightning's than `cfg.callbacks` names.
 
     Returns:
         The metric that `cfg.objective` names, of the weights that were tested.
@@ -57,18 +46,20 @@ def train(cfg: DictConfig) -> float:
         InputError: a setting, the data or a checkpoint is wrong.
     """
     folder = Path(cfg.output_dir)
+    facts = {"settings": identity(cfg), **provenance()}
+    write = rank_zero_only(write_metrics)
     try:
-        metrics = _train(cfg, folder)
+        metrics = _train(cfg, folder, callbacks)
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record = {"status": status, "error": f"{type(error).__name__}: {error}", **provenance()}
-        write_metrics(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
+        record = {"status": status, "error": f"{type(error).__name__}: {error}", **facts}
+        write(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
         raise
-    write_metrics(folder, {**metrics, "status": "finished", **provenance()})
+    write(folder, {**metrics, "status": "finished", **facts})
     return float(metrics[cfg.objective])
 
 
-def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> dict[str, Any]:
     require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
     require_at_least(0, seed=cfg.seed)
@@ -82,15 +73,13 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         require_unmoved(last)
 
     seed_everything(cfg.seed, verbose=False)
-    datamodule: ReviewDataModule = _instantiate(cfg.data, seed=cfg.seed)
+    datamodule: ReviewDataModule = make(cfg.data, seed=cfg.seed)
     chosen = {} if cfg.trainer.fast_dev_run else cfg.baseline
-    baselines = [Baseline(name, datamodule, **_instantiate(settings)) for name, settings in chosen.items()]
+    baselines = [Baseline(name, datamodule, **make(settings)) for name, settings in chosen.items()]
     timer = Timer()
-    callbacks = [*(_instantiate(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines]
-    logger = _instantiate(cfg.logger)
-    trainer: Trainer = _instantiate(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
-    if trainer.world_size > 1:
-        raise InputError(f"trainer.devices={cfg.trainer.devices}: one device trains; set trainer.devices=1")
+    callbacks = [*(make(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines, *callbacks]
+    logger = make(cfg.logger)
+    trainer: Trainer = make(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
 
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -106,7 +95,8 @@ def _train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     else:
         tested = checkpoints / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
         metrics = read_checkpoint(tested)["metrics"]
-    rows = min(len(datamodule.splits["train"]), trainer.num_training_batches * datamodule.batch_size)
+    rows = trainer.num_training_batches * datamodule.batch_size * trainer.world_size
+    rows = min(len(datamodule.splits["train"]), rows)
     seconds = timer.time_elapsed("train")
     metrics |= {
         "epochs": trainer.current_epoch,
@@ -138,8 +128,8 @@ def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModu
     }
     model = dict(cfg.model)
     vectors = model.pop("vectors")
-    scheduler = _instantiate(cfg.scheduler) if cfg.scheduler else None
-    module = SentimentModule(text, model, _instantiate(cfg.optimizer), scheduler, cfg.seed)
+    scheduler = make(cfg.scheduler) if cfg.scheduler else None
+    module = SentimentModule(text, model, make(cfg.optimizer), scheduler, cfg.seed)
     if vectors:
         known, ids = datamodule.vocabulary.vectors(vectors)
         if known.shape[1] != cfg.model.embedding_dim:
@@ -153,9 +143,12 @@ def _report_test(
     folder: Path, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
 ) -> None:
     """Writes the test rows' probabilities and prints the LSTM beside its baselines."""
-    rows = module.measures.rows.compute().long().cpu().numpy()
+    rows = module.measures.rows.compute().long().cpu().numpy()  # of all devices
+    probabilities = module.measures.probabilities.compute().cpu().numpy()
+    if not module.trainer.is_global_zero:
+        return
     order = np.argsort(rows)
-    rows, probabilities = rows[order], module.measures.probabilities.compute().cpu().numpy()[order]
+    rows, probabilities = rows[order], probabilities[order]
     test = datamodule.splits["test"].reviews
     labels = test.labels[rows]
     write_predictions(folder / "test_predictions.csv", rows, labels, probabilities, datamodule.label_names)
@@ -169,17 +162,6 @@ def _report_test(
     with plain.capture() as table:
         plain.print(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
     log.info(table.get())
-
-
-def _instantiate(settings: DictConfig, **arguments: Any) -> Any:
-    """Hydra's `instantiate`, where a refusal becomes an `InputError`."""
-    try:
-        return instantiate(settings, **arguments)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        key = settings._get_full_key(None)
-        raise InputError(f"{key}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def _interruptible(step: Callable[..., Any], *arguments: Any, **options: Any) -> None:
@@ -199,59 +181,7 @@ def _device(trainer: Trainer) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def job(cfg: DictConfig) -> float:
-    """One run, or one of a sweep, as Hydra starts it."""
-    for harmless in (
-        "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
-        "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
-        "Checkpoint directory .* exists and is not empty",  # it does when a run is resumed
-        ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
-    ):
-        warnings.filterwarnings("ignore", harmless)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    try:
-        return train(cfg)
-    except InputError as error:
-        if "HYDRA_FULL_ERROR" in os.environ or HydraConfig.get().mode == RunMode.MULTIRUN:
-            log.error(error)
-            raise
-        if not Path(cfg.output_dir, "checkpoints").exists():
-            shutil.rmtree(cfg.output_dir, ignore_errors=True)
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
-        print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
-        sys.exit(130)
-
-
-def main() -> None:
-    """The command line; `resume=RUN` stands for RUN's own settings and folder."""
-    try:
-        sys.argv[1:] = _with_resumed_settings(sys.argv[1:])
-        job()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _with_resumed_settings(arguments: list[str]) -> list[str]:
-    resumed = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
-    if not resumed:
-        return arguments
-    folder = Path(resumed[0].removeprefix("resume=")).resolve()
-    if not (folder / ".hydra" / "config.yaml").is_file():
-        raise InputError(f"{resumed[0]}: no run's folder, it has no .hydra/config.yaml; name one in outputs/runs")
-    groups = [argument for argument in arguments if (CONF / argument.partition("=")[0]).is_dir() and "=" in argument]
-    if groups:
-        raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; leave it out")
-    here = arguments.index(resumed[0])
-    return ["--config-path", f"{folder}/.hydra", *arguments[:here], f"hydra.run.dir='{folder}'", *arguments[here:]]
-
-
 if __name__ == "__main__":
+    from sentiment.jobs import main
+
     main()

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from sentiment.data.demo import reviews
-from sentiment.train import CONF
+from sentiment.settings import CONF
 
 Compose = Callable[..., DictConfig]
 

@@ -11,7 +11,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.model import LSTMClassifier
-from sentiment.train import CONF
+from sentiment.settings import CONF
 
 GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn
+import torch
 from filelock import FileLock
+from joblib import parallel_config
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from rich.console import Console
@@ -69,9 +71,10 @@ class Fit:
             start = time.perf_counter()
             matrices = self.matrices()
             train = self.splits["train"].reviews
-            fitted = self._fitted(matrices["train"], train.labels[train.rows], show)
-            seconds = time.perf_counter() - start
-            predicted = {name: fitted.predict(matrices[name]) for name in ("val", "test")}
+            with parallel_config(n_jobs=torch.get_num_threads()):  # in a sweep, a job's share of the cores
+                fitted = self._fitted(matrices["train"], train.labels[train.rows], show)
+                seconds = time.perf_counter() - start
+                predicted = {name: fitted.predict(matrices[name]) for name in ("val", "test")}
             unfinished = self.path.with_suffix(".unfinished.npz")
             np.savez(unfinished, fit_seconds=seconds, **predicted)
             unfinished.replace(self.path)
@@ -160,7 +163,7 @@ class Baseline(Callback):
             with Console().status(f"Waiting for baseline {self.name}"):
                 self.process_.join()  # should it have died, the fit below is done anew and shows why
         try:
-            self._fit.run()
+            self._fit.run(show=trainer.progress_bar_callback is not None)
         except (TypeError, ValueError) as error:
             raise InputError(f"baseline.{self.name}: {' '.join(str(error).split())}") from error
         with np.load(self._fit.path) as cached:

@@ -90,13 +90,25 @@ class ShuffledBatches(Sampler[Rows]):
     """Every position once per epoch, in batches whose order depends on `(seed, epoch)` alone.
 
     With `lengths`, reviews of like length share a batch: each pool of 50 batches is sorted before it is cut up.
+
+    Args:
+        count: positions in all.
+        batch_size: positions in a batch of one device.
+        seed: draws the order.
+        lengths: words of each position, int64 `(count,)`.
+        rank: which of the devices this is.
+        devices: how many share the batches.
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int, lengths: Rows | None = None) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
+    ) -> None:
         self.count = count
-        self.batch_size = batch_size
+        self.batch_size = batch_size * devices
         self.seed = seed
         self.lengths = lengths
+        self.rank = rank
+        self.devices = devices
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -104,35 +116,34 @@ class ShuffledBatches(Sampler[Rows]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // self.batch_size)
+        return len(_slices(np.arange(self.count), self.batch_size, self.devices))
 
     def __iter__(self) -> Iterator[Rows]:
         random = np.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(self.count)
-        if self.lengths is None:
-            yield from _slices(order, self.batch_size)
-            return
-        pools = _slices(order, POOL * self.batch_size)
-        batches = [
-            batch
-            for pool in pools
-            for batch in _slices(pool[np.argsort(self.lengths[pool], kind="stable")], self.batch_size)
-        ]
-        for chosen in random.permutation(len(batches)):
-            yield batches[chosen]
+        batches = _slices(random.permutation(self.count), self.batch_size, self.devices)
+        if self.lengths is not None:
+            pools = [np.concatenate(batches[start : start + POOL]) for start in range(0, len(batches), POOL)]
+            sorted_pools = (pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools)
+            batches = [batch for pool in sorted_pools for batch in _slices(pool, self.batch_size, self.devices)]
+            batches = [batches[i] for i in random.permutation(len(batches))]
+        return (batch[self.rank :: self.devices] for batch in batches)
 
 
 class OrderedBatches(Sampler[Rows]):
     """Every position once, in the same order each time: as it is, or in batches of like length.
 
-    Those come in random order, so that a part of them (Lightning's `limit_val_batches`) is a fair sample.
+    Those come in random order, so that a part of them (Lightning's `limit_val_batches`) is a fair sample. The
+    arguments are those of `ShuffledBatches`.
     """
 
-    def __init__(self, count: int, batch_size: int, lengths: Rows | None = None) -> None:
+    def __init__(
+        self, count: int, batch_size: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
+    ) -> None:
         order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
-        self.batches = list(_slices(order, batch_size))
+        batches = _slices(order, batch_size * devices, devices)
         if lengths is not None:
-            self.batches = [self.batches[i] for i in np.random.default_rng(0).permutation(len(self.batches))]
+            batches = [batches[i] for i in np.random.default_rng(0).permutation(len(batches))]
+        self.batches = [batch[rank::devices] for batch in batches]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -141,5 +152,10 @@ class OrderedBatches(Sampler[Rows]):
         return iter(self.batches)
 
 
-def _slices(rows: Rows, size: int) -> Iterator[Rows]:
-    return (rows[start : start + size] for start in range(0, len(rows), size))
+def _slices(rows: Rows, size: int, devices: int) -> list[Rows]:
+    """Cuts `rows` up; a rest too small to give each device a row, all of which take as many steps, joins the last."""
+    rest = len(rows) % size
+    end = len(rows) - rest if 0 < rest < devices else len(rows)
+    slices = np.split(rows[:end], range(size, end, size))
+    slices[-1] = np.concatenate([slices[-1], rows[end:]])
+    return slices

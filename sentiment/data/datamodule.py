@@ -126,7 +126,9 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.splits["train"]
-        return _loader(split, ShuffledBatches(len(split), self.batch_size, self.seed, self._lengths(split)))
+        return _loader(
+            split, ShuffledBatches(len(split), self.batch_size, self.seed, self._lengths(split), *self._device())
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Larger batches, every validation row once."""
@@ -139,11 +141,15 @@ class ReviewDataModule(LightningDataModule):
     def _evaluation_dataloader(self, name: str) -> DataLoader[Batch]:
         split = self.splits[name]
         batch_size = max(1, EVALUATED_WORDS // self.maxlen)
-        return _loader(split, OrderedBatches(len(split), batch_size, self._lengths(split)))
+        return _loader(split, OrderedBatches(len(split), batch_size, self._lengths(split), *self._device()))
 
     def _lengths(self, split: PaddedReviews) -> Rows | None:
         """What reviews are put together by; nothing where all are padded to one length."""
         return split.lengths if self.padding == "post" else None
+
+    def _device(self) -> tuple[int, int]:
+        """Which of how many devices read these batches."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def describe(self) -> str:
         """What the article prints before training: counts, shapes, lengths, what is cut, one review decoded."""

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from sentiment.data import ReviewDataModule
 from sentiment.model.checkpoint import AtomicCheckpointIO
-from sentiment.train import CONF, build_module
+from sentiment.settings import CONF
+from sentiment.train import build_module
 
 TURN = 30  # steps
 

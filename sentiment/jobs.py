@@ -1,0 +1,140 @@
+"""One run, or every run of a sweep, as the command line starts them."""
+
+import logging
+import math
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+
+from sentiment import report
+from sentiment.errors import InputError
+from sentiment.results import read_metrics
+from sentiment.settings import CONF, QUIET, identity, make
+from sentiment.train import train
+
+log = logging.getLogger(__name__)
+
+
+class Sweep(Callback):
+    """What a sweep adds to Hydra's: jobs are named by what is swept, and the report ends it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Leaves settings that all jobs share out of their folders' names."""
+        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        swept = {o.get_key_element() for o in overrides if o.is_sweep_override()} | {
+            *(config.hydra.sweeper.params or ())
+        }
+        if swept:
+            shared = [o.get_key_element() for o in overrides if o.get_key_element() not in swept]
+            config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys={shared}")
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Compares the runs; the exit code says whether some failed."""
+        runs = report.write([Path(config.hydra.sweep.dir)])
+        if any(run.status == "failed" for run in runs):
+            sys.exit(1)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(cfg: DictConfig) -> float:
+    """One run, or one of a sweep, which goes on when one fails."""
+    quieten()
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return _one_of_a_sweep(cfg, Path(cfg.output_dir), HydraConfig.get().launcher._target_)
+    try:
+        return train(cfg)
+    except InputError as error:
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        if not Path(cfg.output_dir, "checkpoints").exists():
+            shutil.rmtree(cfg.output_dir, ignore_errors=True)
+        refuse(error)
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
+        raise
+
+
+def _one_of_a_sweep(cfg: DictConfig, folder: Path, launcher: str) -> float:
+    try:
+        if make(cfg.trainer).world_size > 1:
+            refuse("trainer: a sweep (-m) trains each run on one device; leave out -m, or train on one device")
+        earlier = read_metrics(folder)
+        if earlier.get("status") == "finished" and earlier["settings"] == identity(cfg):
+            log.info("%s: finished earlier, skipped", folder.name)
+            return float(earlier[cfg.objective])
+        for stale in (folder / "metrics.json", *folder.glob("events.out.tfevents.*")):
+            stale.unlink(missing_ok=True)
+        if not launcher.endswith("BasicLauncher"):  # bars of several jobs at once would garble each other
+            for key, value in QUIET.items():
+                OmegaConf.update(cfg, key, value, force_add=True)
+            for handler in logging.getLogger().handlers:
+                if not isinstance(handler, logging.FileHandler):
+                    handler.setLevel(logging.WARNING)
+        result = train(cfg)
+        print(f"{folder.name}: {cfg.objective} {result:.4f}", flush=True)
+        return result
+    except InputError as error:
+        log.error("%s: %s", folder.name, error)
+    except Exception:
+        log.exception("%s", folder.name)
+    except KeyboardInterrupt:
+        print(f"interrupted; go on with the same command and hydra.sweep.dir={folder.parent}", file=sys.stderr)
+        raise
+    return math.nan
+
+
+def quieten() -> None:
+    """Silences Lightning where its advice does not fit, and all but the first of several devices' processes."""
+    for harmless in (
+        "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
+        "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
+        "Checkpoint directory .* exists and is not empty",  # it does when a run is resumed
+        "Using `DistributedSampler` with the dataloaders",  # the samplers here give every row once, on any devices
+        ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", harmless)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    if rank_zero_only.rank:
+        logging.getLogger("sentiment").setLevel(logging.ERROR)
+
+
+def refuse(error: object) -> None:
+    """Ends the program as every wrong input does: one line, exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+def main() -> None:
+    """The command line; `resume=RUN` stands for RUN's own settings and folder."""
+    try:
+        sys.argv[1:] = _with_resumed_settings(sys.argv[1:])
+        job()
+    except InputError as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _with_resumed_settings(arguments: list[str]) -> list[str]:
+    resumed = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
+    if not resumed:
+        return arguments
+    folder = Path(resumed[0].removeprefix("resume=")).resolve()
+    if not (folder / ".hydra" / "config.yaml").is_file():
+        raise InputError(f"{resumed[0]}: no run's folder, it has no .hydra/config.yaml; name one in outputs/runs")
+    groups = [argument for argument in arguments if (CONF / argument.partition("=")[0]).is_dir() and "=" in argument]
+    if groups:
+        raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; leave it out")
+    here = arguments.index(resumed[0])
+    return ["--config-path", f"{folder}/.hydra", *arguments[:here], f"hydra.run.dir='{folder}'", *arguments[here:]]

@@ -1,5 +1,285 @@
+"""Compares runs: a table, report.md, report.csv and report.png of a sweep, a study, or any set of runs.
+
+python -m sentiment.report outputs/sweeps/2026-01-31_12-00-00
+python -m sentiment.report outputs/runs/*
+
+It reads the files that the runs left and a study's storage. Sweeps and studies call it when they end.
+"""
+
+import argparse
+import csv
+import io
+import os
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+from rich.box import MARKDOWN, SIMPLE_HEAD, Box
+from rich.console import Console
+from rich.table import Table
+
+from sentiment import figures
+from sentiment.errors import InputError
+from sentiment.results import read_metrics
+from sentiment.settings import flat
+
+if TYPE_CHECKING:
+    import optuna
+    from matplotlib.figure import Figure
+
+NOT_COMPARED = ("seed", "baseline", "objective", "test", "tune")  # seeds are averaged; the others train no other LSTM
 
 
-def write(folders):
-    return []
+@dataclass(frozen=True)
+class Run:
+    """What a run left.
+
+    Attributes:
+        folder: where.
+        settings: by dotted key, see `settings.flat`.
+        metrics: of `metrics.json`; empty if the run did not end.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished`: killed, or still under way."""
+        return str(self.metrics.get("status", "unfinished"))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Finished runs that differ in nothing but their seeds.
+
+    Attributes:
+        settings: those in which groups differ.
+        runs: one per seed.
+    """
+
+    settings: dict[str, Any]
+    runs: list[Run]
+
+    def values(self, tag: str) -> list[float]:
+        """What the runs have under a tag of `metrics.json`."""
+        return [run.metrics[tag] for run in self.runs if run.metrics.get(tag) is not None]
+
+    def mean(self, tag: str) -> float | None:
+        """Mean over the seeds, or None where no run has the tag."""
+        values = self.values(tag)
+        return statistics.fmean(values) if values else None
+
+
+def read(folders: Sequence[Path]) -> list[Run]:
+    """All runs in the folders and the folders below them.
+
+    Raises:
+        InputError: a folder holds none.
+    """
+    runs: dict[Path, Run] = {}
+    for folder in folders:
+        found = sorted(folder.rglob(".hydra/config.yaml"))
+        if not found:
+            raise InputError(f"{folder}: holds no run (no .hydra/config.yaml); name a run, a sweep or a study")
+        studies = [path.parents[1] for path in found if is_study(path.parents[1])]
+        for study in studies:
+            runs |= {run.folder.resolve(): run for run in _trials(study)}
+        for path in found:
+            run = path.parents[1]
+            if not {run, *run.parents} & {*studies}:
+                runs[run.resolve()] = Run(run, flat(OmegaConf.load(path)), read_metrics(run))
+    return list(runs.values())
+
+
+def is_study(folder: Path) -> bool:
+    """Whether `sentiment.tune` keeps a study there."""
+    path = folder / ".hydra" / "config.yaml"
+    return path.exists() and "tune" in OmegaConf.load(path)
+
+
+def load_study(folder: Path) -> "optuna.Study":
+    """The study that lies in a folder, or in the storage that its configuration names.
+
+    Raises:
+        InputError: the storage cannot be read.
+    """
+    import optuna
+
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    try:
+        return optuna.load_study(study_name=cfg.tune.name, storage=cfg.tune.storage or f"sqlite:///{folder}/study.db")
+    except Exception as error:  # of whatever driver the storage takes
+        raise InputError(f"{folder}: its study cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _trials(folder: Path) -> list[Run]:
+    """The runs of a study; its storage knows more of them than the folder, where several machines share it."""
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    status = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
+    runs = []
+    for trial in load_study(folder).trials:
+        if trial.state.name != "WAITING":
+            run = folder / f"trial_{trial.number:04}"
+            metrics = {"status": "interrupted"} | read_metrics(run)
+            if trial.state.name in status:
+                metrics["status"] = status[trial.state.name]
+            runs.append(Run(run, flat(cfg) | trial.params, metrics | {cfg.objective: trial.value}))
+    return runs
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """Keys of the settings in which the runs differ; of an object's, those in which it differs from its own kind."""
+    keys = list(dict.fromkeys(key for run in runs for key in run.settings))
+
+    def differs(key: str) -> bool:
+        values = defaultdict(set)
+        parent, _, _ = key.rpartition(".")
+        for run in runs:
+            values[str(run.settings.get(parent))].add(str(run.settings.get(key)))
+        return any(len(kinds) > 1 for kinds in values.values())
+
+    return [key for key in keys if key.split(".")[0] not in NOT_COMPARED and differs(key)]
+
+
+def grouped(runs: Sequence[Run], objective: str) -> list[Group]:
+    """Finished runs by all settings but the seed, the best first."""
+    groups: dict[str, Group] = {}
+    keys = differing(runs)
+    for run in runs:
+        if run.status == "finished" and run.metrics.get(objective) is not None:
+            settings = {key: run.settings.get(key) for key in keys}
+            groups.setdefault(str(settings), Group(settings, [])).runs.append(run)
+    sign = 1 if objective.endswith("loss") else -1
+    return sorted(groups.values(), key=lambda group: sign * (group.mean(objective) or 0))
+
+
+def write(folders: Sequence[Path]) -> list[Run]:
+    """Prints the comparison and writes `report.md`, `.csv` and `.png` into the folder, or the one that holds them all.
+
+    Returns:
+        The runs.
+
+    Raises:
+        InputError: a folder holds no run.
+    """
+    runs = read(folders)
+    home = Path(os.path.commonpath([folder.resolve() for folder in folders]))
+    objective = str(runs[0].settings["objective"]) if runs else "val/accuracy"
+    groups = grouped(runs, objective)
+    states = Counter(run.status for run in runs)
+    counts = f"{len(runs)} runs: " + ", ".join(f"{count} {status}" for status, count in states.most_common())
+    failures = [f"{run.folder.name}: {run.metrics['error']}" for run in runs if run.status == "failed"]
+
+    table = partial(_table, groups, objective)
+    console = Console()
+    if groups:
+        console.print(table(SIMPLE_HEAD))
+    console.print(counts, *failures, sep="\n", highlight=False, markup=False, soft_wrap=True)
+
+    _write_csv(home / "report.csv", runs)
+    lines = [f"# {home.name}", "", counts]
+    if groups:
+        plain = Console(width=1000, force_terminal=False, file=io.StringIO())
+        with plain.capture() as text:
+            plain.print(table(MARKDOWN))
+        lines += ["", f"Sorted by {objective}, which alone chooses; accuracies in per cent.", ""]
+        lines += [line.strip() for line in text.get().splitlines() if line.strip()]
+        lines += ["", "![comparison](report.png)"]
+        figure = figures.study(load_study(home)) if is_study(home) else _sweep_figure(groups, objective)
+        figure.savefig(home / "report.png", dpi=150)
+    lines += ["", *(f"- {failure}" for failure in failures)]
+    (home / "report.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    console.print(f"{home / 'report.md'}, report.csv, report.png", highlight=False, soft_wrap=True)
+    return runs
+
+
+def _sweep_figure(groups: Sequence[Group], objective: str) -> "Figure":
+    names = short(list(groups[0].settings))
+    ending = f"/{objective.replace('/', '_')}"
+    points = []
+    for group in groups:
+        values = group.values(objective)
+        tags = [tag for tag in group.runs[0].metrics if tag.startswith("baseline/") and tag.endswith(ending)]
+        baselines = {tag.split("/")[1]: statistics.fmean(group.values(tag)) for tag in tags}
+        settings = {names[key]: value for key, value in group.settings.items()}
+        sd = statistics.stdev(values) if len(values) > 1 else 0.0
+        points.append(figures.Point(settings, statistics.fmean(values), sd, baselines))
+    return figures.sweep(points, objective)
+
+
+def short(keys: Sequence[str]) -> dict[str, str]:
+    """`data.maxlen` as `maxlen`, where that tells it apart from the others."""
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: name if last[name := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def shown(value: Any) -> str:
+    """A setting as a person writes it: `none`, `0.00123`."""
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
+    table = Table(box=box, pad_edge=box is MARKDOWN, collapse_padding=True)
+    names = short(list(groups[0].settings))
+    for name in names.values():
+        table.add_column(name, justify="right")
+    seeds = max(len(group.runs) for group in groups)
+    tags = [objective, *(tag for tag in ("test/accuracy",) if any(group.values(tag) for group in groups))]
+    half = "test" if "test/accuracy" in tags else "val"
+    tags += sorted({tag for group in groups for run in group.runs for tag in run.metrics
+                    if tag.startswith("baseline/") and tag.endswith(f"/{half}_accuracy")})  # fmt: skip
+    for tag in tags:
+        baseline = tag.startswith("baseline/")
+        table.add_column(f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag, justify="right")
+    if seeds > 1:
+        table.add_column("seeds", justify="right")
+    for group in groups:
+        cells = [*map(shown, group.settings.values()), *(_figure(group.values(tag), tag) for tag in tags)]
+        table.add_row(*cells, *([str(len(group.runs))] if seeds > 1 else []))
+    return table
+
+
+def _figure(values: Sequence[float], tag: str) -> str:
+    """Mean ± standard deviation over the seeds, an accuracy in per cent."""
+    scale, digits = (100, 2) if tag.endswith("accuracy") else (1, 4)
+    if not values:
+        return ""
+    mean = f"{scale * statistics.fmean(values):.{digits}f}"
+    if len(set(values)) == 1:
+        return mean
+    return f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{scale * statistics.stdev(values):.{digits}f}"
+
+
+def _write_csv(path: Path, runs: Sequence[Run]) -> None:
+    """A line per run: folder, status, seed, the settings that differ, every figure."""
+    keys = [*differing(runs), "seed"]
+    tags = sorted({tag for run in runs for tag in run.metrics} - {"status"})
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["folder", "status", *keys, *tags])
+        for run in runs:
+            settings, figures_ = (run.settings.get(key) for key in keys), (run.metrics.get(tag) for tag in tags)
+            writer.writerow([run.folder.name, run.status, *settings, *figures_])
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m sentiment.report", description="Compares runs.")
+    parser.add_argument("folder", type=Path, nargs="+", help="of a run, a sweep or a study")
+    try:
+        write(parser.parse_args().folder)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

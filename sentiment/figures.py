@@ -1,0 +1,154 @@
+"""One figure each; they draw, and know neither files nor checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import optuna
+
+GREY = "0.45"
+
+
+class Point(NamedTuple):
+    """A result in a sweep.
+
+    Attributes:
+        settings: what was swept, by the name to show.
+        value: the objective, mean over the seeds.
+        sd: its standard deviation over the seeds; 0 where there is one.
+        baselines: by name, the same figure of each baseline on the same rows.
+    """
+
+    settings: Mapping[str, Any]
+    value: float
+    sd: float
+    baselines: Mapping[str, float]
+
+
+def sweep(points: Sequence[Point], objective: str) -> Figure:
+    """The objective against one setting, a line per value of a second, a panel per value of a third.
+
+    Numbers come before names, and among numbers `maxlen` first. With more settings than three the best over the rest
+    is drawn. Baselines are dashed lines.
+    """
+    names = list(points[0].settings)
+    numeric = [name for name in names if all(_is_number(point.settings[name]) for point in points)]
+    numeric.sort(key=lambda name: (name != "maxlen", -len(_values(points, name))))
+    order = numeric + [name for name in names if name not in numeric]
+    x = order[0] if order else None
+    panel = order[-1] if len(order) > 2 else None
+    line = order[1] if len(order) > 1 else None
+    percent = 100 if objective.endswith("accuracy") else 1
+    best = (min if objective.endswith("loss") else max)(points, key=lambda point: point.value)
+
+    panels = _values(points, panel)
+    figure = Figure(figsize=(2.6 + 3.2 * len(panels), 4.2), layout="constrained")
+    axes: Sequence[Axes] = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    lines = _values(points, line)
+    colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
+    places = _values(points, x)
+    numbers = x in numeric
+    for axis, where in zip(axes, panels, strict=True):
+        here = [point for point in points if _at(point, panel) == where]
+        for color, which in zip(colors, lines, strict=True):
+            chosen = [_best_at(here, {x: place, line: which}, objective) for place in places]
+            kept = [(i, point) for i, point in enumerate(chosen) if point]
+            axis.errorbar(
+                [places[i] if numbers else i for i, _ in kept],
+                [percent * point.value for _, point in kept],
+                [percent * point.sd for _, point in kept] if any(point.sd for _, point in kept) else None,
+                color=color, marker="o", capsize=3, label=f"{line} {_text(which)}" if line else "LSTM",
+            )  # fmt: skip
+        for style, name in zip(("--", ":", "-.", (0, (1, 3)), (0, (5, 5))), sorted(points[0].baselines), strict=False):
+            found = [
+                [p.baselines[name] for p in here if _at(p, x) == place and name in p.baselines] for place in places
+            ]
+            kept_baselines = [(i, float(np.mean(values))) for i, values in enumerate(found) if values]
+            axis.plot(
+                [places[i] if numbers else i for i, _ in kept_baselines],
+                [percent * value for _, value in kept_baselines],
+                color=GREY, linestyle=style, label=name,
+            )  # fmt: skip
+        axis.set_xlabel(x or "")
+        axis.set_xticks(places if numbers else range(len(places)), [_text(place) for place in places])
+        if numbers and min(places) > 0 and max(places) / min(places) > 20:
+            axis.set_xscale("log")
+            axis.set_xticks(places, [_text(place) for place in places])
+            axis.minorticks_off()
+        if panel:
+            axis.set_title(f"{panel} {_text(where)}")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel(f"{objective}, %" if percent == 100 else objective)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    settings = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
+    rest = "; best over the other settings" if len(order) > 3 else ""
+    figure.suptitle(f"best: {percent * best.value:.4g} with {settings or 'these settings'}{rest}")
+    return figure
+
+
+def study(study: "optuna.Study") -> Figure:
+    """Left the trials in their order with the best so far, right how much each setting explains of the objective.
+
+    The importance is Optuna's default, functional ANOVA (Hutter, Hoos & Leyton-Brown 2014), over finished trials.
+    """
+    import optuna
+
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    pruned = [trial for trial in study.trials if trial.state.name == "PRUNED" and trial.intermediate_values]
+    objective = study.user_attrs.get("objective", "objective")
+    percent = 100 if objective.endswith("accuracy") else 1
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left.plot([t.number for t in done], [percent * t.value for t in done], "o", color="C0", label="finished")
+    cut = [percent * trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
+    left.plot([t.number for t in pruned], cut, "x", color=GREY, label="pruned, at its last epoch")
+    better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
+    left.step(
+        [trial.number for trial in done], better.accumulate([percent * trial.value for trial in done]),
+        where="post", color="C1", label="best so far",
+    )  # fmt: skip
+    left.set_xlabel("trial")
+    left.set_ylabel(f"{objective}, %" if percent == 100 else objective)
+    left.grid(alpha=0.3)
+    left.legend(frameon=False)
+    try:
+        importance = optuna.importance.get_param_importances(study)
+    except (RuntimeError, ValueError):  # fewer than two trials, or all alike
+        importance = {}
+    names = list(importance)[::-1]
+    right.barh(names, [importance[name] for name in names], color="C0")
+    right.set_xlim(0, 1)
+    right.set_xlabel("importance: share of the variance explained" if names else "importance: too few finished trials")
+    best = study.best_trial
+    settings = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in best.params.items())
+    figure.suptitle(f"best: trial {best.number}, {percent * study.best_value:.4g} with {settings}")
+    return figure
+
+
+def _values(points: Sequence[Point], name: str | None) -> list[Any]:
+    values = {_at(point, name) for point in points}
+    return sorted(values, key=lambda value: (not _is_number(value), value if _is_number(value) else str(value)))
+
+
+def _at(point: Point, name: str | None) -> Any:
+    value = point.settings[name] if name else None
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _best_at(points: Sequence[Point], where: Mapping[str | None, Any], objective: str) -> Point | None:
+    found = [point for point in points if all(_at(point, name) == value for name, value in where.items() if name)]
+    return (min if objective.endswith("loss") else max)(found, key=lambda point: point.value, default=None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -88,7 +88,7 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     settings = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
     rest = "; best over the other settings" if len(order) > 3 else ""
-    figure.suptitle(f"best: {percent * best.value:.4g} with {settings or 'these settings'}{rest}")
+    figure.suptitle(f"best: {_value(best.value, objective)} with {settings or 'these settings'}{rest}")
     return figure
 
 
@@ -109,10 +109,9 @@ def study(study: "optuna.Study") -> Figure:
     cut = [percent * trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     left.plot([t.number for t in pruned], cut, "x", color=GREY, label="pruned, at its last epoch")
     better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
-    left.step(
-        [trial.number for trial in done], better.accumulate([percent * trial.value for trial in done]),
-        where="post", color="C1", label="best so far",
-    )  # fmt: skip
+    so_far = better.accumulate([percent * trial.value for trial in done])
+    numbers = [trial.number for trial in [*done, study.trials[-1]]]
+    left.step(numbers, [*so_far, so_far[-1]], where="post", color="C1", label="best so far")
     left.set_xlabel("trial")
     left.set_ylabel(f"{objective}, %" if percent == 100 else objective)
     left.grid(alpha=0.3)
@@ -127,7 +126,7 @@ def study(study: "optuna.Study") -> Figure:
     right.set_xlabel("importance: share of the variance explained" if names else "importance: too few finished trials")
     best = study.best_trial
     settings = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in best.params.items())
-    figure.suptitle(f"best: trial {best.number}, {percent * study.best_value:.4g} with {settings}")
+    figure.suptitle(f"best: trial {best.number}, {_value(study.best_value, objective)} with {settings}")
     return figure
 
 
@@ -148,6 +147,10 @@ def _best_at(points: Sequence[Point], where: Mapping[str | None, Any], objective
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _value(value: float, objective: str) -> str:
+    return f"{100 * value:.2f} %" if objective.endswith("accuracy") else f"{value:.4f}"
 
 
 def _text(value: Any) -> str:

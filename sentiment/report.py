@@ -238,7 +238,9 @@ def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
                     if tag.startswith("baseline/") and tag.endswith(f"/{half}_accuracy")})  # fmt: skip
     for tag in tags:
         baseline = tag.startswith("baseline/")
-        table.add_column(f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag, justify="right")
+        table.add_column(
+            f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag.replace("/", " "), justify="right"
+        )
     if seeds > 1:
         table.add_column("seeds", justify="right")
     for group in groups:

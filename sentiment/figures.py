@@ -99,19 +99,19 @@ def study(study: "optuna.Study") -> Figure:
     """
     import optuna
 
-    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    done = [(trial.number, trial.value or 0.0) for trial in study.trials if trial.state.name == "COMPLETE"]
     pruned = [trial for trial in study.trials if trial.state.name == "PRUNED" and trial.intermediate_values]
     objective = study.user_attrs.get("objective", "objective")
     percent = 100 if objective.endswith("accuracy") else 1
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    left.plot([t.number for t in done], [percent * t.value for t in done], "o", color="C0", label="finished")
+    numbers, values = [number for number, _ in done], [percent * value for _, value in done]
+    left.plot(numbers, values, "o", color="C0", label="finished")
     cut = [percent * trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
     left.plot([t.number for t in pruned], cut, "x", color=GREY, label="pruned, at its last epoch")
     better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
-    so_far = better.accumulate([percent * trial.value for trial in done])
-    numbers = [trial.number for trial in [*done, study.trials[-1]]]
-    left.step(numbers, [*so_far, so_far[-1]], where="post", color="C1", label="best so far")
+    so_far = better.accumulate(values)
+    left.step([*numbers, study.trials[-1].number], [*so_far, so_far[-1]], where="post", color="C1", label="best so far")
     left.set_xlabel("trial")
     left.set_ylabel(f"{objective}, %" if percent == 100 else objective)
     left.grid(alpha=0.3)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -105,11 +105,11 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", harmless)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("sentiment").setLevel(logging.ERROR)
 
 
-def refuse(error: object) -> None:
+def refuse(error: object) -> NoReturn:
     """Ends the program as every wrong input does: one line, exit code 2."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

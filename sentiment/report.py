@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.table import Table
@@ -95,14 +95,19 @@ def read(folders: Sequence[Path]) -> list[Run]:
         for path in found:
             run = path.parents[1]
             if not {run, *run.parents} & {*studies}:
-                runs[run.resolve()] = Run(run, flat(OmegaConf.load(path)), read_metrics(run))
+                runs[run.resolve()] = Run(run, flat(_configuration(run)), read_metrics(run))
     return list(runs.values())
 
 
 def is_study(folder: Path) -> bool:
     """Whether `sentiment.tune` keeps a study there."""
-    path = folder / ".hydra" / "config.yaml"
-    return path.exists() and "tune" in OmegaConf.load(path)
+    return (folder / ".hydra" / "config.yaml").exists() and "tune" in _configuration(folder)
+
+
+def _configuration(folder: Path) -> DictConfig:
+    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    assert isinstance(cfg, DictConfig)
+    return cfg
 
 
 def load_study(folder: Path) -> "optuna.Study":
@@ -113,7 +118,7 @@ def load_study(folder: Path) -> "optuna.Study":
     """
     import optuna
 
-    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    cfg = _configuration(folder)
     try:
         return optuna.load_study(study_name=cfg.tune.name, storage=cfg.tune.storage or f"sqlite:///{folder}/study.db")
     except Exception as error:  # of whatever driver the storage takes
@@ -122,7 +127,7 @@ def load_study(folder: Path) -> "optuna.Study":
 
 def _trials(folder: Path) -> list[Run]:
     """The runs of a study; its storage knows more of them than the folder, where several machines share it."""
-    cfg = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    cfg = _configuration(folder)
     status = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
     runs = []
     for trial in load_study(folder).trials:

@@ -27,9 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pytorch_lightning import Callback, LightningModule, Trainer
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from sentiment import report
-from sentiment.errors import InputError, require_at_least
+from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.jobs import quieten, refuse
 from sentiment.results import read_metrics, write_metrics
 from sentiment.settings import CONF, QUIET, flat, make
@@ -74,16 +75,13 @@ class Study:
         named = {override.lstrip("+~").partition("=")[0] for override in self.fixed}
         space: Any = OmegaConf.to_container(cfg.tune.space, resolve=True)
         self.space = {key: settings for key, settings in space.items() if key not in named}
+        for key, settings in self.space.items():
+            require_choice(("categorical", "float", "int"), **{f"tune__space__{key}__kind": settings.get("kind")})
         self.retry = RetryHeartbeatStaleTrialCallback()
         try:
             self.study = optuna.create_study(
                 study_name=cfg.tune.name,
-                storage=RDBStorage(
-                    cfg.tune.storage or f"sqlite:///{self.folder}/study.db",
-                    heartbeat_interval=cfg.tune.heartbeat,
-                    grace_period=4 * cfg.tune.heartbeat,
-                    heartbeat_stale_trial_callback=self.retry,
-                ),
+                storage=self._storage(),
                 sampler=make(cfg.tune.sampler),
                 pruner=make(cfg.tune.pruner),
                 direction="minimize" if cfg.objective.endswith("loss") else "maximize",
@@ -92,8 +90,22 @@ class Study:
         except InputError:
             raise
         except Exception as error:  # of whatever driver the storage takes
-            raise InputError(f"tune.storage={cfg.tune.storage}: {' '.join(str(error).split())}") from error
+            raise InputError(f"tune.storage: {' '.join(str(error).split())}") from error
         self._require_same_settings()
+
+    def _storage(self, attempts: int = 3) -> RDBStorage:
+        try:
+            return RDBStorage(
+                self.cfg.tune.storage or f"sqlite:///{self.folder}/study.db",
+                heartbeat_interval=self.cfg.tune.heartbeat,
+                grace_period=4 * self.cfg.tune.heartbeat,
+                heartbeat_stale_trial_callback=self.retry,
+            )
+        except (IntegrityError, ProgrammingError):  # another worker makes the tables at this moment
+            if attempts == 1:
+                raise
+            time.sleep(1)
+            return self._storage(attempts - 1)
 
     def _require_same_settings(self) -> None:
         """Trials of one study differ in what is searched, and in nothing else."""
@@ -148,11 +160,11 @@ class Study:
     def _objective(self, trial: Trial) -> float:
         self._own = trial.number
         for key, settings in self.space.items():
-            suggest = getattr(trial, f"suggest_{settings['kind']}", None)
+            arguments = {name: value for name, value in settings.items() if name != "kind"}
             try:
-                suggest(key, **{name: value for name, value in settings.items() if name != "kind"})
+                getattr(trial, f"suggest_{settings['kind']}")(key, **arguments)
             except (TypeError, ValueError) as error:
-                raise InputError(f"tune.space.{key}: {error}") from error
+                raise InputError(f"tune.space.{key}: {' '.join(str(error).split())}") from error
         cfg = self._configured(trial.params, trial.number)
         cfg.test, cfg.baseline = False, {}
         folder = Path(cfg.output_dir)

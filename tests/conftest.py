@@ -1,9 +1,13 @@
 """Shared parts: a cache of its own for every session, small files of reviews, composed configurations."""
 
 import csv
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +18,21 @@ from sentiment.data.demo import reviews
 from sentiment.settings import CONF
 
 Compose = Callable[..., DictConfig]
+
+
+def command(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m sentiment.train`, or another module of the package, as a user does."""
+    root = Path(__file__).parents[1]
+    return subprocess.run(
+        [sys.executable, "-m", f"sentiment.{module}", *arguments],
+        cwd=cwd, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"} | environment,
+    )  # fmt: skip
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return metrics
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,8 @@
 """Whole runs with real parts: Trainer, event files, checkpoints, the command line."""
 
 import csv
-import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,12 +18,7 @@ from sentiment.data.demo import reviews
 from sentiment.errors import InputError
 from sentiment.train import train
 
-from .conftest import Compose, write_csv
-
-
-def metrics_of(folder: Path) -> dict[str, Any]:
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
-    return metrics
+from .conftest import Compose, command, metrics_of, write_csv
 
 
 def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
@@ -217,7 +208,6 @@ def test_limited_batches_compare_the_rows_that_were_read(composed: Compose, tmp_
     [
         ("seed=-1", "seed=-1: must be a whole number"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be a whole number, at least 1"),
-        ("trainer.devices=2", "trainer.devices=2: one device"),
         ("callbacks.early_stopping.monitor=foo", "conditioned on metric `foo`"),
         ("model.bidirectional=abc", "model.bidirectional=abc: must be one of False, True"),
         ("data.label_column=text", "data.label_column=text: is data.text_column too"),
@@ -242,14 +232,6 @@ def test_wrong_settings_are_told_in_one_line(composed: Compose, tmp_path: Path, 
     assert metrics_of(tmp_path)["status"] == "failed"
 
 
-def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    root = Path(__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-m", "sentiment.train", *arguments],
-        cwd=cwd, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(root)} | environment,
-    )  # fmt: skip
-
-
 QUICK = ["data=files", "trainer=cpu", "trainer.max_epochs=1", "model.units=4", "baseline=none"]
 
 
@@ -261,15 +243,6 @@ def test_a_wrong_setting_exits_with_2_and_leaves_nothing(tmp_path: Path) -> None
     done = command("resume=absent", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: resume=absent: no run's folder")
-
-
-def test_a_sweep_runs_every_job_in_a_folder_of_its_own(small: Path, tmp_path: Path) -> None:
-    done = command("-m", *QUICK, f"data.path={small}", "data.maxlen=10,20", "hydra.sweep.dir=swept", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    jobs = sorted(folder for folder in (tmp_path / "swept").iterdir() if folder.is_dir())
-    assert len(jobs) == 2
-    assert all(metrics_of(job)["status"] == "finished" for job in jobs)
-    assert not any(set(job.name) & set("=,/ ") for job in jobs)
 
 
 def test_resuming_from_the_command_line_keeps_the_runs_settings(small: Path, tmp_path: Path) -> None:

@@ -26,10 +26,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
-from pytorch_lightning import Callback, LightningModule, Trainer
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from sentiment import report
+from sentiment.callbacks.pruning import Pruning
 from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.jobs import quieten, refuse
 from sentiment.results import read_metrics, write_metrics
@@ -37,23 +37,6 @@ from sentiment.settings import CONF, QUIET, flat, make
 from sentiment.train import train
 
 log = logging.getLogger(__name__)
-
-
-class Pruning(Callback):
-    """Reports the objective after every epoch and ends a trial that Optuna finds unpromising.
-
-    Attributes:
-        pruned_: whether it was ended.
-    """
-
-    def __init__(self, trial: Trial, objective: str) -> None:
-        self.trial = trial
-        self.objective = objective
-        self.pruned_ = False
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.trial.report(float(trainer.callback_metrics[self.objective]), trainer.current_epoch)
-        self.pruned_ = trainer.should_stop = self.trial.should_prune()
 
 
 class Study:

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
-from sentiment import figures, report
+from sentiment import figures, report, runs
 from sentiment.errors import InputError
 from sentiment.results import write_metrics
 
@@ -43,9 +43,9 @@ def swept(composed: Compose, tmp_path: Path) -> Path:
 
 
 def test_runs_are_sorted_by_the_objective_and_seeds_put_together(swept: Path) -> None:
-    runs = report.read([swept])
-    assert len(runs) == 12
-    groups = report.grouped(runs, "val/accuracy")
+    found = runs.read([swept])
+    assert len(found) == 12
+    groups = runs.grouped(found, "val/accuracy")
     assert len(groups) == 8
     assert groups[0].settings == {"data.maxlen": 200, "model.units": 64, "optimizer": "Adam"}
     two = next(group for group in groups if len(group.runs) == 2 and group.settings["optimizer"] == "Adam")
@@ -63,9 +63,9 @@ def test_only_settings_that_differ_are_shown(composed: Compose, tmp_path: Path) 
         "d": ["optimizer=adam", "callbacks.early_stopping=null"],
     }.items():
         leave(composed, tmp_path, name, overrides, status="finished", val__accuracy=0.5)
-    runs = report.read([tmp_path])
-    assert report.differing(runs) == ["optimizer", "optimizer.lr", "callbacks.early_stopping"]
-    assert report.differing(runs[:2]) == ["optimizer"]
+    found = runs.read([tmp_path])
+    assert runs.differing(found) == ["optimizer", "optimizer.lr", "callbacks.early_stopping"]
+    assert runs.differing(found[:2]) == ["optimizer"]
     assert report.short(["optimizer", "optimizer.lr", "a.b", "c.b"]) == {
         "optimizer": "optimizer", "optimizer.lr": "lr", "a.b": "a.b", "c.b": "c.b",
     }  # fmt: skip
@@ -103,7 +103,7 @@ def test_a_loss_is_sorted_upwards(composed: Compose, tmp_path: Path) -> None:
         overrides = [f"model.units={units}", "objective=val/loss"]
         leave(composed, tmp_path, str(units), overrides, status="finished", val__loss=loss)
     report.write([tmp_path])
-    groups = report.grouped(report.read([tmp_path]), "val/loss")
+    groups = runs.grouped(runs.read([tmp_path]), "val/loss")
     assert [group.settings["model.units"] for group in groups] == [8, 16, 4]
 
 

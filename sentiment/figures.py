@@ -69,11 +69,12 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
                 [p.baselines[name] for p in here if _at(p, x) == place and name in p.baselines] for place in places
             ]
             kept_baselines = [(i, float(np.mean(values))) for i, values in enumerate(found) if values]
-            axis.plot(
-                [places[i] if numbers else i for i, _ in kept_baselines],
-                [percent * value for _, value in kept_baselines],
-                color=GREY, linestyle=style, label=name,
-            )  # fmt: skip
+            where_x = [places[i] if numbers else i for i, _ in kept_baselines]
+            heights = [percent * value for _, value in kept_baselines]
+            if len(places) == 1:
+                axis.axhline(heights[0], color=GREY, linestyle=style, label=name)
+            else:
+                axis.plot(where_x, heights, color=GREY, linestyle=style, label=name)
         axis.set_xlabel(x or "")
         axis.set_xticks(places if numbers else range(len(places)), [_text(place) for place in places])
         if numbers and min(places) > 0 and max(places) / min(places) > 20:

@@ -30,28 +30,48 @@ class Sweep(Callback):
     """What a sweep adds to Hydra's: jobs are named by what is swept, and the report ends it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Leaves settings that all jobs share out of their folders' names."""
-        overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
-        swept = {o.get_key_element() for o in overrides if o.is_sweep_override()} | {
-            *(config.hydra.sweeper.params or ())
-        }
+        """Refuses several devices, and leaves settings that all jobs share out of their folders' names."""
+        try:
+            require_one_device(config)
+            overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        except InputError as error:
+            refuse(error)
+        swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | {*(config.hydra.sweeper.params or ())}
         if swept:
-            shared = [o.get_key_element() for o in overrides if o.get_key_element() not in swept]
+            shared = [o.key_or_group for o in overrides if o.key_or_group not in swept]
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys={shared}")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Compares the runs; the exit code says whether some failed."""
-        runs = report.write([Path(config.hydra.sweep.dir)])
-        if any(run.status == "failed" for run in runs):
+        """Compares the runs; the exit code says whether all jobs of this command are well."""
+        folder = Path(config.hydra.sweep.dir)
+        start = (folder / "multirun.yaml").stat().st_mtime_ns
+        try:
+            runs = report.write([folder])
+        except Exception:  # which Hydra would make a warning of
+            log.exception("The report failed, the runs did not")
             sys.exit(1)
+        ours = [run for run in runs if (run.folder / ".hydra" / "config.yaml").stat().st_mtime_ns >= start]
+        if any(run.status != "finished" for run in ours):
+            sys.exit(1)
+
+
+def require_one_device(cfg: DictConfig) -> None:
+    """Raises `InputError` where each of several devices' processes would start the same sweep or study again."""
+    devices = cfg.trainer.get("devices", 1)
+    if cfg.trainer.get("strategy", "auto") != "auto" or (isinstance(devices, int) and devices != 1):
+        raise InputError("trainer: a sweep (-m) or study trains each run on one device; take trainer=default or gpu")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run, or one of a sweep, which goes on when one fails."""
     quieten()
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        return _one_of_a_sweep(cfg, Path(cfg.output_dir), HydraConfig.get().launcher._target_)
+    hydra_cfg: Any = HydraConfig.get()
+    overrides = OverridesParser.create().parse_overrides(list(hydra_cfg.overrides.task))
+    shared = hydra_cfg.job.config.override_dirname.exclude_keys
+    cfg.logger.first = sorted({override.key_or_group for override in overrides} - {*shared})
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        return _one_of_a_sweep(cfg, Path(cfg.output_dir), parallel="BasicLauncher" not in hydra_cfg.launcher._target_)
     try:
         return train(cfg)
     except InputError as error:
@@ -65,23 +85,21 @@ def job(cfg: DictConfig) -> float:
         raise
 
 
-def _one_of_a_sweep(cfg: DictConfig, folder: Path, launcher: str) -> float:
+def _one_of_a_sweep(cfg: DictConfig, folder: Path, parallel: bool) -> float:
+    earlier = read_metrics(folder)
+    if _is_finished(cfg, earlier):
+        log.info("%s: finished earlier, skipped", folder.name)
+        return float(earlier[cfg.objective] or math.nan)
+    for stale in (folder / "metrics.json", *folder.glob("events.out.tfevents.*"), *folder.glob("checkpoints/*")):
+        stale.unlink(missing_ok=True)
+    if parallel:  # bars of several jobs would garble each other
+        for key, value in QUIET.items():
+            OmegaConf.update(cfg, key, value, force_add=True)
+        for handler in logging.getLogger().handlers:
+            if not isinstance(handler, logging.FileHandler):
+                handler.setLevel(logging.WARNING)
     try:
-        if make(cfg.trainer).world_size > 1:
-            refuse("trainer: a sweep (-m) trains each run on one device; leave out -m, or train on one device")
-        earlier = read_metrics(folder)
-        if earlier.get("status") == "finished" and earlier["settings"] == identity(cfg):
-            log.info("%s: finished earlier, skipped", folder.name)
-            return float(earlier[cfg.objective])
-        for stale in (folder / "metrics.json", *folder.glob("events.out.tfevents.*")):
-            stale.unlink(missing_ok=True)
-        if not launcher.endswith("BasicLauncher"):  # bars of several jobs at once would garble each other
-            for key, value in QUIET.items():
-                OmegaConf.update(cfg, key, value, force_add=True)
-            for handler in logging.getLogger().handlers:
-                if not isinstance(handler, logging.FileHandler):
-                    handler.setLevel(logging.WARNING)
-        result = train(cfg)
+        result = train(cfg, one_device=True)
         print(f"{folder.name}: {cfg.objective} {result:.4f}", flush=True)
         return result
     except InputError as error:
@@ -92,6 +110,16 @@ def _one_of_a_sweep(cfg: DictConfig, folder: Path, launcher: str) -> float:
         print(f"interrupted; go on with the same command and hydra.sweep.dir={folder.parent}", file=sys.stderr)
         raise
     return math.nan
+
+
+def _is_finished(cfg: DictConfig, metrics: dict[str, Any]) -> bool:
+    """Whether the figures are those that this configuration would give on the data as they are now."""
+    if metrics.get("status") != "finished" or metrics["settings"] != identity(cfg):
+        return False
+    try:
+        return bool(metrics["data"] == make(cfg.data, seed=cfg.seed).folder.name)
+    except InputError:
+        return False
 
 
 def quieten() -> None:
@@ -137,4 +165,5 @@ def _with_resumed_settings(arguments: list[str]) -> list[str]:
     if groups:
         raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; leave it out")
     here = arguments.index(resumed[0])
-    return ["--config-path", f"{folder}/.hydra", *arguments[:here], f"hydra.run.dir='{folder}'", *arguments[here:]]
+    home = [f"hydra.run.dir='{folder}'", "hydra.job.name=train"]
+    return ["--config-path", f"{folder}/.hydra", *arguments[:here], *home, *arguments[here:]]

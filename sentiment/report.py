@@ -66,7 +66,8 @@ def write(folders: Sequence[Path]) -> list[Run]:
         figure.savefig(home / "report.png", dpi=150)
     lines += ["", *(f"- {failure}" for failure in failures)]
     (home / "report.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    console.print(f"{home / 'report.md'}, report.csv, report.png", highlight=False, soft_wrap=True)
+    written = "report.md, report.csv, report.png" if groups else "report.md, report.csv"
+    console.print(f"{home}: {written}", highlight=False, markup=False, soft_wrap=True)
     return runs
 
 
@@ -100,7 +101,7 @@ def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
     names = short(list(groups[0].settings))
     for name in names.values():
         table.add_column(name, justify="right")
-    seeds = max(len(group.runs) for group in groups)
+    several = any(group.seeds > 1 for group in groups)
     tags = [objective, *(tag for tag in ("test/accuracy",) if any(group.values(tag) for group in groups))]
     half = "test" if "test/accuracy" in tags else "val"
     tags += sorted({tag for group in groups for run in group.runs for tag in run.metrics
@@ -110,11 +111,11 @@ def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
         table.add_column(
             f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag.replace("/", " "), justify="right"
         )
-    if seeds > 1:
+    if several:
         table.add_column("seeds", justify="right")
     for group in groups:
         cells = [*map(shown, group.settings.values()), *(_figure(group.values(tag), tag) for tag in tags)]
-        table.add_row(*cells, *([str(len(group.runs))] if seeds > 1 else []))
+        table.add_row(*cells, *([str(group.seeds)] if several else []))
     return table
 
 

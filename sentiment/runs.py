@@ -16,7 +16,7 @@ from sentiment.settings import flat
 if TYPE_CHECKING:
     import optuna
 
-NOT_COMPARED = ("seed", "baseline", "objective", "test", "tune")  # seeds are averaged; the others train no other LSTM
+NOT_COMPARED = ("seed", "baseline", "objective", "tune")  # seeds are averaged; the others make no other LSTM
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Group:
 
     settings: dict[str, Any]
     runs: list[Run]
+
+    @property
+    def seeds(self) -> int:
+        """How many there are."""
+        return len({run.settings["seed"] for run in self.runs})
 
     def values(self, tag: str) -> list[float]:
         """What the runs have under a tag of `metrics.json`."""
@@ -117,8 +122,9 @@ def _trials(folder: Path) -> list[Run]:
         if trial.state.name != "WAITING":
             run = folder / f"trial_{trial.number:04}"
             metrics = {"status": "interrupted"} | read_metrics(run)
-            if trial.state.name in status:
-                metrics["status"] = status[trial.state.name]
+            metrics["status"] = status.get(trial.state.name, metrics["status"])
+            if trial.state.name == "FAIL" and metrics["status"] == "finished":  # with a figure that is none
+                metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
             runs.append(Run(run, flat(cfg) | trial.params, metrics | {cfg.objective: trial.value}))
     return runs
 

@@ -31,7 +31,9 @@ def _digest(text: str) -> str:
 def _folder_name(overrides: str) -> str:
     """A sweep's job by its overrides, without what Hydra's grammar and file systems trip over."""
     name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-") or "run"
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 17]}-{_digest(overrides)}"
+    if overrides in ("", name) and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 17]}-{_digest(overrides)}"  # `a/b` and `a-b` are two
 
 
 def _cuda_or_cpu() -> str:
@@ -80,12 +82,10 @@ def identity(cfg: DictConfig) -> str:
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """What TensorBoard's HParams tab shows of a run: all that makes the LSTM and its training."""
-    shown = {
-        key: value
-        for key, value in flat(cfg, resolve=True).items()
-        if key.startswith(("data.", "model.", "optimizer", "scheduler"))
-    }
+    """What TensorBoard's HParams tab shows of a run: all that makes the LSTM and its training, and what was varied."""
+    settings = flat(cfg, resolve=True)
+    groups = ("data.", "model.", "optimizer", "scheduler")
+    shown = {key: settings[key] for key in settings if key.startswith(groups) or key in cfg.logger.first}
     shown["scheduler"] = shown["scheduler"] or "none"
     trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
     return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer[key] for key in trainer} | shown

@@ -8,6 +8,7 @@ python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ from sentiment.settings import hyperparameters, identity, make
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), one_device: bool = False) -> float:
     """Runs one experiment in `cfg.output_dir`: data, training, test, `metrics.json`.
 
     Args:
         cfg: the composed configuration, see `conf/`.
         callbacks: more of Lightning's than `cfg.callbacks` names.
+        one_device: refuses several, whose processes would each start what called this.
 
     Returns:
         The metric that `cfg.objective` names, of the weights that were tested.
@@ -49,7 +51,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     facts = {"settings": identity(cfg), **provenance()}
     write = rank_zero_only(write_metrics)
     try:
-        metrics = _train(cfg, folder, callbacks)
+        metrics = _train(cfg, folder, callbacks, one_device)
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record = {"status": status, "error": f"{type(error).__name__}: {error}", **facts}
@@ -59,7 +61,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     return float(metrics[cfg.objective])
 
 
-def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> dict[str, Any]:
+def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_device: bool) -> dict[str, Any]:
     require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
     require_at_least(0, seed=cfg.seed)
@@ -69,8 +71,10 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> dict
             raise InputError(f"trainer.limit_{half}_batches=0: leave some batches {need}")
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt" if cfg.resume and (checkpoints / "last.ckpt").exists() else None
+    epochs_before = 0
     if last:
         require_unmoved(last)
+        epochs_before = read_checkpoint(last)["epoch"] + 1
 
     seed_everything(cfg.seed, verbose=False)
     datamodule: ReviewDataModule = make(cfg.data, seed=cfg.seed)
@@ -80,6 +84,8 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> dict
     callbacks = [*(make(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines, *callbacks]
     logger = make(cfg.logger)
     trainer: Trainer = make(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
+    if one_device and trainer.world_size > 1:
+        raise InputError(f"trainer.devices={cfg.trainer.devices}: runs of a sweep or study train on one device each")
 
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -93,26 +99,32 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> dict
     if cfg.trainer.fast_dev_run:  # leaves no checkpoint
         tested, metrics = None, {name: float(value) for name, value in trainer.callback_metrics.items()}
     else:
-        tested = checkpoints / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
+        written = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]  # rank 0's folder
+        tested = written / ("last.ckpt" if cfg.test == "last" else "best.ckpt")
         metrics = read_checkpoint(tested)["metrics"]
     rows = trainer.num_training_batches * datamodule.batch_size * trainer.world_size
-    rows = min(len(datamodule.splits["train"]), rows)
-    seconds = timer.time_elapsed("train")
+    reviews = (trainer.current_epoch - epochs_before) * min(len(datamodule.splits["train"]), rows)
+    if reviews:
+        started, ended = timer.start_time("train") or 0, timer.end_time("train") or 0
+        metrics["train/reviews_per_second"] = reviews / (ended - started - timer.time_elapsed("validate"))
+    else:  # resumed for the test alone
+        metrics["train/reviews_per_second"] = read_metrics(folder).get("train/reviews_per_second", math.nan)
     metrics |= {
         "epochs": trainer.current_epoch,
         "parameters": sum(p.numel() for p in module.parameters()),
-        "train/reviews_per_second": trainer.current_epoch * rows / (seconds - timer.time_elapsed("validate")),
     }
+    seconds = timer.time_elapsed("train")
     if cfg.test:
         _interruptible(trainer.test, module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        _report_test(folder, module, datamodule, baselines, seconds)
+        if trainer.is_global_zero:
+            _report_test(folder, module, datamodule, baselines, seconds)
     for baseline in baselines:
         metrics |= baseline.metrics_
     if not cfg.trainer.fast_dev_run:
         first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of the tab
         logger.log_hyperparams(hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
-    return {**metrics, "device": _device(trainer)}
+    return {**metrics, "data": datamodule.folder.name, "device": _device(trainer)}
 
 
 def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
@@ -143,10 +155,7 @@ def _report_test(
     folder: Path, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
 ) -> None:
     """Writes the test rows' probabilities and prints the LSTM beside its baselines."""
-    rows = module.measures.rows.compute().long().cpu().numpy()  # of all devices
-    probabilities = module.measures.probabilities.compute().cpu().numpy()
-    if not module.trainer.is_global_zero:
-        return
+    rows, probabilities = module.tested_rows.cpu().numpy(), module.tested_probabilities.cpu().numpy()
     order = np.argsort(rows)
     rows, probabilities = rows[order], probabilities[order]
     test = datamodule.splits["test"].reviews

@@ -10,10 +10,10 @@ Trials never see the test half; at the end the best one is tested, once.
 import logging
 import os
 import shlex
+import shutil
 import sys
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +24,23 @@ from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from optuna.trial import Trial
 
 from sentiment import report
 from sentiment.callbacks.pruning import Pruning
+from sentiment.data.sources import digest
 from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.jobs import quieten, refuse
+from sentiment.jobs import quieten, refuse, require_one_device
 from sentiment.results import read_metrics, write_metrics
 from sentiment.settings import CONF, QUIET, flat, make
+from sentiment.study import Study
 from sentiment.train import train
 
 log = logging.getLogger(__name__)
 
 
-class Study:
-    """An Optuna study whose trials are runs of `train`.
+class Tuning:
+    """A study whose trials are runs of `train`.
 
     Args:
         cfg: the composed configuration of `conf/tune.yaml`.
@@ -52,6 +52,9 @@ class Study:
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
         require_at_least(1, tune__trials=cfg.tune.trials, tune__heartbeat=cfg.tune.heartbeat)
+        require_choice(("train",), data__validate_on=cfg.data.validate_on)  # no trial may see the test half
+        require_choice(("best", False), test=cfg.test)  # a trial is judged by its best epoch
+        require_one_device(cfg)
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
         self.fixed = [override for override in overrides if not override.lstrip("+~").startswith(("tune.", "tune="))]
@@ -60,153 +63,95 @@ class Study:
         self.space = {key: settings for key, settings in space.items() if key not in named}
         for key, settings in self.space.items():
             require_choice(("categorical", "float", "int"), **{f"tune__space__{key}__kind": settings.get("kind")})
-        self.retry = RetryHeartbeatStaleTrialCallback()
-        try:
-            self.study = optuna.create_study(
-                study_name=cfg.tune.name,
-                storage=self._storage(),
-                sampler=make(cfg.tune.sampler),
-                pruner=make(cfg.tune.pruner),
-                direction="minimize" if cfg.objective.endswith("loss") else "maximize",
-                load_if_exists=True,
-            )
-        except InputError:
-            raise
-        except Exception as error:  # of whatever driver the storage takes
-            raise InputError(f"tune.storage: {' '.join(str(error).split())}") from error
-        self._require_same_settings()
-
-    def _storage(self, attempts: int = 3) -> RDBStorage:
-        try:
-            return RDBStorage(
-                self.cfg.tune.storage or f"sqlite:///{self.folder}/study.db",
-                heartbeat_interval=self.cfg.tune.heartbeat,
-                grace_period=4 * self.cfg.tune.heartbeat,
-                heartbeat_stale_trial_callback=self.retry,
-            )
-        except (IntegrityError, ProgrammingError):  # another worker makes the tables at this moment
-            if attempts == 1:
-                raise
-            time.sleep(1)
-            return self._storage(attempts - 1)
-
-    def _require_same_settings(self) -> None:
-        """Trials of one study differ in what is searched, and in nothing else."""
-        settings = {
+        self.study = Study(cfg.tune, cfg.objective, self.folder)
+        same = {
             key: value
-            for key, value in flat(self.cfg).items()
+            for key, value in flat(cfg).items()
             if key not in ("data.path", "test") and key.split(".")[0] not in ("baseline", "tune", *self.space)
-        } | {"tune.space": self.space}  # fmt: skip
-        known = self.study.user_attrs.get("settings", settings)
-        for key in settings.keys() | known.keys():
-            if settings.get(key) != known.get(key):
-                raise InputError(
-                    f"tune.name={self.cfg.tune.name}: was started with {key}={known.get(key)}, "
-                    f"not {settings.get(key)}; keep that, or take another tune.name"
-                )
-        self.study.set_user_attr("settings", settings)
-        self.study.set_user_attr("objective", self.cfg.objective)
+        }
+        self.study.require_same("settings", same | {"tune.space": self.space})
+        _save(cfg, self.folder)
 
-    def run(self) -> None:
-        """Runs trials until there are enough, then tests the winner.
+    def search(self) -> None:
+        """Runs trials until there are enough.
 
         Raises:
-            InputError: a trial's settings are wrong.
+            InputError: the data or a trial's settings are wrong.
         """
-        make(self.cfg.data, seed=self.cfg.seed).prepare_data()  # bad data ends the study before its first trial
-        while (ended := self._count(ended=True)) < self.cfg.tune.trials:
-            if ended + self._count(ended=False) < self.cfg.tune.trials:
-                self._try_one()
-            else:  # the last ones run elsewhere, or were cut and will be tried again here
-                time.sleep(self.cfg.tune.heartbeat)
-                optuna.storages.fail_stale_trials(self.study)
-        self._test_winner()
+        datamodule = make(self.cfg.data, seed=self.cfg.seed)
+        datamodule.prepare_data()
+        content = [(datamodule.folder / name).read_bytes().hex() for name in ("words.txt", "labels.npy")]
+        self.study.require_same("data", {"the data's words and labels": digest(content)[:16]})  # wherever they lie
+        self.study.search(self._run)
 
-    def _count(self, ended: bool) -> int:
-        """Trials that ended, or that run; one that is tried again counts once."""
-        trials = self.study.get_trials(deepcopy=False)
-        again = {number for trial in trials for number in self.retry.retry_history(trial)}
-        states = [trial.state for trial in trials if trial.number not in again]
-        return sum(state.is_finished() if ended else state == TrialState.RUNNING for state in states)
+    def test_winner(self) -> None:
+        """Tests the best trial's weights, once, and prints the command that repeats it.
 
-    def _try_one(self) -> None:
-        try:
-            self.study.optimize(self._objective, n_trials=1, callbacks=[self._tell])
-        except InputError as error:
-            raise InputError(f"trial {self._own}: {error}") from error
-        except KeyboardInterrupt:
-            self.retry(self.study, self.study.trials[self._own])
-            raise
-        except Exception:
-            log.exception("trial %s failed, the study goes on", self._own)
+        Raises:
+            InputError: there is none.
+        """
+        best = self.study.best()
+        log.info("\nbest: trial %s, %s %.4f, with %s", best.number, self.cfg.objective, best.value, _words(best.params))
+        folder = self._folder(best.number)
+        if read_metrics(folder).get(self.cfg.objective) != best.value:
+            log.info("It was trained on another machine, which tests it")
+        elif self.cfg.test:
+            with FileLock(folder / "test.lock"):  # for other workers on this disk
+                if "test/accuracy" not in (earlier := read_metrics(folder)):
+                    cfg = self._configured(best.params)
+                    cfg.output_dir = cfg.resume = str(folder)
+                    cfg.trainer.max_epochs = earlier["epochs"]  # nothing is left to train
+                    logging.getLogger("sentiment.train").setLevel(logging.INFO)
+                    train(cfg, one_device=True)
+            log.info("test accuracy %.4f", read_metrics(folder)["test/accuracy"])
+        log.info("again: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
 
-    def _objective(self, trial: Trial) -> float:
-        self._own = trial.number
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """What makes `sentiment.train` repeat a trial."""
+        return [*self.fixed, *(f"{key}={'null' if value is None else value}" for key, value in params.items())]
+
+    def _run(self, trial: Trial) -> float:
+        """Trains with the settings that Optuna draws; the objective of the study."""
         for key, settings in self.space.items():
             arguments = {name: value for name, value in settings.items() if name != "kind"}
             try:
                 getattr(trial, f"suggest_{settings['kind']}")(key, **arguments)
             except (TypeError, ValueError) as error:
                 raise InputError(f"tune.space.{key}: {' '.join(str(error).split())}") from error
-        cfg = self._configured(trial.params, trial.number)
+        cfg = self._configured(trial.params)
         cfg.test, cfg.baseline = False, {}
-        folder = Path(cfg.output_dir)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")  # as Hydra does, for resume= and the report
-        cut = self.retry.retry_history(self.study.trials[trial.number])[-1:]
-        again = f", which was trial {cut[0]} and was cut" if cut else ""
+        folder = self._folder(trial.number)
+        shutil.rmtree(folder, ignore_errors=True)  # of a study of this name that was deleted
+        _save(cfg, folder)
+        cfg.output_dir = str(folder)
+        cut = self.study.cut(trial.number)
+        again = "" if cut is None else f", which was trial {cut} and was cut"
         log.info("trial %s%s: %s", trial.number, again, _words(trial.params))
         pruning = Pruning(trial, cfg.objective)
-        result = train(cfg, [pruning])
+        result = train(cfg, [pruning], one_device=True)
         if pruning.pruned_:
             write_metrics(folder, read_metrics(folder) | {"status": "pruned"})
             raise optuna.TrialPruned
         return result
 
-    def _overrides(self, params: dict[str, Any]) -> list[str]:
-        """What makes `sentiment.train` repeat a trial."""
-        return [*self.fixed, *(f"{key}={'null' if value is None else value}" for key, value in params.items())]
+    def _folder(self, number: int) -> Path:
+        return (self.folder / f"trial_{number:04}").resolve()
 
-    def _configured(self, params: dict[str, Any], number: int) -> DictConfig:
+    def _configured(self, params: Mapping[str, Any]) -> DictConfig:
         try:
-            cfg = compose("config", self._overrides(params))
+            cfg = compose("config", self.overrides(params))
         except HydraException as error:
             raise InputError(f"tune.space: {' '.join(str(error).split())}") from error
-        cfg.output_dir = str((self.folder / f"trial_{number:04}").resolve())
-        if cfg.trainer.get("strategy", "auto") != "auto":
-            raise InputError("trainer: a trial trains on one device; start one worker per device instead")
+        cfg.logger.first = sorted(params)
         for key in ("callbacks.summary", "trainer.enable_model_summary"):
             OmegaConf.update(cfg, key, QUIET[key], force_add=True)
         return cfg
 
-    def _tell(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """One line per trial: how it ended, and the best so far."""
-        how = "pruned" if trial.state == TrialState.PRUNED else "finished"
-        epochs = f"{len(trial.intermediate_values)} of {self.cfg.trainer.max_epochs} epochs"
-        ended = f"trial {trial.number}: {how} at {trial.value:.4f} after {epochs}"
-        complete = any(other.state == TrialState.COMPLETE for other in study.get_trials(deepcopy=False))
-        best = f"; best so far {study.best_value:.4f}, trial {study.best_trial.number}" if complete else ""
-        log.info("%s%s; %s of %s", ended, best, self._count(ended=True), self.cfg.tune.trials)
 
-    def _test_winner(self) -> None:
-        try:
-            best = self.study.best_trial
-        except ValueError as error:
-            raise InputError(f"tune.name={self.cfg.tune.name}: no trial finished; see the errors above") from error
-        log.info("\nbest: trial %s, %s %.4f, with %s", best.number, self.cfg.objective, best.value, _words(best.params))
-        cfg = self._configured(best.params, best.number)
-        folder = Path(cfg.output_dir)
-        if not folder.exists():
-            log.info("It was trained on another machine, which tests it")
-        elif cfg.test:
-            with FileLock(folder / "test.lock"):  # for other workers on this disk
-                if "test/accuracy" not in (earlier := read_metrics(folder)):
-                    cfg.resume = str(folder)
-                    cfg.trainer.max_epochs = earlier["epochs"]  # nothing is left to train
-                    logging.getLogger("sentiment.train").setLevel(logging.INFO)
-                    train(cfg)
-            log.info("test accuracy %.4f", read_metrics(folder)["test/accuracy"])
-        log.info("again: python -m sentiment.train %s", shlex.join(self._overrides(best.params)))
+def _save(cfg: DictConfig, folder: Path) -> None:
+    """Leaves the configuration where Hydra would, for `resume=` and the report."""
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
 
 
 def _words(params: dict[str, Any]) -> str:
@@ -221,9 +166,12 @@ def job(cfg: DictConfig) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("sentiment.train").setLevel(logging.WARNING)
     try:
-        study = Study(cfg, HydraConfig.get().overrides.task)
-        study.run()
-        report.write([study.folder])
+        tuning = Tuning(cfg, HydraConfig.get().overrides.task)
+        tuning.search()
+        try:
+            tuning.test_winner()
+        finally:
+            report.write([tuning.folder])
     except InputError as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise

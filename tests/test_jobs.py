@@ -1,15 +1,21 @@
 """Sweeps and runs on several devices, as the command line starts them."""
 
 import csv
+import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Callback, Trainer
 
 from sentiment.data import ReviewDataModule
+from sentiment.jobs import _is_finished, _one_of_a_sweep
 from sentiment.model import SentimentModule
 from sentiment.settings import _folder_name, flat, identity
+from sentiment.train import train
 
 from .conftest import Compose, command, metrics_of
 
@@ -46,7 +52,7 @@ def test_a_sweep_on_several_devices_is_refused_in_one_line(small: Path, tmp_path
     done = command("-m", *QUICK[2:], "data=files", f"data.path={small}", *ddp, "seed=1,2,3", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "error: trainer: a sweep (-m) trains each run on one device; leave out -m, or train on one device"
+        "error: trainer: a sweep (-m) or study trains each run on one device; take trainer=default or gpu"
     ]
 
 
@@ -121,9 +127,35 @@ def test_runs_are_told_apart_by_settings_that_change_figures_alone(composed: Com
     assert settings["scheduler"] is None
 
 
+def test_a_finished_job_is_skipped_only_with_the_same_settings_and_data(
+    composed: Compose, small: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small, data)
+    (tmp_path / "run").mkdir()
+    quick = [f"data.path={data}", "trainer.max_epochs=1"]
+    cfg = composed(*quick, folder=tmp_path / "run")
+    train(cfg)
+    metrics = metrics_of(tmp_path / "run")
+    assert _is_finished(cfg, metrics)
+    assert not _is_finished(composed(*quick, "model.units=7"), metrics)
+    assert not _is_finished(cfg, metrics | {"status": "failed"})
+    os.utime(data / "train.csv", (0, 0))
+    assert not _is_finished(cfg, metrics)
+    shutil.rmtree(data)
+    assert not _is_finished(cfg, metrics)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that must be absent")
+def test_a_job_whose_trainer_cannot_be_built_counts_as_failed(composed: Compose, tmp_path: Path) -> None:
+    assert math.isnan(_one_of_a_sweep(composed("trainer.accelerator=cuda"), tmp_path, parallel=False))
+    assert metrics_of(tmp_path)["status"] == "failed"
+
+
 def test_a_jobs_folder_has_a_name_that_file_systems_and_hydra_take() -> None:
     assert _folder_name("data.maxlen-80_optimizer-adam") == "data.maxlen-80_optimizer-adam"
-    assert _folder_name("data.path-/a b/c=d,e_+x-1") == "data.path--a-b-c-d-e_+x-1"
+    assert _folder_name("data.path-/a b/c=d,e_+x-1").startswith("data.path--a-b-c-d-e_+x-1-")
+    assert _folder_name("data.path-a/b.csv") != _folder_name("data.path-a-b.csv")
     assert _folder_name("") == "run"
     long = [_folder_name("x" * 300 + end) for end in "ab"]
     assert len(long[0]) == 200

@@ -64,7 +64,7 @@ def test_only_settings_that_differ_are_shown(composed: Compose, tmp_path: Path) 
     }.items():
         leave(composed, tmp_path, name, overrides, status="finished", val__accuracy=0.5)
     found = runs.read([tmp_path])
-    assert runs.differing(found) == ["optimizer", "optimizer.lr", "callbacks.early_stopping"]
+    assert runs.differing(found) == ["optimizer", "optimizer.lr", "callbacks.early_stopping", "test"]
     assert runs.differing(found[:2]) == ["optimizer"]
     assert report.short(["optimizer", "optimizer.lr", "a.b", "c.b"]) == {
         "optimizer": "optimizer", "optimizer.lr": "lr", "a.b": "a.b", "c.b": "c.b",

@@ -44,7 +44,8 @@ class Killed(Callback):
 
 
 def test_a_run_leaves_whole_results_and_tensorboard_shows_the_same(composed: Compose, tmp_path: Path) -> None:
-    objective = train(composed("baseline=[random_forest,logistic_regression]", "seed=3"))
+    settings = ["seed=3", "logger.first=[seed,data.maxlen]"]
+    objective = train(composed("baseline=[random_forest,logistic_regression]", *settings))
     metrics = metrics_of(tmp_path)
     assert metrics["status"] == "finished"
     assert metrics["device"] == "cpu"
@@ -67,6 +68,7 @@ def test_a_run_leaves_whole_results_and_tensorboard_shows_the_same(composed: Com
     assert hparams["optimizer"].string_value == "Adam"
     registered = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     assert {"val/accuracy", "test/accuracy"} <= {info.name.tag for info in registered.experiment.metric_infos}
+    assert {info.name for info in registered.experiment.hparam_infos if info.differs} == {"seed", "data.maxlen"}
 
     with (tmp_path / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

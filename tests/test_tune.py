@@ -23,7 +23,7 @@ from pytorch_lightning import Callback, Trainer
 from sentiment.errors import InputError
 from sentiment.settings import CONF
 from sentiment.train import train
-from sentiment.tune import Study
+from sentiment.tune import Tuning
 
 from .conftest import command, metrics_of
 
@@ -37,17 +37,22 @@ QUICK = ["data=files", "trainer=cpu", "data.maxlen=16", "model.embedding_dim=8",
 def started(small: Path, tmp_path: Path) -> Iterator[Any]:
     """Composes and opens a study."""
 
-    def start(*overrides: str, folder: Path = tmp_path) -> Study:
+    def start(*overrides: str, folder: Path = tmp_path) -> Tuning:
         fixed = [*QUICK, f"data.path={small}", "trainer.max_epochs=2"]
         cfg = compose("tune", [*fixed, f"output_dir={folder}", *overrides])
-        return Study(cfg, [*fixed, *(override for override in overrides if not override.startswith("hydra."))])
+        return Tuning(cfg, [*fixed, *(override for override in overrides if not override.startswith("hydra."))])
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield start
 
 
-def states(study: Study) -> Counter[str]:
-    return Counter(trial.state.name for trial in study.study.trials)
+def finish(study: Tuning) -> None:
+    study.search()
+    study.test_winner()
+
+
+def states(study: Tuning) -> Counter[str]:
+    return Counter(trial.state.name for trial in study.study.optuna.trials)
 
 
 class Interrupted(Callback):
@@ -63,11 +68,11 @@ def test_a_study_searches_prunes_and_tests_the_winner_once(started: Any, tmp_pat
                    "+tune.pruner.lower=0.4", "tune.sampler.seed=1"]  # fmt: skip
     study = started("tune.trials=3", *never_below)
     assert set(study.space) == {"model.units", "optimizer", "optimizer.lr"}  # the others stand on the command line
-    study.run()
+    finish(study)
     assert states(study)["COMPLETE"] >= 1
-    assert len(study.study.trials) == 3
-    best = study.study.best_trial
-    for trial in study.study.trials:
+    assert len(study.study.optuna.trials) == 3
+    best = study.study.optuna.best_trial
+    for trial in study.study.optuna.trials:
         metrics = metrics_of(tmp_path / f"trial_{trial.number:04}")
         assert metrics["status"] == ("pruned" if trial.state == TrialState.PRUNED else "finished")
         assert ("test/accuracy" in metrics) == (trial.number == best.number)
@@ -75,12 +80,12 @@ def test_a_study_searches_prunes_and_tests_the_winner_once(started: Any, tmp_pat
 
     tested = (tmp_path / f"trial_{best.number:04}" / "metrics.json").stat().st_mtime_ns
     again = started("tune.trials=3", *never_below)
-    again.run()
-    assert len(again.study.trials) == 3
+    finish(again)
+    assert len(again.study.optuna.trials) == 3
     assert (tmp_path / f"trial_{best.number:04}" / "metrics.json").stat().st_mtime_ns == tested
 
     (tmp_path / "repeated").mkdir()  # by the command that is printed
-    overrides = shlex.split(shlex.join(study._overrides(best.params)))
+    overrides = shlex.split(shlex.join(study.overrides(best.params)))
     train(compose("config", [*overrides, f"output_dir={tmp_path / 'repeated'}"]))
     winner, repeated = metrics_of(tmp_path / f"trial_{best.number:04}"), metrics_of(tmp_path / "repeated")
     assert {k: v for k, v in winner.items() if k.startswith(("val/", "test/"))} == {
@@ -93,7 +98,7 @@ def test_unpromising_trials_are_pruned_after_an_epoch(started: Any, tmp_path: Pa
              "+tune.pruner.lower=2"]  # fmt: skip
     study = started("tune.trials=2", "trainer.max_epochs=9", *never)
     with pytest.raises(InputError, match="no trial finished"):
-        study.run()
+        finish(study)
     assert states(study) == {"PRUNED": 2}
     assert metrics_of(tmp_path / "trial_0000")["epochs"] == 1
 
@@ -102,13 +107,13 @@ def test_ctrl_c_loses_nothing_and_the_cut_trial_is_tried_again(started: Any, tmp
     bomb = "+callbacks.bomb._target_=tests.test_tune.Interrupted"
     study = started("tune.trials=3", bomb)
     with pytest.raises(KeyboardInterrupt):
-        study.run()
+        finish(study)
     assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
     assert metrics_of(tmp_path / "trial_0001")["status"] == "interrupted"
     study = started("tune.trials=3", bomb)
-    study.run()
+    finish(study)
     assert states(study)["COMPLETE"] + states(study)["PRUNED"] == 3
-    assert study.study.trials[2].params == study.study.trials[1].params
+    assert study.study.optuna.trials[2].params == study.study.optuna.trials[1].params
 
 
 @pytest.mark.parametrize(
@@ -121,6 +126,10 @@ def test_ctrl_c_loses_nothing_and_the_cut_trial_is_tried_again(started: Any, tmp
         (None, ["tune.storage=nonsense"], "tune.storage: "),
         (None, ["tune.storage=postgresql+psycopg://nobody@127.0.0.1:9/none"], "tune.storage: .*refused"),
         (None, ["tune.sampler.seed=x"], "tune.sampler: "),
+        (None, ["data.validate_on=test"], "data.validate_on=test: must be one of train"),
+        (None, ["test=last"], "test=last: must be one of best, False"),
+        (None, ["trainer=ddp"], "trainer: a sweep .* trains each run on one device"),
+        (None, ["trainer.devices=2"], "trainer: a sweep .* trains each run on one device"),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(
@@ -136,8 +145,28 @@ def test_wrong_settings_are_told_in_one_line(
 def test_a_space_that_train_refuses_ends_the_study(started: Any) -> None:
     study = started("tune.trials=3", "tune.space.optimizer.choices=[nadam]")
     with pytest.raises(InputError, match=r"trial 0: tune\.space: .*nadam"):
-        study.run()
+        finish(study)
     assert states(study) == {"FAIL": 1}
+
+
+def test_a_trial_that_was_cut_before_its_first_heartbeat_is_tried_again(started: Any) -> None:
+    study = started("tune.trials=2", "tune.heartbeat=1")
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        study.study.optuna.ask()  # and its worker is killed
+    finish(study)
+    assert states(study) == {"FAIL": 1, "COMPLETE": 2}
+    assert 0 in (study.study.cut(1), study.study.cut(2))
+
+
+def test_a_study_keeps_its_data(started: Any, small: Path, tmp_path: Path) -> None:
+    finish(started("tune.trials=1"))
+    copied, other = tmp_path / "copied", tmp_path / "other"
+    for folder in (copied, other):
+        shutil.copytree(small, folder)
+    finish(started("tune.trials=2", f"data.path={copied}"))  # the same, elsewhere
+    (other / "train.csv").write_text((small / "train.csv").read_text().replace("film", "movie"))
+    with pytest.raises(InputError, match="was started with the data's words and labels"):
+        finish(started("tune.trials=3", f"data.path={other}"))
 
 
 def worker(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -119,6 +119,13 @@ class SentimentModule(LightningModule):
         self.measures.rows.update(batch.rows)
         self.measures.probabilities.update(probabilities)
 
+    def on_test_epoch_end(self) -> None:
+        """Gathers what all devices tested: `tested_rows`, int64 `(N,)`, `tested_probabilities`, `(N, classes)`."""
+        self.tested_rows = self.measures.rows.compute().long()
+        self.tested_probabilities = self.measures.probabilities.compute()
+        self.measures.rows.reset()
+        self.measures.probabilities.reset()
+
     def _evaluate(self, batch: Batch, stage: str) -> Tensor:
         logits = self.net(batch.ids).float()
         probabilities = self._probabilities(logits)

@@ -16,9 +16,9 @@ from sentiment.settings import CONF
 GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*overrides: str, name: str = "config") -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", ["output_dir=somewhere", *overrides])
+        return compose(name, ["output_dir=somewhere", *overrides])
 
 
 def objects(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -31,7 +31,7 @@ def objects(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_option_composes_and_every_key_is_a_real_argument(path: Path) -> None:
-    cfg = composed(f"{path.parent.name}={path.stem}")
+    cfg = composed(f"{path.parent.name}={path.stem}", name="tune" if path.parent.name == "tune" else "config")
     settings = OmegaConf.to_container(cfg, resolve=True)
     found = list(objects(settings))
     assert found

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import optuna
@@ -96,7 +97,8 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
 def study(study: "optuna.Study") -> Figure:
     """Left the trials in their order with the best so far, right how much each setting explains of the objective.
 
-    The importance is Optuna's default, functional ANOVA (Hutter, Hoos & Leyton-Brown 2014), over finished trials.
+    The importance is functional ANOVA (Hutter, Hoos & Leyton-Brown 2014), over finished trials and pruned ones with
+    what they had reached: without these, what made them hopeless would seem to matter little.
     """
     import optuna
 
@@ -114,17 +116,26 @@ def study(study: "optuna.Study") -> Figure:
     so_far = better.accumulate(values)
     left.step([*numbers, study.trials[-1].number], [*so_far, so_far[-1]], where="post", color="C1", label="best so far")
     left.set_xlabel("trial")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_ylabel(f"{objective}, %" if percent == 100 else objective)
     left.grid(alpha=0.3)
     left.legend(frameon=False)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    valued = optuna.create_study(direction=study.direction)
+    valued.add_trials(
+        optuna.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
+        for trial in study.trials
+        if trial.state.is_finished() and trial.value is not None
+    )
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     try:
-        importance = optuna.importance.get_param_importances(study)
+        importance = optuna.importance.get_param_importances(valued, evaluator=evaluator)
     except (RuntimeError, ValueError):  # fewer than two trials, or all alike
         importance = {}
     names = list(importance)[::-1]
     right.barh(names, [importance[name] for name in names], color="C0")
     right.set_xlim(0, 1)
-    right.set_xlabel("importance: share of the variance explained" if names else "importance: too few finished trials")
+    right.set_xlabel("importance: share of the variance explained" if names else "importance: too few trials")
     best = study.best_trial
     settings = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in best.params.items())
     figure.suptitle(f"best: trial {best.number}, {_value(study.best_value, objective)} with {settings}")

@@ -112,21 +112,22 @@ class ShuffledBatches(Sampler[Rows]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this at the start of every epoch."""
+        """Lightning calls this at the start of every epoch, in a resumed run only after it has called `iter`."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(_slices(np.arange(self.count), self.batch_size, self.devices))
 
     def __iter__(self) -> Iterator[Rows]:
-        random = np.random.default_rng([self.seed, self.epoch])
+        random = np.random.default_rng([self.seed, self.epoch])  # when the first batch is asked for, see set_epoch
         batches = _slices(random.permutation(self.count), self.batch_size, self.devices)
         if self.lengths is not None:
             pools = [np.concatenate(batches[start : start + POOL]) for start in range(0, len(batches), POOL)]
             sorted_pools = (pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools)
             batches = [batch for pool in sorted_pools for batch in _slices(pool, self.batch_size, self.devices)]
             batches = [batches[i] for i in random.permutation(len(batches))]
-        return (batch[self.rank :: self.devices] for batch in batches)
+        for batch in batches:
+            yield batch[self.rank :: self.devices]
 
 
 class OrderedBatches(Sampler[Rows]):

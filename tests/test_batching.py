@@ -77,3 +77,19 @@ def test_evaluation_reads_every_row_once() -> None:
     assert np.concatenate(list(OrderedBatches(10, 4))).tolist() == list(range(10))
     lengths = np.array([3, 1, 2])
     assert sorted(batch.tolist() for batch in OrderedBatches(3, 2, lengths)) == [[0], [1, 2]]
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("count", [6, 31, 37, 60, 61])
+@pytest.mark.parametrize("by_length", [False, True])
+def test_devices_share_every_position_in_as_many_steps(devices: int, count: int, by_length: bool) -> None:
+    lengths = np.random.default_rng(0).integers(1, 99, count) if by_length else None
+    ranks = range(devices)
+    for samplers in (
+        [ShuffledBatches(count, 5, 0, lengths, rank, devices) for rank in ranks],
+        [OrderedBatches(count, 5, lengths, rank, devices) for rank in ranks],
+    ):
+        batches = [list(sampler) for sampler in samplers]
+        assert len({len(sampler) for sampler in samplers} | {len(own) for own in batches}) == 1
+        assert all(len(batch) for own in batches for batch in own)
+        assert sorted(np.concatenate([batch for own in batches for batch in own])) == list(range(count))

@@ -1,6 +1,8 @@
 """One figure each; they draw, and know neither files nor checkpoints."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,41 +49,33 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
     percent = 100 if objective.endswith("accuracy") else 1
     best = (min if objective.endswith("loss") else max)(points, key=lambda point: point.value)
 
-    panels = _values(points, panel)
+    panels, lines, places = (_values(points, name) for name in (panel, line, x))
     figure = Figure(figsize=(2.6 + 3.2 * len(panels), 4.2), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    lines = _values(points, line)
     colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
-    places = _values(points, x)
-    numbers = x in numeric
+    baselines = sorted({name for point in points for name in point.baselines})
     for axis, where in zip(axes, panels, strict=True):
         here = [point for point in points if _at(point, panel) == where]
         for color, which in zip(colors, lines, strict=True):
             chosen = [_best_at(here, {x: place, line: which}, objective) for place in places]
             kept = [(i, point) for i, point in enumerate(chosen) if point]
             axis.errorbar(
-                [places[i] if numbers else i for i, _ in kept],
+                [i for i, _ in kept],
                 [percent * point.value for _, point in kept],
                 [percent * point.sd for _, point in kept] if any(point.sd for _, point in kept) else None,
                 color=color, marker="o", capsize=3, label=f"{line} {_text(which)}" if line else "LSTM",
             )  # fmt: skip
-        for style, name in zip(("--", ":", "-.", (0, (1, 3)), (0, (5, 5))), sorted(points[0].baselines), strict=False):
-            found = [
-                [p.baselines[name] for p in here if _at(p, x) == place and name in p.baselines] for place in places
-            ]
-            kept_baselines = [(i, float(np.mean(values))) for i, values in enumerate(found) if values]
-            where_x = [places[i] if numbers else i for i, _ in kept_baselines]
-            heights = [percent * value for _, value in kept_baselines]
-            if len(places) == 1:
-                axis.axhline(heights[0], color=GREY, linestyle=style, label=name)
+        for style, name in zip(cycle(("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))), baselines, strict=False):
+            found = [[p.baselines[name] for p in here if _at(p, x) == at and name in p.baselines] for at in places]
+            heights = [(i, percent * float(np.mean(values))) for i, values in enumerate(found) if values]
+            if len(heights) == 1:
+                axis.axhline(heights[0][1], color=GREY, linestyle=style, label=name)
             else:
-                axis.plot(where_x, heights, color=GREY, linestyle=style, label=name)
+                axis.plot(*zip(*heights, strict=True), color=GREY, linestyle=style, label=name)
         axis.set_xlabel(x or "")
-        axis.set_xticks(places if numbers else range(len(places)), [_text(place) for place in places])
-        if numbers and min(places) > 0 and max(places) / min(places) > 20:
-            axis.set_xscale("log")
-            axis.set_xticks(places, [_text(place) for place in places])
-            axis.minorticks_off()
+        axis.set_xticks(range(len(places)), [_text(place) if x else "" for place in places])
+        axis.tick_params("x", rotation=45 if len(places) > 5 else 0)
+        axis.set_xlim(-0.3, len(places) - 0.7)
         if panel:
             axis.set_title(f"{panel} {_text(where)}")
         axis.grid(alpha=0.3)
@@ -90,7 +84,8 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     settings = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
     rest = "; best over the other settings" if len(order) > 3 else ""
-    figure.suptitle(f"best: {_value(best.value, objective)} with {settings or 'these settings'}{rest}")
+    title = f"best: {_value(best.value, objective)}" + (f" with {settings}{rest}" if settings else "")
+    figure.suptitle(fill(title, 90))
     return figure
 
 
@@ -111,7 +106,8 @@ def study(study: "optuna.Study") -> Figure:
     numbers, values = [number for number, _ in done], [percent * value for _, value in done]
     left.plot(numbers, values, "o", color="C0", label="finished")
     cut = [percent * trial.intermediate_values[max(trial.intermediate_values)] for trial in pruned]
-    left.plot([t.number for t in pruned], cut, "x", color=GREY, label="pruned, at its last epoch")
+    if pruned:
+        left.plot([t.number for t in pruned], cut, "x", color=GREY, label="pruned, at its last epoch")
     better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
     so_far = better.accumulate(values)
     left.step([*numbers, study.trials[-1].number], [*so_far, so_far[-1]], where="post", color="C1", label="best so far")
@@ -132,13 +128,17 @@ def study(study: "optuna.Study") -> Figure:
         importance = optuna.importance.get_param_importances(valued, evaluator=evaluator)
     except (RuntimeError, ValueError):  # fewer than two trials, or all alike
         importance = {}
-    names = list(importance)[::-1]
-    right.barh(names, [importance[name] for name in names], color="C0")
-    right.set_xlim(0, 1)
-    right.set_xlabel("importance: share of the variance explained" if names else "importance: too few trials")
+    if importance:
+        names = list(importance)[::-1]
+        right.barh(names, [importance[name] for name in names], color="C0")
+        right.set_xlim(0, 1)
+        right.set_xlabel("importance: share of the variance explained")
+    else:
+        right.set_axis_off()
+        right.text(0.5, 0.5, "too few trials to tell what matters", ha="center")
     best = study.best_trial
     settings = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in best.params.items())
-    figure.suptitle(f"best: trial {best.number}, {_value(study.best_value, objective)} with {settings}")
+    figure.suptitle(fill(f"best: trial {best.number}, {_value(study.best_value, objective)} with {settings}", 110))
     return figure
 
 
@@ -166,4 +166,4 @@ def _value(value: float, objective: str) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

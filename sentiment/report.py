@@ -3,7 +3,8 @@
 python -m sentiment.report outputs/sweeps/2026-01-31_12-00-00
 python -m sentiment.report outputs/runs/*
 
-It reads the files that the runs left and a study's storage. Sweeps and studies call it when they end.
+It writes into the folder, or the one that holds them all; it reads what the runs left, and a study's storage. Sweeps
+and studies call it when they end.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import io
 import os
 import statistics
 import sys
+from argparse import RawDescriptionHelpFormatter as RawText
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -77,7 +79,9 @@ def _sweep_figure(groups: Sequence[Group], objective: str) -> "Figure":
     points = []
     for group in groups:
         values = group.values(objective)
-        tags = [tag for tag in group.runs[0].metrics if tag.startswith("baseline/") and tag.endswith(ending)]
+        tags = {
+            tag for run in group.runs for tag in run.metrics if tag.startswith("baseline/") and tag.endswith(ending)
+        }
         baselines = {tag.split("/")[1]: statistics.fmean(group.values(tag)) for tag in tags}
         settings = {names[key]: value for key, value in group.settings.items()}
         sd = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -100,7 +104,7 @@ def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
     table = Table(box=box, pad_edge=box is MARKDOWN, collapse_padding=True)
     names = short(list(groups[0].settings))
     for name in names.values():
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     several = any(group.seeds > 1 for group in groups)
     tags = [objective, *(tag for tag in ("test/accuracy",) if any(group.values(tag) for group in groups))]
     half = "test" if "test/accuracy" in tags else "val"
@@ -112,7 +116,7 @@ def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
             f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag.replace("/", " "), justify="right"
         )
     if several:
-        table.add_column("seeds", justify="right")
+        table.add_column("seeds", justify="right", overflow="fold")
     for group in groups:
         cells = [*map(shown, group.settings.values()), *(_figure(group.values(tag), tag) for tag in tags)]
         table.add_row(*cells, *([str(group.seeds)] if several else []))
@@ -144,7 +148,7 @@ def _write_csv(path: Path, runs: Sequence[Run]) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m sentiment.report", description="Compares runs.")
+    parser = argparse.ArgumentParser(prog="python -m sentiment.report", description=__doc__, formatter_class=RawText)
     parser.add_argument("folder", type=Path, nargs="+", help="of a run, a sweep or a study")
     try:
         write(parser.parse_args().folder)

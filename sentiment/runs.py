@@ -27,11 +27,13 @@ class Run:
         folder: where.
         settings: by dotted key, see `settings.flat`.
         metrics: of `metrics.json`; empty if the run did not end.
+        drawn: settings that a study drew for it.
     """
 
     folder: Path
     settings: dict[str, Any]
     metrics: dict[str, Any]
+    drawn: frozenset[str] = frozenset()
 
     @property
     def status(self) -> str:
@@ -125,12 +127,16 @@ def _trials(folder: Path) -> list[Run]:
             metrics["status"] = status.get(trial.state.name, metrics["status"])
             if trial.state.name == "FAIL" and metrics["status"] == "finished":  # with a figure that is none
                 metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
-            runs.append(Run(run, flat(cfg) | trial.params, metrics | {cfg.objective: trial.value}))
+            settings = flat(_configuration(run)) if (run / ".hydra").exists() else flat(cfg) | trial.params
+            runs.append(Run(run, settings, metrics | {cfg.objective: trial.value}, frozenset(trial.params)))
     return runs
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """Keys of the settings in which the runs differ; of an object's, those in which it differs from its own kind."""
+    """Keys of the settings in which the runs differ; of an object's, those in which it differs from its own kind.
+
+    What a study searched is among them in any case.
+    """
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
 
     def differs(key: str) -> bool:
@@ -140,7 +146,9 @@ def differing(runs: Sequence[Run]) -> list[str]:
             values[str(run.settings.get(parent))].add(str(run.settings.get(key)))
         return any(len(kinds) > 1 for kinds in values.values())
 
-    return [key for key in keys if key.split(".")[0] not in NOT_COMPARED and differs(key)]
+    drawn = {key for run in runs for key in run.drawn}
+    compared = (key for key in keys if key.split(".")[0] not in NOT_COMPARED and key != "trainer.accelerator")
+    return [key for key in compared if key in drawn or differs(key)]
 
 
 def grouped(runs: Sequence[Run], objective: str) -> list[Group]:

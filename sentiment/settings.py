@@ -21,6 +21,7 @@ QUIET = {
     "trainer.enable_progress_bar": False,  # else Lightning adds its own
     "trainer.enable_model_summary": False,
 }
+OBJECTIVES = ("val/accuracy", "val/loss")
 CHANGE_NO_FIGURE = ("output_dir", "resume", "logger", *QUIET)
 
 

@@ -42,19 +42,30 @@ class Study:
         self._queue_again = RetryHeartbeatStaleTrialCallback()
         try:
             with FileLock(folder / "study.lock"):  # two workers on a new SQLite file
-                self.optuna = optuna.create_study(
-                    study_name=tune.name,
-                    storage=self._storage(tune.storage or f"sqlite:///{folder}/study.db"),
-                    sampler=make(tune.sampler),
-                    pruner=make(tune.pruner),
-                    direction="minimize" if objective.endswith("loss") else "maximize",
-                    load_if_exists=True,
-                )
+                storage = self._storage(tune.storage or f"sqlite:///{folder}/study.db")
+                self.optuna = self._opened(storage, objective)
+                states = {trial.state for trial in self.optuna.get_trials(deepcopy=False)}
+                if states == {TrialState.FAIL}:  # nothing would be lost, and its space may have been what was wrong
+                    optuna.delete_study(study_name=tune.name, storage=storage)
+                    self.optuna = self._opened(storage, objective)
         except InputError:
             raise
         except Exception as error:  # of whatever driver the storage takes
             raise InputError(f"tune.storage: {' '.join(str(error).split())}") from error
+        first = self.optuna.user_attrs.get("objective", objective)
+        if first != objective:
+            raise InputError(f"tune.name={tune.name}: was started with objective={first}; take another tune.name")
         self.optuna.set_user_attr("objective", objective)
+
+    def _opened(self, storage: RDBStorage, objective: str) -> optuna.Study:
+        return optuna.create_study(
+            study_name=self.tune.name,
+            storage=storage,
+            sampler=make(self.tune.sampler),
+            pruner=make(self.tune.pruner),
+            direction="minimize" if objective.endswith("loss") else "maximize",
+            load_if_exists=True,
+        )
 
     def _storage(self, url: str, attempts: int = 3) -> RDBStorage:
         try:
@@ -71,12 +82,12 @@ class Study:
             return self._storage(url, attempts - 1)
 
     def require_same(self, kind: str, facts: Mapping[str, Any]) -> None:
-        """Keeps facts of the first start under `kind`.
+        """Keeps facts of the start before the first trial under `kind`.
 
         Raises:
             InputError: they are others now.
         """
-        known = self.optuna.user_attrs.get(kind, facts)
+        known = self.optuna.user_attrs.get(kind, facts) if self.optuna.get_trials(deepcopy=False) else facts
         for key in sorted(facts.keys() | known.keys()):
             if facts.get(key) != known.get(key):
                 raise InputError(

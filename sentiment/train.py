@@ -28,7 +28,7 @@ from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.model import SentimentModule
 from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint, require_unmoved
 from sentiment.results import provenance, read_metrics, result_table, write_metrics, write_predictions
-from sentiment.settings import hyperparameters, identity, make
+from sentiment.settings import OBJECTIVES, hyperparameters, identity, make
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), one_device: bool 
 
 
 def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_device: bool) -> dict[str, Any]:
-    require_choice(("val/accuracy", "val/loss"), objective=cfg.objective)
+    require_choice(OBJECTIVES, objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
     require_at_least(0, seed=cfg.seed)
     require_at_least(1, trainer__max_epochs=cfg.trainer.max_epochs)

@@ -23,6 +23,7 @@ from filelock import FileLock
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import Trial
 
@@ -32,7 +33,7 @@ from sentiment.data.sources import digest
 from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.jobs import quieten, refuse, require_one_device
 from sentiment.results import read_metrics, write_metrics
-from sentiment.settings import CONF, QUIET, flat, make
+from sentiment.settings import CONF, OBJECTIVES, QUIET, flat, make
 from sentiment.study import Study
 from sentiment.train import train
 
@@ -54,13 +55,14 @@ class Tuning:
         require_at_least(1, tune__trials=cfg.tune.trials, tune__heartbeat=cfg.tune.heartbeat)
         require_choice(("train",), data__validate_on=cfg.data.validate_on)  # no trial may see the test half
         require_choice(("best", False), test=cfg.test)  # a trial is judged by its best epoch
+        require_choice(OBJECTIVES, objective=cfg.objective)
         require_one_device(cfg)
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
         self.fixed = [override for override in overrides if not override.lstrip("+~").startswith(("tune.", "tune="))]
         named = {override.lstrip("+~").partition("=")[0] for override in self.fixed}
         space: Any = OmegaConf.to_container(cfg.tune.space, resolve=True)
-        self.space = {key: settings for key, settings in space.items() if key not in named}
+        self.space = {key: settings for key, settings in space.items() if settings and key not in named}
         for key, settings in self.space.items():
             require_choice(("categorical", "float", "int"), **{f"tune__space__{key}__kind": settings.get("kind")})
         self.study = Study(cfg.tune, cfg.objective, self.folder)
@@ -165,6 +167,8 @@ def job(cfg: DictConfig) -> None:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # the heartbeat
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("sentiment.train").setLevel(logging.WARNING)
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        refuse("-m: a study searches by itself; describe what in tune.space")
     try:
         tuning = Tuning(cfg, HydraConfig.get().overrides.task)
         tuning.search()

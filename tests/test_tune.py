@@ -121,6 +121,8 @@ def test_ctrl_c_loses_nothing_and_the_cut_trial_is_tried_again(started: Any, tmp
     [
         ([], ["trainer.max_epochs=3"], "was started with trainer.max_epochs=2, not 3; keep that, or take another"),
         ([], ["optimizer=adam"], "was started with .*keep that, or take another tune.name"),
+        ([], ["objective=val/loss"], "was started with objective=val/accuracy; take another tune.name"),
+        (None, ["objective=val/f1"], "objective=val/f1: must be one of"),
         (None, ["tune.trials=0"], "tune.trials=0: must be a whole number"),
         (None, ["tune.space.optimizer.kind=normal"], "tune.space.optimizer.kind=normal: must be one of categorical"),
         (None, ["tune.storage=nonsense"], "tune.storage: "),
@@ -136,7 +138,8 @@ def test_wrong_settings_are_told_in_one_line(
     started: Any, first: Sequence[str] | None, then: Sequence[str], message: str
 ) -> None:
     if first is not None:
-        started(*first)
+        with pytest.warns(UserWarning, match="Heartbeat"):
+            started(*first).study.optuna.ask()
     with pytest.raises(InputError, match=message) as refused:
         started(*then)
     assert "\n" not in str(refused.value)
@@ -147,6 +150,7 @@ def test_a_space_that_train_refuses_ends_the_study(started: Any) -> None:
     with pytest.raises(InputError, match=r"trial 0: tune\.space: .*nadam"):
         finish(study)
     assert states(study) == {"FAIL": 1}
+    finish(started("tune.trials=2", "tune.space.optimizer.choices=[adam]"))  # a failure alone keeps nothing
 
 
 def test_a_trial_that_was_cut_before_its_first_heartbeat_is_tried_again(started: Any) -> None:

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sentiment.settings import shown
+
 if TYPE_CHECKING:
     import optuna
 
@@ -47,7 +49,7 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
     panel = order[-1] if len(order) > 2 else None
     line = order[1] if len(order) > 1 else None
     percent = 100 if objective.endswith("accuracy") else 1
-    best = (min if objective.endswith("loss") else max)(points, key=lambda point: point.value)
+    best = _best(points, objective)
 
     panels, lines, places = (_values(points, name) for name in (panel, line, x))
     figure = Figure(figsize=(2.6 + 3.2 * len(panels), 4.2), layout="constrained")
@@ -57,13 +59,14 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
     for axis, where in zip(axes, panels, strict=True):
         here = [point for point in points if _at(point, panel) == where]
         for color, which in zip(colors, lines, strict=True):
-            chosen = [_best_at(here, {x: place, line: which}, objective) for place in places]
-            kept = [(i, point) for i, point in enumerate(chosen) if point]
+            drawn = [point for point in here if _at(point, line) == which]
+            at_places = [[point for point in drawn if _at(point, x) == place] for place in places]
+            kept = [(i, _best(found, objective)) for i, found in enumerate(at_places) if found]
             axis.errorbar(
                 [i for i, _ in kept],
                 [percent * point.value for _, point in kept],
                 [percent * point.sd for _, point in kept] if any(point.sd for _, point in kept) else None,
-                color=color, marker="o", capsize=3, label=f"{line} {_text(which)}" if line else "LSTM",
+                color=color, marker="o", capsize=3, label=f"{line} {shown(which)}" if line else "LSTM",
             )  # fmt: skip
         for style, name in zip(cycle(("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))), baselines, strict=False):
             found = [[p.baselines[name] for p in here if _at(p, x) == at and name in p.baselines] for at in places]
@@ -73,16 +76,16 @@ def sweep(points: Sequence[Point], objective: str) -> Figure:
             else:
                 axis.plot(*zip(*heights, strict=True), color=GREY, linestyle=style, label=name)
         axis.set_xlabel(x or "")
-        axis.set_xticks(range(len(places)), [_text(place) if x else "" for place in places])
+        axis.set_xticks(range(len(places)), [shown(place) if x else "" for place in places])
         axis.tick_params("x", rotation=45 if len(places) > 5 else 0)
         axis.set_xlim(-0.3, len(places) - 0.7)
         if panel:
-            axis.set_title(f"{panel} {_text(where)}")
+            axis.set_title(f"{panel} {shown(where)}")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(f"{objective}, %" if percent == 100 else objective)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
-    settings = ", ".join(f"{name} {_text(value)}" for name, value in best.settings.items())
+    settings = ", ".join(f"{name} {shown(value)}" for name, value in best.settings.items())
     rest = "; best over the other settings" if len(order) > 3 else ""
     title = f"best: {_value(best.value, objective)}" + (f" with {settings}{rest}" if settings else "")
     figure.suptitle(fill(title, 90))
@@ -137,7 +140,7 @@ def study(study: "optuna.Study") -> Figure:
         right.set_axis_off()
         right.text(0.5, 0.5, "too few trials to tell what matters", ha="center")
     best = study.best_trial
-    settings = ", ".join(f"{name.rpartition('.')[2]} {_text(value)}" for name, value in best.params.items())
+    settings = ", ".join(f"{name.rpartition('.')[2]} {shown(value)}" for name, value in best.params.items())
     figure.suptitle(fill(f"best: trial {best.number}, {_value(study.best_value, objective)} with {settings}", 110))
     return figure
 
@@ -152,9 +155,8 @@ def _at(point: Point, name: str | None) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _best_at(points: Sequence[Point], where: Mapping[str | None, Any], objective: str) -> Point | None:
-    found = [point for point in points if all(_at(point, name) == value for name, value in where.items() if name)]
-    return (min if objective.endswith("loss") else max)(found, key=lambda point: point.value, default=None)
+def _best(points: Sequence[Point], objective: str) -> Point:
+    return (min if objective.endswith("loss") else max)(points, key=lambda point: point.value)
 
 
 def _is_number(value: Any) -> bool:
@@ -163,7 +165,3 @@ def _is_number(value: Any) -> bool:
 
 def _value(value: float, objective: str) -> str:
     return f"{100 * value:.2f} %" if objective.endswith("accuracy") else f"{value:.4f}"
-
-
-def _text(value: Any) -> str:
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)

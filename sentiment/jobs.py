@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sentiment import report
 from sentiment.errors import InputError
 from sentiment.results import read_metrics
-from sentiment.settings import CONF, QUIET, identity, make
+from sentiment.settings import CONF, QUIET, identity, make, parsed
 from sentiment.train import train
 
 log = logging.getLogger(__name__)
@@ -33,9 +32,9 @@ class Sweep(Callback):
         """Refuses several devices, and leaves settings that all jobs share out of their folders' names."""
         try:
             require_one_device(config)
-            overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         except InputError as error:
             refuse(error)
+        overrides = parsed(config.hydra.overrides.task)
         swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | {*(config.hydra.sweeper.params or ())}
         if swept:
             shared = [o.key_or_group for o in overrides if o.key_or_group not in swept]
@@ -67,9 +66,8 @@ def job(cfg: DictConfig) -> float:
     """One run, or one of a sweep, which goes on when one fails."""
     quieten()
     hydra_cfg: Any = HydraConfig.get()
-    overrides = OverridesParser.create().parse_overrides(list(hydra_cfg.overrides.task))
     shared = hydra_cfg.job.config.override_dirname.exclude_keys
-    cfg.logger.first = sorted({override.key_or_group for override in overrides} - {*shared})
+    cfg.logger.first = sorted({o.key_or_group for o in parsed(hydra_cfg.overrides.task)} - {*shared})
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _one_of_a_sweep(cfg, Path(cfg.output_dir), parallel="BasicLauncher" not in hydra_cfg.launcher._target_)
     try:
@@ -128,7 +126,6 @@ def quieten() -> None:
         "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
         "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
         "Checkpoint directory .* exists and is not empty",  # it does when a run is resumed
-        "Using `DistributedSampler` with the dataloaders",  # the samplers here give every row once, on any devices
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
     ):
         warnings.filterwarnings("ignore", harmless)

@@ -11,14 +11,13 @@ import argparse
 import csv
 import io
 import os
-import statistics
 import sys
 from argparse import RawDescriptionHelpFormatter as RawText
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
@@ -27,6 +26,7 @@ from rich.table import Table
 from sentiment import figures
 from sentiment.errors import InputError
 from sentiment.runs import Group, Run, differing, grouped, is_study, load_study, read
+from sentiment.settings import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,18 +75,19 @@ def write(folders: Sequence[Path]) -> list[Run]:
 
 def _sweep_figure(groups: Sequence[Group], objective: str) -> "Figure":
     names = short(list(groups[0].settings))
-    ending = f"/{objective.replace('/', '_')}"
     points = []
     for group in groups:
-        values = group.values(objective)
-        tags = {
-            tag for run in group.runs for tag in run.metrics if tag.startswith("baseline/") and tag.endswith(ending)
-        }
-        baselines = {tag.split("/")[1]: statistics.fmean(group.values(tag)) for tag in tags}
+        tags = _baseline_tags([group], objective.replace("/", "_"))
+        baselines = {tag.split("/")[1]: group.mean(tag) for tag in tags}
         settings = {names[key]: value for key, value in group.settings.items()}
-        sd = statistics.stdev(values) if len(values) > 1 else 0.0
-        points.append(figures.Point(settings, statistics.fmean(values), sd, baselines))
+        points.append(figures.Point(settings, group.mean(objective), group.sd(objective), baselines))
     return figures.sweep(points, objective)
+
+
+def _baseline_tags(groups: Sequence[Group], figure: str) -> list[str]:
+    """`baseline/<name>/<figure>` of every baseline that some run has."""
+    tags = {tag for group in groups for run in group.runs for tag in run.metrics}
+    return sorted(tag for tag in tags if tag.startswith("baseline/") and tag.endswith(f"/{figure}"))
 
 
 def short(keys: Sequence[str]) -> dict[str, str]:
@@ -95,43 +96,31 @@ def short(keys: Sequence[str]) -> dict[str, str]:
     return {key: name if last[name := key.rpartition(".")[2]] == 1 else key for key in keys}
 
 
-def shown(value: Any) -> str:
-    """A setting as a person writes it: `none`, `0.00123`."""
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
 def _table(groups: Sequence[Group], objective: str, box: Box) -> Table:
     table = Table(box=box, pad_edge=box is MARKDOWN, collapse_padding=True)
-    names = short(list(groups[0].settings))
-    for name in names.values():
-        table.add_column(name, justify="right", overflow="fold")
     several = any(group.seeds > 1 for group in groups)
-    tags = [objective, *(tag for tag in ("test/accuracy",) if any(group.values(tag) for group in groups))]
-    half = "test" if "test/accuracy" in tags else "val"
-    tags += sorted({tag for group in groups for run in group.runs for tag in run.metrics
-                    if tag.startswith("baseline/") and tag.endswith(f"/{half}_accuracy")})  # fmt: skip
-    for tag in tags:
-        baseline = tag.startswith("baseline/")
-        table.add_column(
-            f"{half} {tag.split('/')[1].replace('_', ' ')}" if baseline else tag.replace("/", " "), justify="right"
-        )
-    if several:
-        table.add_column("seeds", justify="right", overflow="fold")
+    tested = [tag for tag in ("test/accuracy",) if any(group.values(tag) for group in groups)]
+    half = "test" if tested else "val"
+    baselines = _baseline_tags(groups, f"{half}_accuracy")
+    tags = [objective, *tested, *baselines]
+    headings = [*short(list(groups[0].settings)).values(), objective.replace("/", " ")]
+    headings += [tag.replace("/", " ") for tag in tested]
+    headings += [f"{half} {tag.split('/')[1].replace('_', ' ')}" for tag in baselines]
+    for heading in [*headings, *(["seeds"] if several else [])]:
+        table.add_column(heading, justify="right", overflow="fold")
     for group in groups:
-        cells = [*map(shown, group.settings.values()), *(_figure(group.values(tag), tag) for tag in tags)]
+        cells = [*map(shown, group.settings.values()), *(_figure(group, tag) for tag in tags)]
         table.add_row(*cells, *([str(group.seeds)] if several else []))
     return table
 
 
-def _figure(values: Sequence[float], tag: str) -> str:
+def _figure(group: Group, tag: str) -> str:
     """Mean ± standard deviation over the seeds, an accuracy in per cent."""
-    scale, digits = (100, 2) if tag.endswith("accuracy") else (1, 4)
-    if not values:
+    if not group.values(tag):
         return ""
-    mean = f"{scale * statistics.fmean(values):.{digits}f}"
-    if len(set(values)) == 1:
-        return mean
-    return f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{scale * statistics.stdev(values):.{digits}f}"
+    scale, digits = (100, 2) if tag.endswith("accuracy") else (1, 4)
+    mean, sd = (f"{scale * value:.{digits}f}" for value in (group.mean(tag), group.sd(tag)))
+    return f"{mean}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{sd}" if len(set(group.values(tag))) > 1 else mean
 
 
 def _write_csv(path: Path, runs: Sequence[Run]) -> None:

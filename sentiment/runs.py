@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from sentiment.settings import flat
 if TYPE_CHECKING:
     import optuna
 
-NOT_COMPARED = ("seed", "baseline", "objective", "tune")  # seeds are averaged; the others make no other LSTM
+NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")  # seeds are averaged; no other LSTM
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,14 @@ class Group:
         """What the runs have under a tag of `metrics.json`."""
         return [run.metrics[tag] for run in self.runs if run.metrics.get(tag) is not None]
 
-    def mean(self, tag: str) -> float | None:
-        """Mean over the seeds, or None where no run has the tag."""
+    def mean(self, tag: str) -> float:
+        """Mean over the seeds; some run must have the tag."""
+        return statistics.fmean(self.values(tag))
+
+    def sd(self, tag: str) -> float:
+        """Standard deviation over the seeds, 0 of a single one."""
         values = self.values(tag)
-        return statistics.fmean(values) if values else None
+        return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def read(folders: Sequence[Path]) -> list[Run]:
@@ -79,13 +83,13 @@ def read(folders: Sequence[Path]) -> list[Run]:
         found = sorted(folder.rglob(".hydra/config.yaml"))
         if not found:
             raise InputError(f"{folder}: holds no run (no .hydra/config.yaml); name a run, a sweep or a study")
-        studies = [path.parents[1] for path in found if is_study(path.parents[1])]
-        for study in studies:
-            runs |= {run.folder.resolve(): run for run in _trials(study)}
-        for path in found:
-            run = path.parents[1]
-            if not {run, *run.parents} & {*studies}:
-                runs[run.resolve()] = Run(run, flat(_configuration(run)), read_metrics(run))
+        configurations = {path.parents[1]: _configuration(path.parents[1]) for path in found}
+        studies = {home for home, cfg in configurations.items() if "tune" in cfg}
+        for home, cfg in configurations.items():
+            if home in studies:
+                runs |= {run.folder.resolve(): run for run in _trials(home, configurations)}
+            elif not {*home.parents} & studies:
+                runs[home.resolve()] = Run(home, flat(cfg), read_metrics(home))
     return list(runs.values())
 
 
@@ -115,9 +119,9 @@ def load_study(folder: Path) -> "optuna.Study":
         raise InputError(f"{folder}: its study cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _trials(folder: Path) -> list[Run]:
+def _trials(folder: Path, configurations: Mapping[Path, DictConfig]) -> list[Run]:
     """The runs of a study; its storage knows more of them than the folder, where several machines share it."""
-    cfg = _configuration(folder)
+    cfg = configurations[folder]
     status = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
     runs = []
     for trial in load_study(folder).trials:
@@ -127,7 +131,7 @@ def _trials(folder: Path) -> list[Run]:
             metrics["status"] = status.get(trial.state.name, metrics["status"])
             if trial.state.name == "FAIL" and metrics["status"] == "finished":  # with a figure that is none
                 metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
-            settings = flat(_configuration(run)) if (run / ".hydra").exists() else flat(cfg) | trial.params
+            settings = flat(configurations[run]) if run in configurations else flat(cfg) | trial.params
             runs.append(Run(run, settings, metrics | {cfg.objective: trial.value}, frozenset(trial.params)))
     return runs
 
@@ -147,7 +151,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
         return any(len(kinds) > 1 for kinds in values.values())
 
     drawn = {key for run in runs for key in run.drawn}
-    compared = (key for key in keys if key.split(".")[0] not in NOT_COMPARED and key != "trainer.accelerator")
+    compared = (key for key in keys if key not in NOT_COMPARED and key.split(".")[0] not in NOT_COMPARED)
     return [key for key in compared if key in drawn or differs(key)]
 
 
@@ -160,4 +164,4 @@ def grouped(runs: Sequence[Run], objective: str) -> list[Group]:
             settings = {key: run.settings.get(key) for key in keys}
             groups.setdefault(str(settings), Group(settings, [])).runs.append(run)
     sign = 1 if objective.endswith("loss") else -1
-    return sorted(groups.values(), key=lambda group: sign * (group.mean(objective) or 0))
+    return sorted(groups.values(), key=lambda group: sign * group.mean(objective))

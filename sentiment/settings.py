@@ -3,10 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -75,6 +77,16 @@ def flat(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
             yield from leaves(value, f"{key}.")
 
     return dict(leaves(settings, ""))
+
+
+def shown(value: Any) -> str:
+    """A setting as a person writes it: `none`, `0.00123`."""
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """What a command line changes, as Hydra's grammar has it."""
+    return OverridesParser.create().parse_overrides(list(overrides))
 
 
 def identity(cfg: DictConfig) -> str:

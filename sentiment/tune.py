@@ -33,7 +33,7 @@ from sentiment.data.sources import digest
 from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.jobs import quieten, refuse, require_one_device
 from sentiment.results import read_metrics, write_metrics
-from sentiment.settings import CONF, OBJECTIVES, QUIET, flat, make
+from sentiment.settings import CONF, OBJECTIVES, QUIET, flat, make, parsed, shown
 from sentiment.study import Study
 from sentiment.train import train
 
@@ -59,8 +59,9 @@ class Tuning:
         require_one_device(cfg)
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
-        self.fixed = [override for override in overrides if not override.lstrip("+~").startswith(("tune.", "tune="))]
-        named = {override.lstrip("+~").partition("=")[0] for override in self.fixed}
+        fixed = [override for override in parsed(overrides) if override.key_or_group.split(".")[0] != "tune"]
+        self.fixed = [str(override.input_line) for override in fixed]
+        named = {override.key_or_group for override in fixed}
         space: Any = OmegaConf.to_container(cfg.tune.space, resolve=True)
         self.space = {key: settings for key, settings in space.items() if settings and key not in named}
         for key, settings in self.space.items():
@@ -157,7 +158,7 @@ def _save(cfg: DictConfig, folder: Path) -> None:
 
 
 def _words(params: dict[str, Any]) -> str:
-    return " ".join(f"{key}={report.shown(value)}" for key, value in params.items())
+    return " ".join(f"{key}={shown(value)}" for key, value in params.items())
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="tune")

@@ -1,4 +1,11 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and how command lines tell it."""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class InputError(ValueError):
@@ -34,3 +41,36 @@ def require_fraction(**settings: object) -> None:
         if not isinstance(value, float) or not 0 < value < 1:
             key = name.replace("__", ".")
             raise InputError(f"{key}={value}: must lie between 0 and 1, both excluded")
+
+
+def refuse(error: object) -> NoReturn:
+    """Ends the program as every wrong input does: one line, exit code 2."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+class Parser(argparse.ArgumentParser):
+    """For `python -m sentiment.<tool>`, with the module's docstring as its help."""
+
+    def __init__(self, tool: str, description: str | None) -> None:
+        plain = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=f"python -m sentiment.{tool}", description=description, formatter_class=plain)
+
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage, which --help shows."""
+        refuse(f"{message}; see {self.prog} --help")
+
+    def run(self, work: Callable[[argparse.Namespace], object]) -> None:
+        """Does the work and exits as the shell expects: 2 for wrong input, 130 for Ctrl-C, quietly on a closed pipe."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # results are UTF-8 whatever the locale
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        try:
+            work(self.parse_intermixed_args())
+            sys.stdout.flush()
+        except InputError as error:
+            refuse(error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+            sys.exit(141)

@@ -7,7 +7,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment import report
-from sentiment.errors import InputError
+from sentiment.errors import InputError, refuse
 from sentiment.results import read_metrics
 from sentiment.settings import CONF, QUIET, identity, make, parsed
 from sentiment.train import train
@@ -132,12 +132,6 @@ def quieten() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("sentiment").setLevel(logging.ERROR)
-
-
-def refuse(error: object) -> NoReturn:
-    """Ends the program as every wrong input does: one line, exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 def main() -> None:

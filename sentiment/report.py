@@ -7,12 +7,9 @@ It writes into the folder, or the one that holds them all; it reads what the run
 and studies call it when they end.
 """
 
-import argparse
 import csv
 import io
 import os
-import sys
-from argparse import RawDescriptionHelpFormatter as RawText
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -23,8 +20,8 @@ from rich.box import MARKDOWN, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.table import Table
 
-from sentiment import figures
-from sentiment.errors import InputError
+from sentiment.errors import Parser
+from sentiment.figures import comparison
 from sentiment.runs import Group, Run, differing, grouped, is_study, load_study, read
 from sentiment.settings import shown
 
@@ -64,7 +61,7 @@ def write(folders: Sequence[Path]) -> list[Run]:
         lines += ["", f"Sorted by {objective}, which alone chooses; accuracies in per cent.", ""]
         lines += [line.strip() for line in text.get().splitlines() if line.strip()]
         lines += ["", "![comparison](report.png)"]
-        figure = figures.study(load_study(home)) if is_study(home) else _sweep_figure(groups, objective)
+        figure = comparison.study(load_study(home)) if is_study(home) else _sweep_figure(groups, objective)
         figure.savefig(home / "report.png", dpi=150)
     lines += ["", *(f"- {failure}" for failure in failures)]
     (home / "report.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
@@ -80,8 +77,8 @@ def _sweep_figure(groups: Sequence[Group], objective: str) -> "Figure":
         tags = _baseline_tags([group], objective.replace("/", "_"))
         baselines = {tag.split("/")[1]: group.mean(tag) for tag in tags}
         settings = {names[key]: value for key, value in group.settings.items()}
-        points.append(figures.Point(settings, group.mean(objective), group.sd(objective), baselines))
-    return figures.sweep(points, objective)
+        points.append(comparison.Point(settings, group.mean(objective), group.sd(objective), baselines))
+    return comparison.sweep(points, objective)
 
 
 def _baseline_tags(groups: Sequence[Group], figure: str) -> list[str]:
@@ -135,16 +132,7 @@ def _write_csv(path: Path, runs: Sequence[Run]) -> None:
             writer.writerow([run.folder.name, run.status, *settings, *figures_])
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m sentiment.report", description=__doc__, formatter_class=RawText)
-    parser.add_argument("folder", type=Path, nargs="+", help="of a run, a sweep or a study")
-    try:
-        write(parser.parse_args().folder)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
 if __name__ == "__main__":
-    main()
+    parser = Parser("report", __doc__)
+    parser.add_argument("folder", type=Path, nargs="+", help="of a run, a sweep or a study")
+    parser.run(lambda arguments: write(arguments.folder))

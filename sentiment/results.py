@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
@@ -65,13 +66,13 @@ def write_predictions(
             writer.writerow([row, label_names[label], predicted, *(f"{p:.6f}" for p in probability)])
 
 
-def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[str, float]) -> Table:
+def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[str, float]) -> str:
     """Compares models on the same rows.
 
     Args:
         title: what the rows are.
         correct: which rows each model got right, bool `(rows,)`; the first is what the others are compared with.
-        seconds: training time of each model.
+        seconds: training time of each model, where it is known.
 
     Returns:
         A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test
@@ -80,7 +81,8 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()
     table.add_column("model", no_wrap=True)
-    for heading in ("accuracy", "95 % interval", f"vs {reference}", "McNemar p", "seconds"):
+    compared = [f"vs {reference}", "McNemar p"] if len(correct) > 1 else []
+    for heading in ("accuracy", "95 % interval", *compared, *(["seconds"] if seconds else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, right in correct.items():
         interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
@@ -94,8 +96,10 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
             name,
             f"{100 * right.mean():.2f}",
             f"{100 * interval.low:.2f} – {100 * interval.high:.2f}",
-            difference,
-            p_value,
-            f"{seconds[name]:.0f}",
+            *([difference, p_value] if compared else []),
+            *([f"{seconds[name]:.0f}" if name in seconds else ""] if seconds else []),
         )
-    return table
+    plain = Console(force_terminal=False, width=80)  # for a log file too
+    with plain.capture() as text:
+        plain.print(table)
+    return text.get()

@@ -24,7 +24,7 @@ QUIET = {
     "trainer.enable_model_summary": False,
 }
 OBJECTIVES = ("val/accuracy", "val/loss")
-CHANGE_NO_FIGURE = ("output_dir", "resume", "logger", *QUIET)
+CHANGE_NO_FIGURE = ("output_dir", "resume", "logger", "callbacks.inspection", *QUIET)
 
 
 def _digest(text: str) -> str:

@@ -20,13 +20,12 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.utilities import rank_zero_only
-from rich.console import Console
 
-from sentiment.callbacks import Baseline
-from sentiment.data import ReviewDataModule
+from sentiment.callbacks.baseline import Baseline
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.model import SentimentModule
-from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint, require_unmoved
+from sentiment.model.checkpoint import read_checkpoint, require_unmoved
+from sentiment.model.module import AtomicCheckpointIO, SentimentModule
 from sentiment.results import provenance, read_metrics, result_table, write_metrics, write_predictions
 from sentiment.settings import OBJECTIVES, hyperparameters, identity, make
 
@@ -155,9 +154,7 @@ def _report_test(
     folder: Path, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
 ) -> None:
     """Writes the test rows' probabilities and prints the LSTM beside its baselines."""
-    rows, probabilities = module.tested_rows.cpu().numpy(), module.tested_probabilities.cpu().numpy()
-    order = np.argsort(rows)
-    rows, probabilities = rows[order], probabilities[order]
+    rows, probabilities = module.evaluated
     test = datamodule.splits["test"].reviews
     labels = test.labels[rows]
     write_predictions(folder / "test_predictions.csv", rows, labels, probabilities, datamodule.label_names)
@@ -167,10 +164,7 @@ def _report_test(
         seen = np.searchsorted(test.rows, rows)  # not all of them under trainer.limit_test_batches
         correct[baseline.name] = baseline.predictions_["test"][seen] == labels
         times[baseline.name] = baseline.metrics_[f"baseline/{baseline.name}/fit_seconds"]
-    plain = Console(force_terminal=False, width=80)  # for train.log too
-    with plain.capture() as table:
-        plain.print(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
-    log.info(table.get())
+    log.info(result_table(f"Test half, {len(rows):,} reviews: accuracy in per cent", correct, times))
 
 
 def _interruptible(step: Callable[..., Any], *arguments: Any, **options: Any) -> None:

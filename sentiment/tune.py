@@ -30,8 +30,8 @@ from optuna.trial import Trial
 from sentiment import report
 from sentiment.callbacks.pruning import Pruning
 from sentiment.data.sources import digest
-from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.jobs import quieten, refuse, require_one_device
+from sentiment.errors import InputError, refuse, require_at_least, require_choice
+from sentiment.jobs import quieten, require_one_device
 from sentiment.results import read_metrics, write_metrics
 from sentiment.settings import CONF, OBJECTIVES, QUIET, flat, make, parsed, shown
 from sentiment.study import Study

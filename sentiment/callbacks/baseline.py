@@ -22,8 +22,8 @@ from rich.progress import Progress, SpinnerColumn, TimeElapsedColumn
 from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
-from sentiment.data import ReviewDataModule
 from sentiment.data.batching import PaddedReviews
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import digest
 from sentiment.data.text import cache_folder
 from sentiment.errors import InputError, require_at_least, require_choice
@@ -33,12 +33,13 @@ TREES = 20  # grown between two updates of the progress bar
 
 @dataclass(frozen=True)
 class Fit:
-    """An estimator, how it sees reviews, and the reviews."""
+    """An estimator, how it sees reviews, and the reviews with the name of their data set."""
 
     estimator: BaseEstimator
     features: str
     ngrams: int
     splits: dict[str, PaddedReviews]
+    data: str
 
     @property
     def path(self) -> Path:
@@ -49,7 +50,7 @@ class Fit:
         }
         seen = [train.max_features, train.maxlen, train.padding, train.truncating] if self.features == "indices" else []
         kind = type(self.estimator).__qualname__
-        key = [train.reviews.folder.name, self.features, self.ngrams, seen, kind, repr(settings), sklearn.__version__]
+        key = [self.data, self.features, self.ngrams, seen, kind, repr(settings), sklearn.__version__]
         return cache_folder() / "baselines" / f"{digest(key)[:16]}.npz"
 
     def matrices(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Baseline(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._fit = Fit(self.estimator, self.features, self.ngrams, self.datamodule.splits)
+        self._fit = Fit(self.estimator, self.features, self.ngrams, self.datamodule.splits, self.datamodule.folder.name)
         if not isinstance(trainer.accelerator, CPUAccelerator):
             self.process_ = multiprocessing.get_context("spawn").Process(
                 target=_run_politely, args=(self._fit,), daemon=True

@@ -71,6 +71,15 @@ class PaddedReviews(Dataset[Batch]):
         """Words of each review after the cut, int64 `(N,)`."""
         return np.minimum(self.reviews.lengths, self.maxlen)
 
+    @property
+    def bucketed(self) -> Rows | None:
+        """The lengths by which reviews are put together; None where all are padded to one."""
+        return self.lengths if self.padding == "post" else None
+
+    def batches(self, rank: int = 0, devices: int = 1) -> "OrderedBatches":
+        """Every position once, for a net that does not learn; the arguments are those of `ShuffledBatches`."""
+        return OrderedBatches(len(self), max(1, EVALUATED_WORDS // self.maxlen), self.bucketed, rank, devices)
+
     def matrix(self, positions: Rows | None = None) -> npt.NDArray[np.int64]:
         """The padded ids, int64 `(B, T)`, of some reviews or of all of them."""
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]

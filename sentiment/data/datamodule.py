@@ -10,8 +10,8 @@ from rich.progress import track
 from torch.utils.data import DataLoader, Sampler
 
 from sentiment.data import sources
-from sentiment.data.batching import EVALUATED_WORDS, Batch, OrderedBatches, PaddedReviews, Rows, ShuffledBatches
-from sentiment.data.encoding import Reviews, encode, read_words
+from sentiment.data.batching import Batch, PaddedReviews, Rows, ShuffledBatches
+from sentiment.data.encoding import StoredReviews, encode, read_words
 from sentiment.data.text import TOKENIZERS, UNKNOWN, Vocabulary, cache_folder
 from sentiment.errors import require_at_least, require_choice, require_fraction
 
@@ -118,7 +118,7 @@ class ReviewDataModule(LightningDataModule):
         self.vocabulary = Vocabulary(read_words(self.folder, self.max_features))
         self.splits = {
             split: PaddedReviews(
-                Reviews(self.folder, split), self.max_features, self.maxlen, self.padding, self.truncating
+                StoredReviews(self.folder, split), self.max_features, self.maxlen, self.padding, self.truncating
             )
             for split in ("train", "val", "test")
         }
@@ -126,9 +126,7 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.splits["train"]
-        return _loader(
-            split, ShuffledBatches(len(split), self.batch_size, self.seed, self._lengths(split), *self._device())
-        )
+        return _loader(split, ShuffledBatches(len(split), self.batch_size, self.seed, split.bucketed, *self._device()))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Larger batches, every validation row once."""
@@ -140,12 +138,7 @@ class ReviewDataModule(LightningDataModule):
 
     def _evaluation_dataloader(self, name: str) -> DataLoader[Batch]:
         split = self.splits[name]
-        batch_size = max(1, EVALUATED_WORDS // self.maxlen)
-        return _loader(split, OrderedBatches(len(split), batch_size, self._lengths(split), *self._device()))
-
-    def _lengths(self, split: PaddedReviews) -> Rows | None:
-        """What reviews are put together by; nothing where all are padded to one length."""
-        return split.lengths if self.padding == "post" else None
+        return _loader(split, split.batches(*self._device()))
 
     def _device(self) -> tuple[int, int]:
         """Which of how many devices read these batches."""

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +21,51 @@ from filelock import FileLock
 from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, rank_words
 
 
+@dataclass(eq=False)
 class Reviews:
-    """The encoded reviews of one split, memory-mapped; pickled as a reference to their folder.
-
-    Args:
-        folder: where `encode` wrote them.
-        split: `train`, `val` or `test`.
+    """Encoded reviews.
 
     Attributes:
         ids: every review of the data set one after another, int32 `(all words,)`, ranks without an upper limit.
         offsets: where each review starts, and the last one's end, int64 `(all reviews + 1,)`.
         labels: class of every review, int64 `(all reviews,)`.
-        rows: which of them belong to this split, int64 `(N,)`.
+        rows: which of them are meant, int64 `(N,)`.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self.folder = folder
-        self.split = split
-        self.ids = np.memmap(folder / "ids.int32", dtype=np.int32, mode="r")
-        self.offsets: npt.NDArray[np.int64] = np.load(folder / "offsets.npy")
-        self.labels: npt.NDArray[np.int64] = np.load(folder / "labels.npy")
-        self.rows: npt.NDArray[np.int64] = np.load(folder / f"{split}.npy")
-
-    def __reduce__(self) -> tuple[type["Reviews"], tuple[Path, str]]:
-        return Reviews, (self.folder, self.split)
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Words of each review of the split, int64 `(N,)`."""
+        """Words of each review, int64 `(N,)`."""
         return self.offsets[self.rows + 1] - self.offsets[self.rows]
 
     def __iter__(self) -> Iterator[npt.NDArray[np.int32]]:
-        """All ids of each review of the split, int32 `(words,)`."""
+        """All ids of each review, int32 `(words,)`."""
         return (self.ids[self.offsets[row] : self.offsets[row + 1]] for row in self.rows)
+
+
+class StoredReviews(Reviews):
+    """One split of what `encode` wrote, memory-mapped; pickled as a reference to its folder.
+
+    Args:
+        folder: where `encode` wrote.
+        split: `train`, `val` or `test`.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        ids = np.memmap(folder / "ids.int32", dtype=np.int32, mode="r")
+        super().__init__(ids, *(np.load(folder / f"{name}.npy") for name in ("offsets", "labels", split)))
+        self.folder = folder
+        self.split = split
+
+    def __reduce__(self) -> tuple[type["StoredReviews"], tuple[Path, str]]:
+        return StoredReviews, (self.folder, self.split)
 
 
 def read_words(folder: Path, max_features: int | None = None) -> list[str]:

@@ -72,7 +72,7 @@ def find(
         path: file or folder; with `imdb` None stands for the Hub.
         text_column: name of the column of reviews (tables only).
         label_column: name of the column of classes (tables only).
-        test_fraction: share of a single file that becomes the test half.
+        test_fraction: share of a single file that becomes the test half; 1 for all of it.
         split_seed: draws that share.
 
     Raises:
@@ -117,6 +117,8 @@ def find(
         train = tables.read(files["train"], text_column, label_column)
         if "test" in files:
             test = tables.read(files["test"], text_column, label_column)
+        elif test_fraction == 1:
+            train, test = train.select([]), train
         else:
             rest, drawn = stratified(
                 np.arange(len(train)), train["label"], test_fraction, split_seed, "data.test_fraction"
@@ -193,7 +195,7 @@ def stratified(
 
 def _corpus(train: Dataset, test: Dataset, shown: str | None, names: list[str] | None) -> Corpus:
     """Numbers the labels: integers by value, text by alphabet."""
-    known = train.unique("label")
+    known = train.unique("label") or test.unique("label")
     if strange := set(test.unique("label")) - set(known):
         raise InputError(f"{shown}: label {strange.pop()} stands in the test half but not in train; mend the split")
     if len(known) < 2:

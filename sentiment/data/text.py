@@ -51,7 +51,7 @@ class Vocabulary:
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
-        self.ids = {word: id_ for id_, word in enumerate(self.words)}
+        self.ids = {word: id_ for id_, word in enumerate(self.words) if word not in SPECIALS}
 
     def __len__(self) -> int:
         return len(self.words)

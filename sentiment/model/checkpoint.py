@@ -1,27 +1,13 @@
-"""Checkpoints that are whole or absent, and that are read without running anything in them."""
+"""Checkpoints, read without running anything in them."""
 
-import os
 import pickle
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 
 from sentiment.errors import InputError
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, where Lightning writes elsewhere and may have to copy."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Saves `checkpoint` at `path`, which at no moment holds half of it."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(target.name + ".unfinished")
-        torch.save(checkpoint, unfinished)
-        os.replace(unfinished, target)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

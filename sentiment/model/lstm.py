@@ -1,15 +1,37 @@
-"""LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear.
+"""LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear; and its gates, word by word.
 
 Legend of shapes: `B` batch, `T` tokens, `E` embedding, `H` units, `D` directions, `C` outputs.
 """
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from sentiment.data.batching import EVALUATED_WORDS
 from sentiment.data.text import PADDING
 from sentiment.errors import InputError, require_at_least, require_choice
+
+
+class Gates(NamedTuple):
+    """What happens in one layer and direction, in the order of the words; each float `(B, T, H)`.
+
+    Attributes:
+        input: share of the new candidate that enters the cell, 0 to 1.
+        forget: share of the cell's state that stays, 0 to 1.
+        output: share of the cell's state that is shown, 0 to 1.
+        cell: the state.
+        hidden: what the next layer sees, `output · tanh(cell)`.
+    """
+
+    input: Tensor
+    forget: Tensor
+    output: Tensor
+    cell: Tensor
+    hidden: Tensor
 
 
 class LSTMClassifier(nn.Module):
@@ -86,6 +108,13 @@ class LSTMClassifier(nn.Module):
         nn.init.xavier_uniform_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
+    @classmethod
+    def of(cls, text: Mapping[str, Any], model: Mapping[str, Any]) -> "LSTMClassifier":
+        """A fresh net for the hyperparameters of a `SentimentModule`, which its checkpoints carry."""
+        classes = len(text["label_names"])
+        outputs = 1 if classes == 2 else classes
+        return cls(len(text["words"]), outputs, masked=text["padding"] == "post", **model)
+
     def forward(self, ids: Tensor) -> Tensor:
         """Classifies a batch.
 
@@ -95,18 +124,68 @@ class LSTMClassifier(nn.Module):
         Returns:
             Logits, float `(B, C)`.
         """
-        lengths = (ids != PADDING).sum(1).clamp(min=1) if self.masked else ids.new_full(ids.shape[:1], ids.shape[1])
-        step = torch.arange(ids.shape[1], device=ids.device)
-        reverse = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
-        x = self.embedding(ids)  # (B, T, E)
+        return self.logits(self.embedding(ids), self.lengths(ids))
+
+    def lengths(self, ids: Tensor) -> Tensor:
+        """How many steps of each row are read, int64 `(B,)`."""
+        if self.masked:
+            return (ids != PADDING).sum(1).clamp(min=1)
+        return ids.new_full(ids.shape[:1], ids.shape[1])
+
+    def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Classifies embedded words, float `(B, T, E)`, of which it reads `lengths`, int64 `(B,)`: logits `(B, C)`."""
+        logits: Tensor = self.linear(self._pool(self._outputs(x, lengths, self._read), lengths))
+        return logits
+
+    def gates(self, ids: Tensor) -> list[tuple[Gates, ...]]:
+        """Steps every cell by hand, where torch's kernel shows outputs only; without dropout.
+
+        Args:
+            ids: as in `forward`.
+
+        Returns:
+            For each layer the gates of its directions: forwards, and backwards where there is one.
+        """
+        seen: list[Gates] = []
+
+        def read(lstm: nn.Module, x: Tensor) -> Tensor:
+            seen.append(_gates(lstm, x))
+            return seen[-1].hidden
+
+        lengths = self.lengths(ids)
+        self._outputs(self.embedding(ids), lengths, read)
+        if not self.backwards:
+            return [(gates,) for gates in seen]
+        reverse = _reversed(lengths, ids.shape[1])
+        return [
+            (forwards, Gates(*(_gather(part, reverse) for part in backwards)))
+            for forwards, backwards in zip(seen[::2], seen[1::2], strict=True)
+        ]
+
+    def running(self, ids: Tensor) -> Tensor:
+        """What the net would say if the text ended at each of its words.
+
+        Args:
+            ids: of one text, int64 `(T,)`.
+
+        Returns:
+            Logits after each of them, float `(T, C)`.
+        """
+        x = self.embedding(ids)[None]
+        steps, rows = len(ids), max(1, EVALUATED_WORDS // len(ids))
+        parts = [torch.arange(end, min(end + rows, steps + 1), device=x.device) for end in range(1, steps + 1, rows)]
+        return torch.cat([self.logits(x[:, : ends[-1]].expand(len(ends), -1, -1), ends) for ends in parts])
+
+    def _outputs(self, x: Tensor, lengths: Tensor, read: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """What the last layer gives for each word, by a way to read one layer: `(B, T, E)` → `(B, T, D·H)`."""
+        reverse = _reversed(lengths, x.shape[1])
         for depth, lstm in enumerate(self.forwards):
-            output = self._read(lstm, x)  # (B, T, H)
+            output = read(lstm, x)  # (B, T, H)
             if self.backwards:
-                backwards = self._read(self.backwards[depth], _gather(x, reverse))
+                backwards = read(self.backwards[depth], _gather(x, reverse))
                 output = torch.cat([output, _gather(backwards, reverse)], 2)  # (B, T, 2H)
             x = output
-        logits: Tensor = self.linear(self._pool(x, lengths))
-        return logits
+        return x
 
     def _read(self, lstm: nn.Module, x: Tensor) -> Tensor:
         """Runs one layer in one direction, with both dropouts on the fused kernel: `(B, T, E)` → `(B, T, H)`."""
@@ -125,12 +204,41 @@ class LSTMClassifier(nn.Module):
     def _pool(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`(B, T, D·H)` → `(B, D·H)`, padding left out where it is masked."""
         if self.pooling == "last":
-            ends = x[torch.arange(len(x), device=x.device), lengths - 1, : self.units]
+            ends = _gather(x[:, :, : self.units], (lengths - 1)[:, None, None])[:, 0]
             return torch.cat([ends, x[:, 0, self.units :]], 1)  # backwards, the first word is read last
         inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]  # (B, T, 1)
         if self.pooling == "max":
             return x.masked_fill(~inside, -torch.inf).amax(1)
         return (x * inside).sum(1) / lengths[:, None]
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Of the classes: `(B, C)` → `(B, classes)`; a single logit is the second of two classes'."""
+    if logits.shape[1] == 1:
+        return F.logsigmoid(torch.cat([-logits, logits], 1))
+    return logits.log_softmax(1)
+
+
+def _gates(lstm: nn.Module, x: Tensor) -> Gates:
+    """An LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000) as its equations have it."""
+    assert isinstance(lstm, nn.LSTM)
+    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
+    from_words = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4H)
+    hidden = cell = x.new_zeros(x.shape[0], lstm.hidden_size)
+    steps = []
+    for from_word in from_words.unbind(1):
+        input_, forget, candidate, output = (from_word + hidden @ hidden_weight.T).chunk(4, 1)
+        input_, forget, output = input_.sigmoid(), forget.sigmoid(), output.sigmoid()
+        cell = forget * cell + input_ * candidate.tanh()
+        hidden = output * cell.tanh()
+        steps.append((input_, forget, output, cell, hidden))
+    return Gates(*(torch.stack(part, 1) for part in zip(*steps, strict=True)))
+
+
+def _reversed(lengths: Tensor, width: int) -> Tensor:
+    """The order that turns each row round within its own length, int64 `(B, T, 1)`."""
+    step = torch.arange(width, device=lengths.device)
+    return torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]
 
 
 def _gather(x: Tensor, order: Tensor) -> Tensor:

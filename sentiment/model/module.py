@@ -1,10 +1,14 @@
 """SentimentModule: the training of an LSTMClassifier — loss, metrics, optimizer, and what its checkpoints carry."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +18,7 @@ from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, 
 
 from sentiment.data.batching import Batch
 from sentiment.errors import InputError
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.lstm import LSTMClassifier, log_probabilities
 
 
 class Measures(nn.Module):
@@ -24,7 +28,7 @@ class Measures(nn.Module):
         val: of the validation rows.
         test: of the test rows. Where there are two classes, F1 is the second one's and the expected calibration error
             (15 bins) that of its probability; else F1 is the mean over classes, and calibration the winner's.
-        rows: row numbers of the test reviews, `(N,)`, in the order in which they were read.
+        rows: row numbers of the reviews of either, `(N,)`, in the order in which they are read.
         probabilities: of the classes for each of them, `(N, classes)`.
     """
 
@@ -41,8 +45,20 @@ class Measures(nn.Module):
             },
             compute_groups=False,
         )
-        self.rows = CatMetric()
-        self.probabilities = CatMetric()
+        self.rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # exact for any number of rows
+        self.probabilities = CatMetric(nan_strategy="disable")
+
+
+class Evaluated(NamedTuple):
+    """What was said of each review of a validation or test.
+
+    Attributes:
+        rows: row numbers of the reviews in their source, int64 `(N,)`, ascending.
+        probabilities: of the classes, float32 `(N, classes)`.
+    """
+
+    rows: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
 
 
 class SentimentModule(LightningModule):
@@ -57,6 +73,9 @@ class SentimentModule(LightningModule):
         optimizer: makes an optimizer of parameters.
         scheduler: makes a per-step schedule of an optimizer and `total_steps`; None keeps the learning rate.
         seed: together with the epoch it draws the dropout masks, so that a resumed run draws the same.
+
+    Attributes:
+        evaluated: what the latest validation or test said of each review.
     """
 
     def __init__(
@@ -74,23 +93,12 @@ class SentimentModule(LightningModule):
         self.seed = seed
         classes = len(text["label_names"])
         self.binary = classes == 2
-        self.net = LSTMClassifier(
-            max_features=len(text["words"]),
-            outputs=1 if self.binary else classes,
-            masked=text["padding"] == "post",
-            **model,
-        )
+        self.net = LSTMClassifier.of(text, model)
         self.measures = Measures(classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
-        return self._probabilities(self.net(ids))
-
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        if self.binary:
-            positive = logits.sigmoid()
-            return torch.cat([1 - positive, positive], 1)
-        return logits.softmax(1)
+        return log_probabilities(self.net(ids)).exp()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.binary:
@@ -115,27 +123,29 @@ class SentimentModule(LightningModule):
         self._evaluate(batch, "val")
 
     def test_step(self, batch: Batch) -> None:
-        probabilities = self._evaluate(batch, "test")
-        self.measures.rows.update(batch.rows)
-        self.measures.probabilities.update(probabilities)
+        self._evaluate(batch, "test")
 
-    def on_test_epoch_end(self) -> None:
-        """Gathers what all devices tested: `tested_rows`, int64 `(N,)`, `tested_probabilities`, `(N, classes)`."""
-        self.tested_rows = self.measures.rows.compute().long()
-        self.tested_probabilities = self.measures.probabilities.compute()
+    def on_validation_epoch_end(self) -> None:
+        """Leaves what all devices said as `evaluated`."""
+        rows, probabilities = self.measures.rows.compute(), self.measures.probabilities.compute()
         self.measures.rows.reset()
         self.measures.probabilities.reset()
+        order = rows.argsort()
+        self.evaluated = Evaluated(rows[order].long().cpu().numpy(), probabilities[order].float().cpu().numpy())
 
-    def _evaluate(self, batch: Batch, stage: str) -> Tensor:
+    on_test_epoch_end = on_validation_epoch_end
+
+    def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self.net(batch.ids).float()
-        probabilities = self._probabilities(logits)
+        probabilities = log_probabilities(logits).exp()
         metrics = self.measures.test if stage == "test" else self.measures.val
         metrics.update(probabilities[:, 1] if self.binary else probabilities, batch.labels)
         loss = self._loss(logits, batch.labels)
         size = len(batch.labels)
         self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=size, prog_bar=stage == "val", sync_dist=True)
         self.log_dict(metrics, on_epoch=True, batch_size=size, prog_bar=stage == "val")
-        return probabilities
+        self.measures.rows.update(batch.rows)
+        self.measures.probabilities.update(probabilities)
 
     def configure_optimizers(self) -> Any:
         try:
@@ -150,6 +160,18 @@ class SentimentModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the metrics of the epoch, so that a checkpoint says how good it is."""
         checkpoint["metrics"] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, where Lightning writes elsewhere and may have to copy."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Saves `checkpoint` at `path`, which at no moment holds half of it."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(target.name + ".unfinished")
+        torch.save(checkpoint, unfinished)
+        os.replace(unfinished, target)
 
 
 def _mixed(*seeds: int) -> int:

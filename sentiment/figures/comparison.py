@@ -1,4 +1,4 @@
-"""One figure each; they draw, and know neither files nor checkpoints."""
+"""Figures that compare runs: a sweep, a study."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle

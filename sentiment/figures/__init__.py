@@ -1,0 +1,1 @@
+"""Figures; they draw, and know neither files nor checkpoints."""

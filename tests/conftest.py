@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment.data.demo import reviews
 from sentiment.settings import CONF
+from sentiment.train import train
 
 Compose = Callable[..., DictConfig]
 
@@ -75,22 +76,50 @@ def composed(small: Path, tmp_path: Path) -> Compose:
     """Composes a configuration for two quick epochs on the small files; overrides come last."""
 
     def run(*overrides: str, folder: Path = tmp_path) -> DictConfig:
-        quick = [
-            f"output_dir={folder}",
-            "data=files",
-            f"data.path={small}",
-            "data.maxlen=32",
-            "model.embedding_dim=8",
-            "model.units=6",
-            "trainer=cpu",
-            "trainer.max_epochs=2",
-            "baseline=none",
-            "trainer.enable_progress_bar=false",
-            "trainer.enable_model_summary=false",
-            "callbacks.progress=null",
-            "callbacks.summary=null",
-        ]
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("config", [*quick, *overrides])
+        return quick(folder, small, *overrides)
 
     return run
+
+
+def quick(folder: Path, data: Path, *overrides: str) -> DictConfig:
+    settings = [
+        f"output_dir={folder}",
+        "data=files",
+        f"data.path={data}",
+        "data.maxlen=32",
+        "model.embedding_dim=8",
+        "model.units=6",
+        "trainer=cpu",
+        "trainer.max_epochs=2",
+        "baseline=none",
+        "trainer.enable_progress_bar=false",
+        "trainer.enable_model_summary=false",
+        "callbacks.progress=null",
+        "callbacks.summary=null",
+        "callbacks.inspection=null",
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*settings, *overrides])
+
+
+@pytest.fixture(scope="session")
+def run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run that has learned something, front padding as in the article."""
+    settings = ["trainer.max_epochs=8", "optimizer.lr=0.02", "baseline=logistic_regression"]
+    return trained(tmp_path_factory.mktemp("run"), small, *settings)
+
+
+@pytest.fixture(scope="session")
+def masked_run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run with all that the article's net has not: masked, two layers, both directions, max pooling."""
+    model = ["data.padding=post", "model.bidirectional=true", "model.num_layers=2", "model.pooling=max"]
+    return trained(tmp_path_factory.mktemp("masked_run"), small, "trainer.max_epochs=4", "optimizer.lr=0.02", *model)
+
+
+def trained(folder: Path, data: Path, *overrides: str) -> Path:
+    """Trains, and leaves the configuration as the command line would."""
+    cfg = quick(folder, data, *overrides)
+    train(cfg)
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(cfg, folder / ".hydra" / "config.yaml")
+    return folder

@@ -12,14 +12,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from sentiment.callbacks import Baseline
-from sentiment.callbacks.baseline import Fit
+from sentiment.callbacks.baseline import Baseline, Fit
 from sentiment.callbacks.nb_svm import NBSVM
-from sentiment.data import ReviewDataModule
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import find
 from sentiment.data.text import words
 from sentiment.errors import InputError
-from sentiment.model import SentimentModule
+from sentiment.model.module import SentimentModule
 
 
 class Pretended(Accelerator):
@@ -99,7 +98,7 @@ def test_word_features_are_scikit_learns_own_of_the_raw_text(
     splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
     reference = vectorizer(tokenizer=words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
     expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}
-    matrices = Fit(forest(), features, 2, datamodule.splits).matrices()
+    matrices = Fit(forest(), features, 2, datamodule.splits, datamodule.folder.name).matrices()
     for name, matrix in expected.items():  # columns are ordered otherwise
         assert matrices[name].shape == matrix.shape
         assert np.allclose(np.sort(matrices[name].toarray(), 1), np.sort(matrix.toarray(), 1), atol=1e-6)
@@ -108,7 +107,7 @@ def test_word_features_are_scikit_learns_own_of_the_raw_text(
 @pytest.mark.usefixtures("fresh_cache")
 def test_a_forest_that_grows_by_steps_is_the_forest_grown_at_once(datamodule: ReviewDataModule) -> None:
     splits = datamodule.splits
-    fit = Fit(forest(50), "indices", 1, splits)
+    fit = Fit(forest(50), "indices", 1, splits, "rows")
     fit.run(show=False)
     labels = {name: split.reviews.labels[split.reviews.rows] for name, split in splits.items()}
     at_once = forest(50).fit(splits["train"].matrix(), labels["train"])
@@ -119,22 +118,24 @@ def test_a_forest_that_grows_by_steps_is_the_forest_grown_at_once(datamodule: Re
 
 @pytest.mark.usefixtures("fresh_cache")
 def test_it_is_fitted_once_for_the_same_data_and_settings(datamodule: ReviewDataModule) -> None:
-    first = Fit(forest(), "indices", 1, datamodule.splits)
+    first = Fit(forest(), "indices", 1, datamodule.splits, datamodule.folder.name)
     first.run(show=False)
     written = first.path.stat().st_mtime_ns
-    again = Fit(RandomForestClassifier(50, random_state=0, n_jobs=2), "indices", 1, datamodule.splits)
+    again = Fit(
+        RandomForestClassifier(50, random_state=0, n_jobs=2), "indices", 1, datamodule.splits, datamodule.folder.name
+    )
     again.run(show=False)
     assert again.path == first.path
     assert first.path.stat().st_mtime_ns == written
-    assert Fit(forest(51), "indices", 1, datamodule.splits).path != first.path
-    assert Fit(forest(), "counts", 1, datamodule.splits).path != first.path
+    assert Fit(forest(51), "indices", 1, datamodule.splits, datamodule.folder.name).path != first.path
+    assert Fit(forest(), "counts", 1, datamodule.splits, datamodule.folder.name).path != first.path
 
 
 def test_what_whole_reviews_give_does_not_hang_on_maxlen(small: Path, datamodule: ReviewDataModule) -> None:
     shorter = ReviewDataModule(source="files", path=str(small), maxlen=5)
     shorter.setup()
     for features, same in (("indices", False), ("counts", True), ("tfidf", True)):
-        paths = {Fit(forest(), features, 1, data.splits).path for data in (datamodule, shorter)}
+        paths = {Fit(forest(), features, 1, data.splits, data.folder.name).path for data in (datamodule, shorter)}
         assert (len(paths) == 1) == same
 
 
@@ -180,6 +181,6 @@ def test_nb_svm_takes_three_classes_by_any_name() -> None:
 
 
 def test_any_classifier_will_do_and_features_are_named(datamodule: ReviewDataModule) -> None:
-    Fit(LogisticRegression(), "tfidf", 1, datamodule.splits).run(show=False)
+    Fit(LogisticRegression(), "tfidf", 1, datamodule.splits, datamodule.folder.name).run(show=False)
     with pytest.raises(InputError, match=r"baseline\.odd\.features=words: must be one of indices, counts, tfidf"):
         Baseline("odd", datamodule, forest(), features="words")

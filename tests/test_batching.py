@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentiment.data.batching import OrderedBatches, PaddedReviews, ShuffledBatches
-from sentiment.data.encoding import Reviews, encode, read_words
+from sentiment.data.encoding import StoredReviews, encode, read_words
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "", "unseen words only"]
 
@@ -18,14 +18,14 @@ def folder(tmp_path: Path) -> Path:
 
 def padded(folder: Path, split: str = "train", **settings: object) -> PaddedReviews:
     chosen = {"max_features": 100, "maxlen": 5, "padding": "pre", "truncating": "pre"} | settings
-    return PaddedReviews(Reviews(folder, split), **chosen)  # type: ignore[arg-type]
+    return PaddedReviews(StoredReviews(folder, split), **chosen)  # type: ignore[arg-type]
 
 
 def test_words_are_ranked_by_the_training_rows_alone(folder: Path) -> None:
     assert read_words(folder) == ["<pad>", "<unk>", "a", "b", "c"]
     assert read_words(folder, 3) == ["<pad>", "<unk>", "a"]
-    assert [ids.tolist() for ids in Reviews(folder, "val")] == [[2, 1, 1]]
-    assert [ids.tolist() for ids in Reviews(folder, "test")] == [[1], [1, 1, 1]]
+    assert [ids.tolist() for ids in StoredReviews(folder, "val")] == [[2, 1, 1]]
+    assert [ids.tolist() for ids in StoredReviews(folder, "test")] == [[1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sentiment.errors import InputError
-from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint
+from sentiment.model.checkpoint import read_checkpoint
+from sentiment.model.module import AtomicCheckpointIO
 
 
 class Bomb:

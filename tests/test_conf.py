@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.model import LSTMClassifier
+from sentiment.model.lstm import LSTMClassifier
 from sentiment.settings import CONF
 
 GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))

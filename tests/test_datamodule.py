@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.data import ReviewDataModule
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import Reviews
 from sentiment.errors import InputError
 

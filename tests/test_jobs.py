@@ -11,9 +11,9 @@ import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from sentiment.data import ReviewDataModule
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.jobs import _is_finished, _one_of_a_sweep
-from sentiment.model import SentimentModule
+from sentiment.model.module import SentimentModule
 from sentiment.settings import _folder_name, flat, identity
 from sentiment.train import train
 

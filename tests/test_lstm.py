@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from sentiment.errors import InputError
-from sentiment.model import LSTMClassifier
+from sentiment.model.lstm import LSTMClassifier
 
 
 @torch.enable_grad()
@@ -52,6 +52,46 @@ def test_the_logits_are_those_of_torchs_own_bidirectional_lstm() -> None:
     ids = torch.randint(0, 30, (4, 9))
     _, (last, _) = reference(net.embedding(ids))
     assert torch.allclose(net(ids), net.linear(torch.cat([last[-2], last[-1]], 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("masked", "num_layers"), list(itertools.product([False, True], [1, 2])))
+@torch.no_grad()
+def test_the_gates_step_to_what_torchs_lstm_gives(masked: bool, num_layers: int) -> None:
+    net = trained(bidirectional=True, num_layers=num_layers, masked=masked)
+    ids = torch.randint(1, 30, (3, 12))
+    ids[1, 7:] = ids[2, 1:] = 0
+    lengths = net.lengths(ids).tolist()
+    assert lengths == ([12, 7, 1] if masked else [12, 12, 12])
+    layers = net.gates(ids)
+    for row, length in enumerate(lengths):
+        x = net.embedding(ids[row : row + 1, :length])
+        for depth, directions in enumerate(layers):
+            outputs = []
+            for gates, lstms, turn in zip(directions, (net.forwards, net.backwards), (False, True), strict=True):
+                output, (_, last_cell) = lstms[depth](x.flip(1) if turn else x)
+                output = output.flip(1) if turn else output
+                assert (gates.hidden[row, :length] - output[0]).abs().max() <= 1e-5
+                assert (gates.cell[row, 0 if turn else length - 1] - last_cell[0, 0]).abs().max() <= 1e-5
+                for gate in (gates.input, gates.forget, gates.output):
+                    assert ((gate > 0) & (gate < 1)).all()
+                outputs.append(output)
+            x = torch.cat(outputs, 2)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "bidirectional", "masked"),
+    list(itertools.product(["last", "max", "mean"], [False, True], [False, True])),
+)
+@torch.no_grad()
+def test_the_running_logit_is_that_of_the_text_so_far(
+    monkeypatch: pytest.MonkeyPatch, pooling: str, bidirectional: bool, masked: bool
+) -> None:
+    net = trained(pooling=pooling, bidirectional=bidirectional, masked=masked)
+    ids = torch.randint(1, 30, (17,))
+    one_by_one = torch.cat([net(ids[None, :end]) for end in range(1, 18)])
+    assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
+    monkeypatch.setattr("sentiment.model.lstm.EVALUATED_WORDS", 50)  # in several batches
+    assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
 
 
 def test_weights_start_as_in_keras() -> None:

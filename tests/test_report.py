@@ -7,8 +7,9 @@ import pytest
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
-from sentiment import figures, report, runs
+from sentiment import report, runs
 from sentiment.errors import InputError
+from sentiment.figures import comparison
 from sentiment.results import write_metrics
 
 from .conftest import Compose, command
@@ -119,12 +120,12 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         report.write([tmp_path])
 
 
-def points(**swept: list[object]) -> list[figures.Point]:
+def points(**swept: list[object]) -> list[comparison.Point]:
     names = list(swept)
     combinations: list[dict[str, object]] = [{}]
     for name in names:
         combinations = [{**known, name: value} for known in combinations for value in swept[name]]
-    return [figures.Point(c, 0.5 + i / 100, 0.01, {"forest": 0.6}) for i, c in enumerate(combinations)]
+    return [comparison.Point(c, 0.5 + i / 100, 0.01, {"forest": 0.6}) for i, c in enumerate(combinations)]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def points(**swept: list[object]) -> list[figures.Point]:
 def test_the_picture_has_a_panel_and_a_line_per_value(
     swept: dict[str, list[object]], panels: int, lines: int, x: str
 ) -> None:
-    figure = figures.sweep(points(**swept), "val/accuracy")
+    figure = comparison.sweep(points(**swept), "val/accuracy")
     assert len(figure.axes) == panels
     for axis in figure.axes:
         assert len(axis.containers) == lines  # one with error bars per value

@@ -25,6 +25,7 @@ def test_a_text_without_a_known_word_is_unknown_and_never_empty() -> None:
     assert vocabulary.encode(["good", "电影"]) == [2, 1]
     assert vocabulary.encode([]) == [1]
     assert vocabulary.decode([0, 0, 2, 1]) == "good <unk>"
+    assert vocabulary.encode(["<pad>", "<unk>"]) == [1, 1]  # words like any other in a text
 
 
 def test_vectors_of_a_local_file_come_with_the_ids_of_their_words(tmp_path: Path) -> None:

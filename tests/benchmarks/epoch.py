@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
-from sentiment.data import ReviewDataModule
-from sentiment.model.checkpoint import AtomicCheckpointIO
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.model.module import AtomicCheckpointIO
 from sentiment.settings import CONF
 from sentiment.train import build_module
 

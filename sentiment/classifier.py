@@ -169,6 +169,8 @@ class Ensemble:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classifies texts, of any length, empty ones too."""
+        if isinstance(texts, str):
+            raise TypeError("texts: give a list of texts, not a single one")
         rows = averaged(self.log_probabilities(texts)).exp().tolist()
         return [
             Prediction(self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True)))

@@ -123,7 +123,7 @@ def colours(shares: npt.NDArray[np.float32]) -> list[str]:
 
 def run(arguments: Namespace) -> None:
     """Explains the text of a command line."""
-    text = arguments.text if arguments.text is not None else sys.stdin.read()
+    text = arguments.text if arguments.text is not None else _from_standard_input()
     page: Path | None = arguments.html
     if page and not page.parent.is_dir():
         raise InputError(f"--html {page}: there is no folder {page.parent}; make it, or name another")
@@ -134,6 +134,15 @@ def run(arguments: Namespace) -> None:
         unfinished.write_text(as_page(explanation), encoding="utf-8", errors="replace")
         os.replace(unfinished, page)
         print(f"\n{page}: open it in a browser")
+
+
+def _from_standard_input() -> str:
+    if sys.stdin.isatty():
+        print("reading a text from the terminal; Ctrl-D ends it", file=sys.stderr)
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ def job(cfg: DictConfig) -> float:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _one_of_a_sweep(cfg, Path(cfg.output_dir), parallel="BasicLauncher" not in hydra_cfg.launcher._target_)
     try:
-        return train(cfg)
+        result = train(cfg)
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            print(f"results in {os.path.relpath(cfg.output_dir)}")
+        return result
     except InputError as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise

@@ -43,8 +43,12 @@ def predict(arguments: Namespace) -> None:
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
         if arguments.file:
             texts = read(arguments.file, arguments.column, progress)
+        elif arguments.text:
+            texts = iter([arguments.text])
         else:
-            texts = iter([arguments.text]) if arguments.text else lines(sys.stdin.buffer)
+            if sys.stdin.isatty():
+                print("reading a text per line from the terminal; Ctrl-D ends it", file=sys.stderr)
+            texts = lines(sys.stdin.buffer)
         for chunk in texts:
             sys.stdout.write(write(classifier.predict(chunk)))
             sys.stdout.flush()

@@ -132,15 +132,16 @@ class Classifier:
         """Watches the net read one padded text, int64 `(1, padded length)`."""
         stands = (ids[0] != PADDING).nonzero()[:, 0]  # (T,)
         ids = ids.to(self.net.linear.weight.device)
-        running = log_probabilities(self.net.running(ids[0, : stands[-1] + 1])).exp().cpu()[stands]  # (T, classes)
+        logits = self.net.running(ids[0, : stands[-1] + 1]).float()
+        running = log_probabilities(logits).exp().cpu()[stands]  # (T, classes)
         toward = 1 if len(self.label_names) == 2 else int(running[-1].argmax())
         speaks = self.net.linear.weight[0 if len(self.label_names) == 2 else toward].reshape(-1, self.net.units)
         layers = []
         for depth, directions in enumerate(self.net.gates(ids), 1):
             for way, gates, weights in zip(("forwards", "backwards"), directions, speaks, strict=False):
-                of_words = Gates(*(part[:, stands].cpu() for part in gates))
+                of_words = Gates(*(part[:, stands].float().cpu() for part in gates))
                 last = depth == len(self.net.forwards)
-                order = (weights.cpu() if last else of_words.cell[0].mean(0)).argsort(descending=True).numpy()
+                order = (weights.float().cpu() if last else of_words.cell[0].mean(0)).argsort(descending=True).numpy()
                 layers.append(Layer(f"layer {depth}, {way}", of_words, order))
         return Reading(toward, running[:, toward].numpy(), layers)
 

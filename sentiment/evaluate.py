@@ -35,6 +35,7 @@ from sentiment.settings import CONF, make, parsed
 log = logging.getLogger(__name__)
 
 CHUNK = 4096  # reviews whose words are in memory at a time
+SOURCE = ("source", "path", "text_column", "label_column", "test_fraction", "split_seed")  # the rest a checkpoint keeps
 
 Numbers = npt.NDArray[np.int64]
 
@@ -94,6 +95,9 @@ def _run(checkpoint: Path) -> DictConfig | None:
 def _data(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
     """The run's own data with what was named changed; all that was composed where a group of data is named."""
     keys = [key for key in named if key.startswith("data.")]
+    for key in keys:
+        if key.removeprefix("data.") not in SOURCE:
+            raise InputError(f"{key}: a checkpoint reads as it was trained; leave it out")
     if "data" in named or (run is None and keys):
         return cast(DictConfig, cfg.data)
     if run is None:
@@ -118,8 +122,7 @@ def _source(data: DictConfig, runs: Sequence[DictConfig | None]) -> sources.Sour
 
 
 def _find(data: Any) -> sources.Source:
-    names = ("source", "path", "text_column", "label_column", "test_fraction", "split_seed")
-    return sources.find(*(data[name] for name in names))
+    return sources.find(*(data[key] for key in SOURCE))
 
 
 def _same(first: str, second: str) -> bool:

@@ -161,5 +161,6 @@ if __name__ == "__main__":
     parser.add_argument("--file", type=Path, help="a table of texts")
     parser.add_argument("--column", default="text", help="its column of texts (default: text)")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="of the results (default: jsonl)")
-    parser.add_argument("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help="one more")
+    more = "another model, whose probabilities are averaged with the first's; may be given again"
+    parser.add_argument("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=more)
     parser.run(predict)

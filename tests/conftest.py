@@ -116,6 +116,14 @@ def masked_run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Pat
     return trained(tmp_path_factory.mktemp("masked_run"), small, "trainer.max_epochs=4", "optimizer.lr=0.02", *model)
 
 
+@pytest.fixture(scope="session")
+def run_of_three(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run on the classes a, b and c."""
+    folder = tmp_path_factory.mktemp("run_of_three")
+    data = write_csv(folder / "reviews.csv", [(f"film {'abc'[i % 3]}", "abc"[i % 3]) for i in range(120)])
+    return trained(folder, data, "trainer.max_epochs=8", "optimizer.lr=0.03")
+
+
 def trained(folder: Path, data: Path, *overrides: str) -> Path:
     """Trains, and leaves the configuration as the command line would."""
     cfg = quick(folder, data, *overrides)

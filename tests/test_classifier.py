@@ -8,7 +8,7 @@ from sentiment.classifier import Ensemble, load
 from sentiment.errors import InputError
 from sentiment.model.lstm import log_probabilities
 
-from .conftest import trained, write_csv
+from .conftest import trained
 
 TEXTS = ["not a good film at all", "", "电影 很好", "the " * 100_000, "a convincing film", "<pad> <unk>"]
 
@@ -50,14 +50,19 @@ def test_an_ensemble_averages_probabilities(run: Path, masked_run: Path) -> None
         assert prediction.probabilities["good"] == pytest.approx(mean, abs=1e-6), text
 
 
-def test_an_ensemble_of_other_classes_is_refused(run: Path, tmp_path: Path) -> None:
-    data = write_csv(tmp_path / "r.csv", [(f"film {'abc'[i % 3]}", "abc"[i % 3]) for i in range(90)])
-    (tmp_path / "run").mkdir()
-    other = load(trained(tmp_path / "run", data, "trainer.max_epochs=1"))
-    assert set(other.predict(["film a"])[0].probabilities) == {"a", "b", "c"}
-    assert other.polarity([other.vocabulary.ids["a"]]).shape == (1, 3)
+def test_three_classes(run: Path, run_of_three: Path) -> None:
+    classifier = load(run_of_three)
+    for prediction, name in zip(classifier.predict(["film a", "film b", "film c"]), "abc", strict=True):
+        assert prediction.label == name
+        assert set(prediction.probabilities) == {"a", "b", "c"}
+    assert classifier.polarity([classifier.vocabulary.ids["a"]]).shape == (1, 3)
     with pytest.raises(InputError, match="classes differ, bad, good and a, b, c"):
-        Ensemble([load(run), other])
+        Ensemble([load(run), classifier])
+
+
+def test_a_single_text_is_no_list(run: Path) -> None:
+    with pytest.raises(TypeError, match="give a list of texts"):
+        load(run).predict("a film")
 
 
 def test_polarity_is_the_move_of_the_logit_by_the_word_alone(run: Path, masked_run: Path) -> None:

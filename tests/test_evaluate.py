@@ -73,6 +73,8 @@ def test_rows_that_were_trained_on_are_never_tested(small: Path, tmp_path: Path)
     assert metrics_of(tmp_path)["reviews"] == 60
     assert metrics["test/accuracy"] == metrics_of(folder)["test/accuracy"]
     assert evaluated(tmp_path, f"checkpoint={folder}", "data=files", f"data.path={data}") == metrics
+    with pytest.raises(InputError, match=r"data\.maxlen: a checkpoint reads as it was trained"):
+        evaluated(tmp_path, f"checkpoint={folder}", "data.maxlen=7")
     for change in ("data.split_seed=1", "data.test_fraction=0.5"):
         with pytest.raises(InputError, match="a checkpoint was trained on rows of it"):
             evaluated(tmp_path, f"checkpoint={folder}", change)

@@ -61,6 +61,13 @@ def test_every_word_has_a_share_and_a_probability(run: Path, masked_run: Path) -
         assert (explanation.padding == 0) == (folder == masked_run)
 
 
+def test_of_three_classes_the_likeliest_is_followed(run_of_three: Path) -> None:
+    for name in "abc":
+        explanation = explain(load(run_of_three), f"film {name}")
+        assert explanation.toward == explanation.label == name
+        assert explanation.words[explanation.shares.argmax()] == name
+
+
 def test_words_that_are_cut_off_are_told_from_those_that_are_read(run: Path) -> None:
     explanation = explain(load(run), "before " * 5 + "film " * 32)
     assert (explanation.before, len(explanation.words), explanation.after) == (["before"] * 5, 32, [])

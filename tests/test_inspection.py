@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sentiment.callbacks.inspection import _plain
 from sentiment.train import train
 
-from .conftest import Compose, write_csv
+from .conftest import Compose
 
 ALL = "callbacks.inspection={_target_: sentiment.callbacks.inspection.Inspection, projector: 20, most_wrong: 3}"
 NONE = {"histograms": "false", "gradient_norm": "false", "pr_curves": "false", "reliability": "false",
@@ -56,9 +56,8 @@ def test_each_part_can_be_had_alone(composed: Compose, tmp_path: Path, part: str
     assert found == {name: name == part for name in NONE}
 
 
-def test_three_classes_both_directions_and_no_test(composed: Compose, tmp_path: Path) -> None:
-    data = write_csv(tmp_path / "r.csv", [(f"film {'abc'[i % 3]} ", "abc"[i % 3]) for i in range(120)])
-    settings = [f"data.path={data}", "model.bidirectional=true", "data.padding=post"]
+def test_three_classes_both_directions_and_no_test(composed: Compose, tmp_path: Path, run_of_three: Path) -> None:
+    settings = [f"data.path={run_of_three}/reviews.csv", "model.bidirectional=true", "data.padding=post"]
     for test in ("best", "false"):
         folder = tmp_path / test
         folder.mkdir()

@@ -118,7 +118,7 @@ class Inspection(Callback):
                 [classifier.vocabulary.words[id_], str(id_), *(f"{logit:.3f}" for logit in logits)]
                 for id_, logits in zip(ids, polarity, strict=True)
             ]
-            vectors = classifier.net.embedding.weight.detach()[list(ids)]
+            vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
             writer.add_embedding(vectors, metadata, None, step, "words", ["word", "rank", *columns])
 
     def _add_pr_curves(self, writer: SummaryWriter, trainer: Trainer, module: LightningModule, split: str) -> None:

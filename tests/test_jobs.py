@@ -19,7 +19,8 @@ from sentiment.train import train
 
 from .conftest import Compose, command, metrics_of
 
-QUICK = ["data=files", "trainer=cpu", "trainer.max_epochs=1", "model.embedding_dim=8", "baseline=none"]
+QUICK = ["data=files", "trainer=cpu", "trainer.max_epochs=1", "model.embedding_dim=8", "callbacks.inspection=null",
+         "baseline=none"]  # fmt: skip
 
 
 def test_a_sweep_goes_on_past_a_failing_job_and_started_again_skips_what_finished(small: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from .conftest import command, metrics_of
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 QUICK = ["data=files", "trainer=cpu", "data.maxlen=16", "model.embedding_dim=8", "model.dropout=0", "baseline=none",
-         "trainer.enable_progress_bar=false", "callbacks.progress=null"]  # fmt: skip
+         "callbacks.inspection=null", "trainer.enable_progress_bar=false", "callbacks.progress=null"]  # fmt: skip
 
 
 @pytest.fixture

@@ -1,9 +1,13 @@
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sentiment.callbacks.inspection import _plain
+from sentiment.callbacks.inspection import _as_markdown, _plain
+from sentiment.data.batching import PaddedReviews
+from sentiment.data.encoding import Reviews
 from sentiment.train import train
 
 from .conftest import Compose
@@ -79,6 +83,16 @@ def test_it_changes_no_figure_of_the_run(composed: Compose, tmp_path: Path) -> N
     assert (tmp_path / "with" / "test_predictions.csv").read_bytes() == (
         tmp_path / "without" / "test_predictions.csv"
     ).read_bytes()
+
+
+def test_what_is_cut_off_stands_in_italics_and_of_very_long_reviews_only_some() -> None:
+    ids = np.arange(2, 702, dtype=np.int32)
+    reviews = Reviews(ids, np.array([0, 700]), np.array([0]), np.array([0]))
+    words = [f"w{i}" for i in range(702)]
+    for truncating, shown in (("pre", "*w192 .* w691* w692 .* w701"), ("post", "w2 .* w11 *w12 .* w511*")):
+        text = _as_markdown(PaddedReviews(reviews, 1000, 10, "pre", truncating), 0, words)
+        assert re.fullmatch(shown.replace("*w", r"\*w").replace("691*", r"691\*").replace("511*", r"511\*"), text)
+    assert _as_markdown(PaddedReviews(reviews, 1000, 700, "pre", "pre"), 0, words) == " ".join(words[2:])
 
 
 def test_reviews_are_shown_as_text_whatever_they_hold() -> None:

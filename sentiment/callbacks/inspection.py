@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +19,10 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_words
 from sentiment.data.text import SPECIALS
 from sentiment.figures import inspection
-from sentiment.model.module import SentimentModule
+from sentiment.model.module import Evaluated, SentimentModule
 
 MOST_WORDS = 40  # of a review whose gates are drawn, where there are so short ones
+MOST_UNREAD = 500  # words of a most wrong review that are shown though the net does not read them
 CLASSES = 5  # of which a review is drawn
 
 
@@ -75,85 +76,64 @@ class Inspection(Callback):
             for name, weight in pl_module.named_parameters():
                 writer.add_histogram(f"weights/{name}", weight.detach().float(), trainer.global_step, bins=64)
         if self.pr_curves:
-            self._add_pr_curves(writer, trainer, pl_module, "val")
+            _add_pr_curves(_seen(trainer, pl_module, writer, "val"), "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = _writer(trainer)
         if writer is None:
             return
-        assert isinstance(pl_module, SentimentModule)
-        step = trainer.global_step
-        datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        test = datamodule.splits["test"]
-        rows, probabilities = pl_module.evaluated
-        labels, names = test.reviews.labels[rows], datamodule.label_names
-        binary = len(names) == 2
+        tested = _seen(trainer, pl_module, writer, "test")
         if self.pr_curves:
-            self._add_pr_curves(writer, trainer, pl_module, "test")
+            _add_pr_curves(tested, "test")
         if self.reliability:
-            said = probabilities[:, 1] if binary else probabilities.max(1)
-            happened = labels == 1 if binary else probabilities.argmax(1) == labels
-            ece = float(trainer.callback_metrics["test/ece"])
-            figure = inspection.reliability(said, happened, ece, names[1] if binary else "what was predicted")
-            writer.add_figure("test/reliability", figure, step)
+            _add_reliability(tested, float(trainer.callback_metrics["test/ece"]))
         if self.confusion:
-            figure = inspection.confusion(labels, probabilities.argmax(1), names)
-            writer.add_figure("test/confusion", figure, step)
-        of_truth = probabilities[np.arange(len(labels)), labels]
-        positions = np.searchsorted(test.reviews.rows, rows)
+            figure = inspection.confusion(tested.labels, tested.probabilities.argmax(1), tested.names)
+            writer.add_figure("test/confusion", figure, tested.step)
         if self.most_wrong:
-            chosen = of_truth.argsort()[: self.most_wrong]
-            words = read_words(datamodule.folder)
-            entries = (_entry(test, positions[i], words, names[labels[i]], of_truth[i]) for i in chosen)
-            writer.add_text("test/most_wrong", "\n".join(["In italics: cut off by maxlen.\n", *entries]), step)
-        text: Any = pl_module.hparams["text"]
-        classifier = Classifier(pl_module.net, text)
+            datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            _add_most_wrong(tested, self.most_wrong, read_words(datamodule.folder))
+        module = cast(SentimentModule, pl_module)
+        classifier = Classifier(module.net, cast(dict[str, Any], module.hparams["text"]))
         if self.gates:
-            self._add_gates(writer, step, classifier, test, positions, labels, of_truth)
+            _add_gates(tested, classifier)
         if self.projector:
-            ids = range(len(SPECIALS), min(len(SPECIALS) + self.projector, len(classifier.vocabulary)))
-            polarity = classifier.polarity(ids).tolist()
-            columns = ["polarity"] if binary else [f"polarity of {name}" for name in names]
-            metadata = [
-                [classifier.vocabulary.words[id_], str(id_), *(f"{logit:.3f}" for logit in logits)]
-                for id_, logits in zip(ids, polarity, strict=True)
-            ]
-            vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
-            writer.add_embedding(vectors, metadata, None, step, "words", ["word", "rank", *columns])
+            _add_projector(tested, classifier, self.projector)
 
-    def _add_pr_curves(self, writer: SummaryWriter, trainer: Trainer, module: LightningModule, split: str) -> None:
-        assert isinstance(module, SentimentModule)
-        datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        rows, probabilities = module.evaluated
-        labels, names = datamodule.splits[split].reviews.labels[rows], datamodule.label_names
-        for number, name in list(enumerate(names))[1 if len(names) == 2 else 0 :]:
-            writer.add_pr_curve(f"{split}/{name}", labels == number, probabilities[:, number], trainer.global_step)
 
-    def _add_gates(
-        self,
-        writer: SummaryWriter,
-        step: int,
-        classifier: Classifier,
-        test: PaddedReviews,
-        positions: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
-        of_truth: npt.NDArray[np.float32],
-    ) -> None:
-        lengths = test.lengths[positions]
-        short = np.flatnonzero(lengths <= max(MOST_WORDS, lengths.min()))
-        surest = short[of_truth[short].argsort()[::-1]]
-        of_classes = [surest[labels[surest] == number] for number in range(min(CLASSES, len(classifier.label_names)))]
-        drawn = {f"surely {classifier.label_names[n]}": ranked[0] for n, ranked in enumerate(of_classes) if len(ranked)}
-        for name, i in (drawn | {"most wrong": surest[-1]}).items():
-            ids = torch.from_numpy(test.matrix(positions[[i]]))
-            reading = classifier.follow(ids)
-            words = classifier.vocabulary.decode(ids[0].tolist()).split(" ")
-            label, toward = classifier.label_names[labels[i]], classifier.label_names[reading.toward]
-            for layer in reading.layers[-1 if not classifier.net.backwards else -2 :]:
-                row, p = test.reviews.rows[positions[i]], reading.running[-1]
-                title = f"row {row}: truly {label}, said with p({toward}) = {p:.3f}; {layer.name}"
-                figure = inspection.gates(words, reading.running, layer.gates, layer.order, title)
-                writer.add_figure(f"gates/{name}, {layer.name}", figure, step)
+class Seen(NamedTuple):
+    """What was said of reviews, and where to show it.
+
+    Attributes:
+        writer: TensorBoard's.
+        step: of the training.
+        names: what the classes are called.
+        reviews: the split.
+        positions: which of its reviews were read, int64 `(N,)`.
+        labels: their classes, int64 `(N,)`.
+        probabilities: that were said of the classes, float32 `(N, classes)`.
+    """
+
+    writer: SummaryWriter
+    step: int
+    names: list[str]
+    reviews: PaddedReviews
+    positions: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float32]
+
+    @property
+    def of_truth(self) -> npt.NDArray[np.float32]:
+        """The probability that each review's true class was given, `(N,)`."""
+        return self.probabilities[np.arange(len(self.labels)), self.labels]
+
+
+def _seen(trainer: Trainer, module: LightningModule, writer: SummaryWriter, split: str) -> Seen:
+    datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    reviews = datamodule.splits[split]
+    rows, probabilities = cast(Evaluated, module.evaluated)
+    positions, labels = np.searchsorted(reviews.reviews.rows, rows), reviews.reviews.labels[rows]
+    return Seen(writer, trainer.global_step, datamodule.label_names, reviews, positions, labels, probabilities)
 
 
 def _writer(trainer: Trainer) -> SummaryWriter | None:
@@ -162,17 +142,73 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
     return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
-def _entry(test: PaddedReviews, position: int, words: Sequence[str], label: str, probability: float) -> str:
-    """A review as an entry of a Markdown list, what the net does not read of it in italics."""
-    row = test.reviews.rows[position]
-    ids = test.reviews.ids[test.reviews.offsets[row] : test.reviews.offsets[row + 1]]
+def _add_pr_curves(seen: Seen, split: str) -> None:
+    """A curve per class; of two classes the second's says all."""
+    for number, name in list(enumerate(seen.names))[1 if len(seen.names) == 2 else 0 :]:
+        seen.writer.add_pr_curve(f"{split}/{name}", seen.labels == number, seen.probabilities[:, number], seen.step)
+
+
+def _add_reliability(seen: Seen, ece: float) -> None:
+    if len(seen.names) == 2:
+        said, happened, of = seen.probabilities[:, 1], seen.labels == 1, seen.names[1]
+    else:
+        said, happened = seen.probabilities.max(1), seen.probabilities.argmax(1) == seen.labels
+        of = "what was predicted"
+    seen.writer.add_figure("test/reliability", inspection.reliability(said, happened, ece, of), seen.step)
+
+
+def _add_most_wrong(seen: Seen, count: int, words: Sequence[str]) -> None:
+    entries = ["In italics: cut off by maxlen.\n"]
+    for i in seen.of_truth.argsort()[:count]:
+        row = seen.reviews.reviews.rows[seen.positions[i]]
+        text = _as_markdown(seen.reviews, row, words)
+        label, p = _plain(seen.names[seen.labels[i]]), seen.of_truth[i]
+        entries.append(f"1. **truly {label}, said with p = {p:.4f}** (row {row}): {text}")
+    seen.writer.add_text("test/most_wrong", "\n".join(entries), seen.step)
+
+
+def _as_markdown(reviews: PaddedReviews, row: int, words: Sequence[str]) -> str:
+    """A review, what is not read of it in italics, and left out where that is very long."""
+    ids = reviews.reviews.ids[reviews.reviews.offsets[row] : reviews.reviews.offsets[row + 1]]
+    longest = reviews.maxlen + MOST_UNREAD
+    ids = ids[-longest:] if reviews.truncating == "pre" else ids[:longest]
     text = [_plain(words[id_]) for id_ in ids]
-    if len(text) > test.maxlen:
-        unread = slice(len(text) - test.maxlen) if test.truncating == "pre" else slice(test.maxlen, None)
+    if len(text) > reviews.maxlen:
+        unread = slice(-reviews.maxlen) if reviews.truncating == "pre" else slice(reviews.maxlen, None)
         text[unread] = [f"*{' '.join(text[unread])}*"]
-    return f"1. **truly {_plain(label)}, said with p = {probability:.4f}** (row {row}): {' '.join(text)}"
+    return " ".join(text)
 
 
 def _plain(text: str) -> str:
     """Without what Markdown or HTML would take for its own."""
     return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", text)
+
+
+def _add_gates(seen: Seen, classifier: Classifier) -> None:
+    lengths = seen.reviews.lengths[seen.positions]
+    short = np.flatnonzero(lengths <= max(MOST_WORDS, lengths.min()))
+    surest = short[seen.of_truth[short].argsort()[::-1]]
+    drawn = {"most wrong": surest[-1]}
+    for number, name in enumerate(seen.names[:CLASSES]):
+        drawn |= {f"surely {name}": i for i in surest[seen.labels[surest] == number][:1]}
+    for name, i in drawn.items():
+        ids = torch.from_numpy(seen.reviews.matrix(seen.positions[[i]]))
+        reading = classifier.follow(ids)
+        words = classifier.vocabulary.decode(ids[0].tolist()).split(" ")
+        row, p = seen.reviews.reviews.rows[seen.positions[i]], reading.running[-1]
+        answer = f"truly {seen.names[seen.labels[i]]}, said with p({seen.names[reading.toward]}) = {p:.3f}"
+        for layer in reading.layers[-2 if classifier.net.backwards else -1 :]:
+            title = f"row {row}: {answer}; {layer.name}"
+            figure = inspection.gates(words, reading.running, layer.gates, layer.order, title)
+            seen.writer.add_figure(f"gates/{name}, {layer.name}", figure, seen.step)
+
+
+def _add_projector(seen: Seen, classifier: Classifier, count: int) -> None:
+    ids = range(len(SPECIALS), min(len(SPECIALS) + count, len(classifier.vocabulary)))
+    columns = ["polarity"] if len(seen.names) == 2 else [f"polarity of {name}" for name in seen.names]
+    metadata = [
+        [classifier.vocabulary.words[id_], str(id_), *(f"{logit:.3f}" for logit in logits)]
+        for id_, logits in zip(ids, classifier.polarity(ids).tolist(), strict=True)
+    ]
+    vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
+    seen.writer.add_embedding(vectors, metadata, None, seen.step, "words", ["word", "rank", *columns])

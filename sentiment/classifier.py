@@ -74,6 +74,8 @@ class Classifier:
         text: how a text becomes ids, and what the classes are called, see `SentimentModule`.
 
     Attributes:
+        net: in evaluation mode.
+        text: as given.
         label_names: what the classes are called.
         vocabulary: the words that the net knows.
     """

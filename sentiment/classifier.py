@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.encoding import Reviews
 from sentiment.data.text import PADDING, TOKENIZERS, UNKNOWN, Vocabulary
-from sentiment.errors import InputError
+from sentiment.errors import InputError, require_at_least, require_choice
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.lstm import Gates, LSTMClassifier, log_probabilities
 
@@ -199,23 +199,45 @@ def load(path: str | Path) -> Classifier:
     checkpoint = read_checkpoint(file)
     text, model = (checkpoint["hyper_parameters"][name] for name in ("text", "model"))
     try:
+        require_at_least(1, maxlen=text["maxlen"])
+        require_choice(("pre", "post"), padding=text["padding"], truncating=text["truncating"])
+        require_choice(tuple(TOKENIZERS), tokenizer=text["tokenizer"])
         net = LSTMClassifier.of(text, model)
         weights = {name.removeprefix("net."): weight for name, weight in checkpoint["state_dict"].items()}
         net.load_state_dict({name: weight for name, weight in weights.items() if not name.startswith("measures.")})
         classifier = Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), text)
-        classifier.predict([""])
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{file}: its weights and settings do not fit together ({reason}); take another one"
-        ) from error
+        raise InputError(f"{file}: weights and settings do not fit together ({reason}); take another one") from error
+    if not all(weight.isfinite().all() for weight in net.parameters()):
+        raise InputError(f"{file}: its weights are not finite, the training diverged; take another one")
     return classifier
+
+
+def configuration(checkpoint: Path) -> DictConfig | None:
+    """What the run was configured with that wrote a checkpoint, or whose folder is given; None where it is not there.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.resolve().parents[1]
+    settings = folder / ".hydra" / "config.yaml"
+    if not settings.exists():
+        return None
+    try:
+        cfg = OmegaConf.load(settings)
+        assert isinstance(cfg, DictConfig)
+        return cfg if {"data", "test"} <= cfg.keys() else None
+    except Exception as error:  # of YAML's and OmegaConf's many
+        raise InputError(f"{settings}: cannot be read ({type(error).__name__}); repair or remove it") from error
 
 
 def _checkpoint(path: Path) -> Path:
     """The one that the test half saw, where `path` is a run's folder."""
     if not path.is_dir():
         return path
-    settings = path / ".hydra" / "config.yaml"
-    tested = OmegaConf.select(OmegaConf.load(settings), "test") if settings.exists() else "best"
-    return path / "checkpoints" / ("last.ckpt" if tested == "last" else "best.ckpt")
+    run = configuration(path)
+    checkpoint = path / "checkpoints" / ("last.ckpt" if run and run.test == "last" else "best.ckpt")
+    if not checkpoint.exists():
+        raise InputError(f"{path}: no run's folder, it has no checkpoints/{checkpoint.name}; name one in outputs/runs")
+    return checkpoint

@@ -71,6 +71,8 @@ class Parser(argparse.ArgumentParser):
             refuse(error)
         except KeyboardInterrupt:
             sys.exit(130)
-        except BrokenPipeError:
+        except OSError as error:  # of standard output; what else is opened has its own message
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
-            sys.exit(141)
+            if isinstance(error, BrokenPipeError):
+                sys.exit(141)
+            refuse(f"{error.filename or 'standard output'}: {error.strerror}; make room or choose another place")

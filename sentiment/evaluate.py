@@ -4,13 +4,14 @@ python -m sentiment.evaluate checkpoint=outputs/runs/2026-01-31_12-00-00        
 python -m sentiment.evaluate checkpoint=[RUN1,RUN2,RUN3]                                  # an ensemble
 python -m sentiment.evaluate checkpoint=RUN data=files data.path=reviews.csv              # all of another file
 
-A folder's or IMDB's test half is read, all of a single file, and of a file that the model was trained on the rows that
-were held out then.
+A folder's or IMDB's test half is read, and all of a single file, but of a file that the model was trained on only the
+rows that were held out then. Files are told apart by where they lie: a copy is taken for another one.
 """
 
+import contextlib
 import logging
 import os
-import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -25,11 +26,11 @@ from rich.progress import track
 from torch.nn import functional as F
 
 from sentiment.callbacks.baseline import Fit
-from sentiment.classifier import Ensemble, averaged, load
+from sentiment.classifier import Ensemble, averaged, configuration, load
 from sentiment.data import sources
 from sentiment.errors import InputError, refuse
 from sentiment.model.module import Measures
-from sentiment.results import Correct, provenance, result_table, write_metrics, write_predictions
+from sentiment.results import Correct, discard, provenance, result_table, write_metrics, write_predictions
 from sentiment.settings import CONF, make, parsed
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,14 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     """
     if not cfg.checkpoint:
         raise InputError("checkpoint: not set; name a run's folder or a checkpoint, or several: checkpoint=[RUN1,RUN2]")
-    paths = [Path(path) for path in ([cfg.checkpoint] if isinstance(cfg.checkpoint, str) else cfg.checkpoint)]
+    folder = Path(cfg.output_dir)
+    if (folder / "metrics.json").exists():
+        raise InputError(f"output_dir={folder}: holds the results of something else; name another folder")
+    paths = [Path(str(path)) for path in (cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint])]
     ensemble = Ensemble([load(path) for path in paths])
-    runs = [_run(path) for path in paths]
+    runs = [configuration(path) for path in paths]
     data = _data(cfg, runs[0], named)
-    source = _source(data, runs)
+    source = _source(data, runs, whole="data.test_fraction" not in named)
     corpus = source.load()
     rows, labels = _test_rows(corpus, ensemble.label_names)
 
@@ -75,21 +79,13 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
         correct |= {f"LSTM {number}": one.argmax(1).numpy() == labels for number, one in enumerate(each, 1)}
     if runs[0] and _find(runs[0].data).fingerprint == source.fingerprint:
         correct |= _baselines(runs[0], labels)
-    folder = Path(cfg.output_dir)
     write_predictions(folder / "test_predictions.csv", rows, labels, together.exp().numpy(), ensemble.label_names)
     facts = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "status": "finished", **provenance()}
     write_metrics(folder, metrics | facts)
     what = "Test half" if corpus.train_rows else data.path
     log.info(result_table(f"{what}, {len(rows):,} reviews: accuracy in per cent", correct, {}))
-    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()))
+    log.info("%s\nresults in %s", ", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()), folder)
     return metrics
-
-
-def _run(checkpoint: Path) -> DictConfig | None:
-    """The configuration of the run that wrote a checkpoint, where it still lies beside it."""
-    folder = checkpoint if checkpoint.is_dir() else checkpoint.resolve().parents[1]
-    settings = folder / ".hydra" / "config.yaml"
-    return cast(DictConfig, OmegaConf.load(settings)) if settings.exists() else None
 
 
 def _data(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
@@ -110,14 +106,25 @@ def _data(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> Dict
     return cast(DictConfig, data)
 
 
-def _source(data: DictConfig, runs: Sequence[DictConfig | None]) -> sources.Source:
-    """Where the reviews come from; of a file that a model was trained on, only rows that were held out then."""
-    trained = [run.data for run in runs if run and run.data.path and data.path and _same(run.data.path, data.path)]
-    alone = data.path and Path(data.path).is_file()
-    source = _find(data if trained or not alone else OmegaConf.merge(data, {"test_fraction": 1.0}))
-    for seen in trained:
-        if _find(seen).fingerprint != source.fingerprint:
-            raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; take other reviews")
+def _source(data: DictConfig, runs: Sequence[DictConfig | None], whole: bool) -> sources.Source:
+    """Where the reviews come from: no table that a model was trained on, but for the rows that were held out then.
+
+    Args:
+        data: its configuration.
+        runs: those of the models, as far as they are known.
+        whole: of a single file that no model was trained on, all rows are tested.
+    """
+    trained = []
+    for run in filter(None, runs):
+        with contextlib.suppress(InputError):  # whose data is gone by now
+            trained.append(_find(run.data))
+    source = _find(data)
+    seen = [known for known in trained if known.train_files & source.test_files]
+    if whole and not seen and data.path and Path(data.path).is_file():
+        return _find(OmegaConf.merge(data, {"test_fraction": 1.0}))
+    if any(known.fingerprint != source.fingerprint for known in seen):
+        advice = "name no data to test the rows that were held out, or take other reviews"
+        raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; {advice}")
     return source
 
 
@@ -125,15 +132,11 @@ def _find(data: Any) -> sources.Source:
     return sources.find(*(data[key] for key in SOURCE))
 
 
-def _same(first: str, second: str) -> bool:
-    return Path(first).resolve() == Path(second).resolve()
-
-
 def _test_rows(corpus: sources.Corpus, label_names: Sequence[str]) -> tuple[Numbers, Numbers]:
     """Row numbers of the test half, and their classes as the checkpoint counts them."""
     if unknown := sorted(set(corpus.label_names) - set(label_names)):
         known = ", ".join(label_names)
-        raise InputError(f"data: class {unknown[0]} is none of the checkpoint's ({known}); rename it in the data")
+        raise InputError(f"data: class {unknown[0]!r} is none of the checkpoint's ({known}); rename it in the data")
     rows = np.arange(corpus.train_rows, len(corpus.labels))
     return rows, np.array([label_names.index(name) for name in corpus.label_names])[corpus.labels[rows]]
 
@@ -160,15 +163,27 @@ def _baselines(run: DictConfig, labels: Numbers) -> dict[str, Correct]:
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")
 def job(cfg: DictConfig) -> None:
-    """The command line."""
+    """One evaluation, as Hydra starts it."""
+    folder = Path(cfg.output_dir)
     try:
         evaluate(cfg, [override.key_or_group for override in parsed(HydraConfig.get().overrides.task)])
     except InputError as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
-        shutil.rmtree(cfg.output_dir, ignore_errors=True)
+        discard(folder)
         refuse(error)
+    except KeyboardInterrupt:
+        discard(folder)
+        sys.exit(130)
+
+
+def main() -> None:
+    """The command line."""
+    for argument in sys.argv[1:]:
+        if Path(argument).exists():
+            refuse(f"{argument}: say checkpoint={argument}")
+    job()
 
 
 if __name__ == "__main__":
-    job()
+    main()

@@ -10,7 +10,6 @@ logit of the text and that of zero vectors in the place of its words.
 
 import base64
 import io
-import os
 import sys
 import warnings
 from argparse import Namespace
@@ -29,6 +28,7 @@ from sentiment.classifier import Layer, load
 from sentiment.errors import InputError, Parser
 from sentiment.explanation import Explanation, explain
 from sentiment.figures import inspection
+from sentiment.files import whole
 
 STRONGEST = 6  # words that are listed for and against
 
@@ -46,8 +46,8 @@ def in_terminal(explanation: Explanation, console: Console) -> None:
         text.append(f"({len(e.after):,} words after are not read)", "dim")
     console.print(Text.assemble((e.label, "bold"), f", p({e.toward}) = {e.reading.running[-1]:.4f}\n"))
     console.print(text)
-    if not all(e.known):
-        console.print("underlined: not in the vocabulary", style="dim")
+    if unknown := dict.fromkeys(word for word, known in zip(e.words, e.known, strict=True) if not known):
+        console.print(f"not in the vocabulary: {', '.join(unknown)}", style="dim", highlight=False, markup=False)
     console.print(f"\np({e.toward}), if the text ended at each word")
     for line in chart(e.reading.running, min(console.width - 6, max(60, len(e.words)))):
         console.print(line, highlight=False, markup=False)
@@ -56,16 +56,17 @@ def in_terminal(explanation: Explanation, console: Console) -> None:
         ranked = [i for i in np.argsort(-sign * e.shares)[:STRONGEST] if sign * e.shares[i] > 0]
         listed = ", ".join(f"{e.words[i]}\N{NO-BREAK SPACE}{e.shares[i]:+.2f}" for i in ranked) or "nothing"
         console.print(f"{name}: {listed}", highlight=False, markup=False)
-    console.print(f"\n{sums(e)}", highlight=False, markup=False)
+    console.print(f"\n{sums(e)}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def sums(explanation: Explanation) -> str:
     """How the shares add up to the logit, and what is missing."""
     a = explanation.attribution
     padding = f", padding {explanation.padding:+.3f}" if explanation.padding else ""
+    caution = "" if a.converged else "; the shares do not add up and are a rough guide only"
     return (
         f"logit {a.logit:+.3f} = zero vectors {a.baseline:+.3f}, words {explanation.shares.sum():+.3f}{padding}, "
-        f"residual {a.residual:+.4f} (integrated gradients, {a.steps:,} steps)"
+        f"residual {a.residual:+.4f} (integrated gradients, {a.steps:,} steps){caution}"
     )
 
 
@@ -124,16 +125,13 @@ def colours(shares: npt.NDArray[np.float32]) -> list[str]:
 def run(arguments: Namespace) -> None:
     """Explains the text of a command line."""
     text = arguments.text if arguments.text is not None else _from_standard_input()
-    page: Path | None = arguments.html
-    if page and not page.parent.is_dir():
-        raise InputError(f"--html {page}: there is no folder {page.parent}; make it, or name another")
     explanation = explain(load(arguments.checkpoint), text)
+    if arguments.html is not None:
+        with whole(arguments.html) as page:
+            page.write_text(as_page(explanation), encoding="utf-8", errors="replace")
     in_terminal(explanation, Console())
-    if page:
-        unfinished = page.with_name(page.name + ".unfinished")
-        unfinished.write_text(as_page(explanation), encoding="utf-8", errors="replace")
-        os.replace(unfinished, page)
-        print(f"\n{page}: open it in a browser")
+    if arguments.html is not None:
+        print(f"\n{arguments.html}: open it in a browser")
 
 
 def _from_standard_input() -> str:

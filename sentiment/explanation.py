@@ -32,6 +32,11 @@ class Attribution(NamedTuple):
     residual: float
     steps: int
 
+    @property
+    def converged(self) -> bool:
+        """Whether the residual is within 1 % of the difference of the logits, or 0.01."""
+        return abs(self.residual) <= max(0.01 * abs(self.logit - self.baseline), 0.01)
+
 
 class Explanation(NamedTuple):
     """A text, word by word.
@@ -64,7 +69,8 @@ class Explanation(NamedTuple):
 def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
     """Integrated gradients of one logit on the embedded words, against zero vectors under the same mask.
 
-    Steps are doubled until the residual is within 1 % of the difference, or 0.01, or 2,048 are reached.
+    Steps are doubled until the sum has converged or 2,048 are reached: a net that switches almost like a step somewhere
+    between the two, as max pooling over a long text may, is not integrated by any number.
 
     Args:
         net: in evaluation mode.
@@ -94,8 +100,9 @@ def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
                 x, zeros, additional_forward_args=(lengths,), n_steps=steps, internal_batch_size=INTERNAL_ROWS
             ).sum(2)[0]
             residual = value - baseline - float(shares.sum())
-            if abs(residual) <= max(0.01 * abs(value - baseline), 0.01) or steps >= MOST_STEPS:
-                return Attribution(shares.float().cpu().numpy(), value, baseline, residual, steps)
+            found = Attribution(shares.float().cpu().numpy(), value, baseline, residual, steps)
+            if found.converged or steps >= MOST_STEPS:
+                return found
             steps *= 2
 
 

@@ -4,7 +4,6 @@ python -m sentiment.export outputs/runs/2026-01-31_12-00-00 model.onnx
 """
 
 import json
-import os
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from sentiment.classifier import Classifier, load
 from sentiment.errors import InputError, Parser
+from sentiment.files import whole
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
 
 TRACED = (2, 7)  # batch and length of the example that the exporter sees
@@ -46,11 +46,8 @@ def export(classifier: Classifier, path: Path) -> float:
         import onnxruntime
     except ImportError as error:
         raise InputError("export needs onnx and onnxruntime; install them: pip install onnx onnxruntime") from error
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it, or name another")
     net = Probabilities(classifier.net.cpu()).eval()
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
+    with whole(path) as unfinished:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is the older exporter, and may freeze a size, which is checked
             # The newer exporter unrolls an LSTM's steps, and so freezes the length.
@@ -80,9 +77,6 @@ def export(classifier: Classifier, path: Path) -> float:
             worst = max(worst, float((expected - torch.from_numpy(found)).abs().max()))
         if not worst <= TOLERANCE:
             raise InputError(f"{path}: not written, its probabilities differ from PyTorch's by {worst:.2g}")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return worst
 
 

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -18,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment import report
 from sentiment.errors import InputError, refuse
-from sentiment.results import read_metrics
+from sentiment.results import discard, read_metrics
 from sentiment.settings import CONF, QUIET, identity, make, parsed
 from sentiment.train import train
 
@@ -78,8 +77,7 @@ def job(cfg: DictConfig) -> float:
     except InputError as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
-        if not Path(cfg.output_dir, "checkpoints").exists():
-            shutil.rmtree(cfg.output_dir, ignore_errors=True)
+        discard(Path(cfg.output_dir))
         refuse(error)
     except KeyboardInterrupt:
         print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)

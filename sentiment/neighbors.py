@@ -29,7 +29,7 @@ def known(classifier: Classifier, word: str) -> str:
         return tokens[0]
     close = get_close_matches(word.lower(), ids, cutoff=0.7)
     advice = f"did you mean {', '.join(close)}?" if close else "try another"
-    raise InputError(f"{word}: none of the {len(ids):,} words that the model knows; {advice}")
+    raise InputError(f"{word!r}: none of the {len(ids):,} words that the model knows; {advice}")
 
 
 def neighbors(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:

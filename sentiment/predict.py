@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pandas as pd
-from pandas.errors import EmptyDataError, ParserWarning
+from pandas.errors import ParserWarning
 from pyarrow.parquet import ParquetFile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
@@ -36,8 +36,8 @@ def predict(arguments: Namespace) -> None:
         raise InputError(f"--file {arguments.file}: texts are given too; take one of the two")
     classifier = Ensemble([load(path) for path in [arguments.checkpoint, *arguments.ensemble]])
     write = {"jsonl": _json_lines, "csv": _csv}[arguments.format]
-    if arguments.format == "csv":
-        print(_csv_line(["label", *(f"p({name})" for name in classifier.label_names)]), end="")
+    header = _csv_line(["label", *(f"p({name})" for name in classifier.label_names)])
+    due = header if arguments.format == "csv" else ""  # once the first texts could be read
     shown = sys.stderr.isatty() and not sys.stdout.isatty()
     columns = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
@@ -50,8 +50,10 @@ def predict(arguments: Namespace) -> None:
                 print("reading a text per line from the terminal; Ctrl-D ends it", file=sys.stderr)
             texts = lines(sys.stdin.buffer)
         for chunk in texts:
-            sys.stdout.write(write(classifier.predict(chunk)))
+            sys.stdout.write(due + write(classifier.predict(chunk)))
             sys.stdout.flush()
+            due = ""
+        sys.stdout.write(due)
 
 
 def read(path: Path, column: str, progress: Progress) -> Iterator[list[str]]:
@@ -64,6 +66,8 @@ def read(path: Path, column: str, progress: Progress) -> Iterator[list[str]]:
     if path.suffix.lower() not in readers:
         known = ", ".join(readers)
         raise InputError(f"{path}: cannot read {path.suffix or 'a file without suffix'}; use {known}, or < for lines")
+    if path.is_file() and not path.stat().st_size:
+        raise InputError(f"{path}: empty; it needs a column {column}")
     row = 0
     tables = readers[path.suffix.lower()](path, column, progress)
     while True:
@@ -73,11 +77,10 @@ def read(path: Path, column: str, progress: Progress) -> Iterator[list[str]]:
             return
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; check the path") from error
-        except EmptyDataError as error:
-            raise InputError(f"{path}: empty; it needs a column {column}") from error
         except (OSError, ValueError, ParserWarning) as error:  # decoding, parsing, Arrow's own
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"{path}: cannot be read as {path.suffix[1:]} in UTF-8 ({reason}); repair it") from error
+            where = f" after row {row:,}" if row else ""
+            raise InputError(f"{path}: cannot be read as {path.suffix[1:]}{where} ({reason}); repair it") from error
         if column not in table:
             raise InputError(f"--column {column}: no such column in {path}; it has {', '.join(map(str, table))}")
         texts = table[column].tolist()
@@ -157,7 +160,9 @@ def _csv_line(cells: Sequence[str]) -> str:
 if __name__ == "__main__":
     parser = Parser("predict", __doc__)
     parser.add_argument("checkpoint", type=Path, help="a run's folder or a checkpoint")
-    parser.add_argument("text", nargs="*", help="texts; without any, and without --file, lines of standard input")
+    parser.add_argument(
+        "text", nargs="*", default=[], help="texts; without any, and without --file, lines of standard input"
+    )
     parser.add_argument("--file", type=Path, help="a table of texts")
     parser.add_argument("--column", default="text", help="its column of texts (default: text)")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="of the results (default: jsonl)")

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -33,6 +34,13 @@ def provenance() -> dict[str, Any]:
             commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     packages = " ".join(f"{name}={version(name)}" for name in PACKAGES)
     return {"git_commit": commit, "versions": f"python={platform.python_version()} {packages}"}
+
+
+def discard(folder: Path) -> None:
+    """Removes the folder of a refused start, unless it holds anything but what such a start leaves."""
+    left = (".hydra", ".hydra/*.yaml", "train.log", "evaluate.log", "metrics.json", "hparams.yaml", "events.out.*")
+    if not set(folder.rglob("*")) - {path for pattern in left for path in folder.glob(pattern)}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -78,7 +86,7 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
         A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test
         (McNemar 1947) of the rows that it and the first model disagree on.
     """
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()
     table.add_column("model", no_wrap=True)
     compared = [f"vs {reference}", "McNemar p"] if len(correct) > 1 else []
@@ -101,5 +109,5 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
         )
     plain = Console(force_terminal=False, width=80)  # for a log file too
     with plain.capture() as text:
-        plain.print(table)
+        plain.print(title, table, highlight=False, markup=False, soft_wrap=True)
     return text.get()

@@ -48,7 +48,7 @@ def test_what_is_no_checkpoint_of_ours_is_told(tmp_path: Path) -> None:
         ("absent.ckpt", "no such checkpoint"),
         ("whole.ckpt", "of another program"),
         ("cut.ckpt", "damaged"),
-        ("empty.ckpt", "damaged"),
+        ("empty.ckpt", "no checkpoint; name"),
     ):
         with pytest.raises(InputError, match=message):
             read_checkpoint(tmp_path / name)

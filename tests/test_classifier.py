@@ -112,7 +112,32 @@ def test_settings_that_do_not_fit_the_weights_are_refused(run: Path, tmp_path: P
         case "weights":
             del checkpoint["state_dict"]["net.linear.weight"]
     torch.save(checkpoint, tmp_path / "changed.ckpt")
-    with pytest.raises(InputError, match=r"changed\.ckpt: its weights and settings do not fit together"):
+    with pytest.raises(InputError, match=r"changed\.ckpt: weights and settings do not fit together"):
         load(tmp_path / "changed.ckpt")
-    with pytest.raises(InputError, match="no such checkpoint"):
+
+
+def test_what_is_no_model_is_told(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no run's folder, it has no checkpoints/best\.ckpt"):
         load(tmp_path)
+    for name, content in (("table.ckpt", b"text,label"), ("nothing.ckpt", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}: no checkpoint; name a run's"):
+            load(tmp_path / name)
+    for change in ({"maxlen": 0}, {"padding": "xx"}, {"tokenizer": "none"}):
+        checkpoint = torch.load(run / "checkpoints" / "best.ckpt")
+        checkpoint["hyper_parameters"]["text"] |= change
+        torch.save(checkpoint, tmp_path / "changed.ckpt")
+        with pytest.raises(InputError, match=r"changed\.ckpt: weights and settings do not fit"):
+            load(tmp_path / "changed.ckpt")
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt")
+    checkpoint["state_dict"]["net.linear.bias"][0] = torch.nan
+    torch.save(checkpoint, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="its weights are not finite"):
+        load(tmp_path / "changed.ckpt")
+    torch.save({"hyper_parameters": None}, tmp_path / "changed.ckpt")
+    with pytest.raises(InputError, match="of another program"):
+        load(tmp_path / "changed.ckpt")
+    (tmp_path / "broken" / ".hydra").mkdir(parents=True)
+    (tmp_path / "broken" / ".hydra" / "config.yaml").write_text("{{{")
+    with pytest.raises(InputError, match=r"config\.yaml: cannot be read"):
+        load(tmp_path / "broken")

@@ -13,6 +13,9 @@ from .conftest import command, metrics_of, trained, write_csv
 
 
 def evaluated(folder: Path, *overrides: str) -> dict[str, float]:
+    """As the command line does, where every start has a new folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "metrics.json").unlink(missing_ok=True)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg: DictConfig = compose("evaluate", [f"output_dir={folder}", *overrides])
     return evaluate(cfg, [override.partition("=")[0] for override in overrides])
@@ -22,12 +25,12 @@ def test_a_run_gets_the_figures_again_that_it_got_at_its_end(
     run: Path, masked_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    for folder in (run, masked_run):
-        metrics = evaluated(tmp_path, f"checkpoint={folder}")
+    for name, folder in (("plain", run), ("masked", masked_run)):
+        metrics = evaluated(tmp_path / name, f"checkpoint={folder}")
         recorded = {tag: value for tag, value in metrics_of(folder).items() if tag.startswith("test/")}
         assert metrics == pytest.approx(recorded, abs=1e-6)
-        assert metrics_of(tmp_path)["test/accuracy"] == metrics["test/accuracy"]
-        assert (tmp_path / "test_predictions.csv").read_text() == (folder / "test_predictions.csv").read_text()
+        assert metrics_of(tmp_path / name)["test/accuracy"] == metrics["test/accuracy"]
+        assert (tmp_path / name / "test_predictions.csv").read_text() == (folder / "test_predictions.csv").read_text()
     assert "Test half, 100 reviews" in caplog.text
     assert "logistic_regression" in caplog.text
 
@@ -83,7 +86,7 @@ def test_rows_that_were_trained_on_are_never_tested(small: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("bad", "great"), r"data: class great is none of the checkpoint's \(bad, good\)"),
+        (("bad", "great"), r"data: class 'great' is none of the checkpoint's \(bad, good\)"),
         (("bad", "bad"), "every label is bad"),
     ],
 )
@@ -102,3 +105,27 @@ def test_a_wrong_command_gets_one_line_and_leaves_nothing(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert done.stderr == "error: absent: no such checkpoint; name a run's checkpoints/best.ckpt or last.ckpt\n"
     assert not list(tmp_path.glob("outputs/evaluations/*"))
+
+
+def test_a_refused_start_takes_nothing_with_it(run: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    done = command("checkpoint=3", f"hydra.run.dir={mine}", cwd=tmp_path, module="evaluate")
+    assert (done.returncode, done.stderr.splitlines()) == (2, [done.stderr.rstrip("\n")])
+    assert (mine / "thesis.txt").read_text() == "years of work"
+    metrics = (run / "metrics.json").read_bytes()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("evaluate", [f"output_dir={run}", f"checkpoint={run}"])
+    with pytest.raises(InputError, match="holds the results of something else"):
+        evaluate(cfg)
+    assert (run / "metrics.json").read_bytes() == metrics
+
+
+def test_a_table_of_a_folder_that_was_trained_on_is_refused(run: Path, small: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a checkpoint was trained on rows of it; name no data"):
+        evaluated(tmp_path, f"checkpoint={run}", "data=files", f"data.path={small}/train.csv")
+    metrics = evaluated(tmp_path, f"checkpoint={run}", "data=files", f"data.path={small}/test.csv")
+    assert metrics["test/accuracy"] == metrics_of(run)["test/accuracy"]
+    evaluated(tmp_path, f"checkpoint={run}", "data=files", f"data.path={small}/test.csv", "data.test_fraction=0.5")
+    assert metrics_of(tmp_path)["reviews"] == 50

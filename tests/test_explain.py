@@ -112,5 +112,14 @@ def test_the_tool_writes_the_page_whole_or_not_at_all(run: Path, tmp_path: Path)
     tool.run(Namespace(checkpoint=run, text=TEXT, html=page))
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
-    with pytest.raises(InputError, match="there is no folder"):
-        tool.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / "absent" / "page.html"))
+    for target, message in (("absent/page.html", "there is no folder"), (".", "a folder or device")):
+        with pytest.raises(InputError, match=message):
+            tool.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / target))
+    assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_sum_that_does_not_add_up_is_told(run: Path) -> None:
+    explanation = explain(load(run), TEXT)
+    assert "rough guide" not in tool.sums(explanation)
+    poor = explanation._replace(attribution=explanation.attribution._replace(residual=0.8, steps=2048))
+    assert "the shares do not add up and are a rough guide only" in tool.sums(poor)

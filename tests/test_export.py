@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -60,5 +61,6 @@ def test_a_file_that_computes_something_else_is_no_success(
     with pytest.raises(InputError, match="not written, its probabilities differ from PyTorch's by"):
         tool.export(load(run), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(InputError, match="there is no folder"):
-        tool.export(load(run), tmp_path / "absent" / "model.onnx")
+    for target in (tmp_path / "absent" / "model.onnx", tmp_path, Path(os.devnull)):
+        with pytest.raises(InputError, match=r"there is no folder|a folder or device"):
+            tool.export(load(run), target)

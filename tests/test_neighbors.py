@@ -25,11 +25,11 @@ def test_the_nearest_words_come_first(run: Path) -> None:
 def test_words_are_written_as_the_model_writes_them_and_unknown_ones_get_close_spellings(run: Path) -> None:
     classifier = load(run)
     assert known(classifier, "Convincing!") == "convincing"
-    with pytest.raises(InputError, match=r"convincingg: none of the .* did you mean convincing"):
+    with pytest.raises(InputError, match=r"'convincingg': none of the .* did you mean convincing"):
         known(classifier, "convincingg")
-    with pytest.raises(InputError, match=r"电影: none of the .*; try another"):
+    with pytest.raises(InputError, match=r"'电影': none of the .*; try another"):
         known(classifier, "电影")
-    with pytest.raises(InputError, match="<pad>: none of the"):
+    with pytest.raises(InputError, match="'<pad>': none of the"):
         known(classifier, "<pad>")
 
 

@@ -56,10 +56,14 @@ class Source:
     Attributes:
         fingerprint: changes whenever the reviews do (files: names, sizes and times of change).
         load: reads it; raises `InputError` for what cannot be read.
+        train_files: tables that training rows stand in.
+        test_files: tables that test rows stand in.
     """
 
     fingerprint: str
     load: Callable[[], Corpus]
+    train_files: frozenset[Path] = frozenset()
+    test_files: frozenset[Path] = frozenset()
 
 
 def find(
@@ -126,7 +130,8 @@ def find(
             train, test = train.select(rest), train.select(drawn)
         return _corpus(train, test, path, names)
 
-    return Source(digest([stats, text_column, label_column, test_fraction, split_seed]), load)
+    halves = (frozenset(file.resolve() for file in files.get(half, files["train"])) for half in ("train", "test"))
+    return Source(digest([stats, text_column, label_column, test_fraction, split_seed]), load, *halves)
 
 
 def digest(value: Any) -> str:

@@ -84,7 +84,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     write_metrics(folder, metrics | facts)
     what = "Test half" if corpus.train_rows else data.path
     log.info(result_table(f"{what}, {len(rows):,} reviews: accuracy in per cent", correct, {}))
-    log.info("%s\nresults in %s", ", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()), os.path.relpath(folder))
+    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()))
+    log.info("results in %s", os.path.relpath(folder))
     return metrics
 
 

@@ -186,7 +186,8 @@ def worker(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_a_study_killed_in_mid_trial_goes_on_and_tries_that_trial_again(small: Path, tmp_path: Path) -> None:
     """Kills 1 worker at its third trial."""
-    line = [f"data.path={small}", "trainer.max_epochs=4", "tune.trials=5", "tune.heartbeat=1"]
+    long = ["trainer.max_epochs=20", "callbacks.early_stopping=null"]  # a trial takes seconds
+    line = [f"data.path={small}", *long, "tune.trials=5", "tune.heartbeat=1"]
     killed = worker(tmp_path, *line)
     assert killed.stdout
     for text in killed.stdout:

@@ -180,6 +180,7 @@ def job(cfg: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
+    logging.raiseExceptions = False  # a pipe that is closed early is nothing to tell
     for argument in sys.argv[1:]:
         if Path(argument).exists():
             refuse(f"{argument}: say checkpoint={argument}")

@@ -63,7 +63,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     ensemble = Ensemble([load(path) for path in paths])
     runs = [configuration(path) for path in paths]
     data = _data(cfg, runs[0], named)
-    source = _source(data, runs, whole="data.test_fraction" not in named)
+    trained = [_trained_on(run) for run in runs]
+    source = _source(data, trained, whole="data.test_fraction" not in named)
     corpus = source.load()
     rows, labels = _test_rows(corpus, ensemble.label_names)
 
@@ -77,7 +78,7 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     correct = {"LSTM" if len(paths) == 1 else f"ensemble of {len(paths)}": together.argmax(1).numpy() == labels}
     if len(paths) > 1:
         correct |= {f"LSTM {number}": one.argmax(1).numpy() == labels for number, one in enumerate(each, 1)}
-    if runs[0] and _find(runs[0].data).fingerprint == source.fingerprint:
+    if runs[0] and trained[0] and trained[0].fingerprint == source.fingerprint:
         correct |= _baselines(runs[0], labels)
     write_predictions(folder / "test_predictions.csv", rows, labels, together.exp().numpy(), ensemble.label_names)
     facts = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "status": "finished", **provenance()}
@@ -107,20 +108,23 @@ def _data(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> Dict
     return cast(DictConfig, data)
 
 
-def _source(data: DictConfig, runs: Sequence[DictConfig | None], whole: bool) -> sources.Source:
+def _trained_on(run: DictConfig | None) -> sources.Source | None:
+    """Where a run's reviews came from; None if that is not known, or gone by now."""
+    with contextlib.suppress(InputError):
+        return _find(run.data) if run else None
+    return None
+
+
+def _source(data: DictConfig, trained: Sequence[sources.Source | None], whole: bool) -> sources.Source:
     """Where the reviews come from: no table that a model was trained on, but for the rows that were held out then.
 
     Args:
         data: its configuration.
-        runs: those of the models, as far as they are known.
+        trained: what the models were trained on, as far as it is known.
         whole: of a single file that no model was trained on, all rows are tested.
     """
-    trained = []
-    for run in filter(None, runs):
-        with contextlib.suppress(InputError):  # whose data is gone by now
-            trained.append(_find(run.data))
     source = _find(data)
-    seen = [known for known in trained if known.train_files & source.test_files]
+    seen = [known for known in trained if known and known.train_files & source.test_files]
     if whole and not seen and data.path and Path(data.path).is_file():
         return _find(OmegaConf.merge(data, {"test_fraction": 1.0}))
     if any(known.fingerprint != source.fingerprint for known in seen):
@@ -181,9 +185,8 @@ def job(cfg: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     logging.raiseExceptions = False  # a pipe that is closed early is nothing to tell
-    for argument in sys.argv[1:]:
-        if Path(argument).exists():
-            refuse(f"{argument}: say checkpoint={argument}")
+    if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
+        refuse(f"{sys.argv[1]}: say checkpoint={sys.argv[1]}")
     job()
 
 

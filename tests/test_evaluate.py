@@ -67,6 +67,16 @@ def test_all_of_another_file_is_read(run: Path, small: Path, tmp_path: Path) -> 
     assert again == metrics
 
 
+def test_a_run_whose_data_is_gone_can_be_tested_on_other_reviews(small: Path, tmp_path: Path) -> None:
+    data = tmp_path / "reviews.csv"
+    data.write_bytes((small / "train.csv").read_bytes())
+    (tmp_path / "run").mkdir()
+    folder = trained(tmp_path / "run", data, "trainer.max_epochs=1")
+    data.unlink()
+    evaluated(tmp_path / "results", f"checkpoint={folder}", "data=files", f"data.path={small}/test.csv")
+    assert metrics_of(tmp_path / "results")["reviews"] == 100
+
+
 def test_rows_that_were_trained_on_are_never_tested(small: Path, tmp_path: Path) -> None:
     data = tmp_path / "reviews.csv"
     data.write_bytes((small / "train.csv").read_bytes())

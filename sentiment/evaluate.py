@@ -30,7 +30,7 @@ from sentiment.classifier import Ensemble, averaged, configuration, load
 from sentiment.data import sources
 from sentiment.errors import InputError, refuse
 from sentiment.model.module import Measures
-from sentiment.results import Correct, discard, provenance, result_table, write_metrics, write_predictions
+from sentiment.results import Correct, discard, provenance, refusing, result_table, write_metrics, write_predictions
 from sentiment.settings import CONF, make, parsed
 
 log = logging.getLogger(__name__)
@@ -171,12 +171,8 @@ def job(cfg: DictConfig) -> None:
     """One evaluation, as Hydra starts it."""
     folder = Path(cfg.output_dir)
     try:
-        evaluate(cfg, [override.key_or_group for override in parsed(HydraConfig.get().overrides.task)])
-    except InputError as error:
-        if "HYDRA_FULL_ERROR" in os.environ:
-            raise
-        discard(folder)
-        refuse(error)
+        with refusing(folder):
+            evaluate(cfg, [override.key_or_group for override in parsed(HydraConfig.get().overrides.task)])
     except KeyboardInterrupt:
         discard(folder)
         sys.exit(130)

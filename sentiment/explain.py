@@ -28,7 +28,7 @@ from sentiment.classifier import Layer, load
 from sentiment.errors import InputError, Parser
 from sentiment.explanation import Explanation, explain
 from sentiment.figures import inspection
-from sentiment.files import whole
+from sentiment.files import whole_as_named
 
 STRONGEST = 6  # words that are listed for and against
 
@@ -127,7 +127,7 @@ def run(arguments: Namespace) -> None:
     text = arguments.text if arguments.text is not None else _from_standard_input()
     explanation = explain(load(arguments.checkpoint), text)
     if arguments.html is not None:
-        with whole(arguments.html) as page:
+        with whole_as_named(arguments.html) as page:
             page.write_text(as_page(explanation), encoding="utf-8", errors="replace")
     in_terminal(explanation, Console())
     if arguments.html is not None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sentiment.classifier import Classifier, Reading
+from sentiment.data.text import PADDING
 from sentiment.errors import InputError
 from sentiment.model.lstm import LSTMClassifier
 
@@ -114,7 +115,7 @@ def explain(classifier: Classifier, text: str) -> Explanation:
     reading = classifier.follow(ids)
     ids = ids.to(classifier.net.linear.weight.device)
     attribution = attribute(classifier.net, ids, 0 if len(classifier.label_names) == 2 else reading.toward)
-    stands = ids[0].cpu().numpy() != 0
+    stands = ids[0].cpu().numpy() != PADDING
     return Explanation(
         before=words[: part.start or 0],
         words=read,

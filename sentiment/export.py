@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sentiment.classifier import Classifier, load
 from sentiment.errors import InputError, Parser
-from sentiment.files import whole
+from sentiment.files import whole_as_named
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
 
 TRACED = (2, 7)  # batch and length of the example that the exporter sees
@@ -47,7 +47,7 @@ def export(classifier: Classifier, path: Path) -> float:
     except ImportError as error:
         raise InputError("export needs onnx and onnxruntime; install them: pip install onnx onnxruntime") from error
     net = Probabilities(classifier.net.cpu()).eval()
-    with whole(path) as unfinished:
+    with whole_as_named(path) as unfinished:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it is the older exporter, and may freeze a size, which is checked
             # The newer exporter unrolls an LSTM's steps, and so freezes the length.

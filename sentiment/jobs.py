@@ -17,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment import report
 from sentiment.errors import InputError, refuse
-from sentiment.results import discard, read_metrics
+from sentiment.results import read_metrics, refusing
 from sentiment.settings import CONF, QUIET, identity, make, parsed
 from sentiment.train import train
 
@@ -70,18 +70,14 @@ def job(cfg: DictConfig) -> float:
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return _one_of_a_sweep(cfg, Path(cfg.output_dir), parallel="BasicLauncher" not in hydra_cfg.launcher._target_)
     try:
-        result = train(cfg)
-        if getattr(rank_zero_only, "rank", 0) == 0:
-            print(f"results in {os.path.relpath(cfg.output_dir)}")
-        return result
-    except InputError as error:
-        if "HYDRA_FULL_ERROR" in os.environ:
-            raise
-        discard(Path(cfg.output_dir))
-        refuse(error)
+        with refusing(Path(cfg.output_dir)):
+            result = train(cfg)
     except KeyboardInterrupt:
         print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
         raise
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        print(f"results in {os.path.relpath(cfg.output_dir)}")
+    return result
 
 
 def _one_of_a_sweep(cfg: DictConfig, folder: Path, parallel: bool) -> float:

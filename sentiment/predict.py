@@ -141,10 +141,11 @@ def _decoded(lines: Sequence[bytes], before: int) -> list[str]:
 
 
 def _json_lines(predictions: Sequence[Prediction]) -> str:
-    rounded = ({name: round(p, 6) for name, p in prediction.probabilities.items()} for prediction in predictions)
-    results = zip(predictions, rounded, strict=True)
-    records = ({"label": prediction.label, "probabilities": probabilities} for prediction, probabilities in results)
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    def record(prediction: Prediction) -> dict[str, Any]:
+        rounded = {name: round(p, 6) for name, p in prediction.probabilities.items()}
+        return {"label": prediction.label, "probabilities": rounded}
+
+    return "".join(json.dumps(record(prediction), ensure_ascii=False) + "\n" for prediction in predictions)
 
 
 def _csv(predictions: Sequence[Prediction]) -> str:

@@ -7,7 +7,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
+
+from sentiment.errors import InputError, refuse
+from sentiment.files import whole
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
 
@@ -43,12 +47,23 @@ def discard(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Tells wrong input in one line and discards the folder of that start; with `HYDRA_FULL_ERROR` the traceback."""
+    try:
+        yield
+    except InputError as error:
+        if "HYDRA_FULL_ERROR" in os.environ:
+            raise
+        discard(folder)
+        refuse(error)
+
+
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Writes `metrics.json`, whole or not at all; a figure that is not finite becomes null."""
     finite = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in metrics.items()}
-    unfinished = folder / "metrics.json.unfinished"
-    unfinished.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n")
-    os.replace(unfinished, folder / "metrics.json")
+    with whole(folder / "metrics.json") as unfinished:
+        unfinished.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n")
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -80,7 +95,7 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
     Args:
         title: what the rows are.
         correct: which rows each model got right, bool `(rows,)`; the first is what the others are compared with.
-        seconds: training time of each model, where it is known.
+        seconds: training time of each model; empty leaves that column out.
 
     Returns:
         A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test
@@ -105,7 +120,7 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
             f"{100 * right.mean():.2f}",
             f"{100 * interval.low:.2f} – {100 * interval.high:.2f}",
             *([difference, p_value] if compared else []),
-            *([f"{seconds[name]:.0f}" if name in seconds else ""] if seconds else []),
+            *([f"{seconds[name]:.0f}"] if seconds else []),
         )
     plain = Console(force_terminal=False, width=80)  # for a log file too
     with plain.capture() as text:

@@ -1,6 +1,5 @@
 """SentimentModule: the training of an LSTMClassifier — loss, metrics, optimizer, and what its checkpoints carry."""
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, 
 
 from sentiment.data.batching import Batch
 from sentiment.errors import InputError
+from sentiment.files import whole
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
 
 
@@ -169,9 +169,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves `checkpoint` at `path`, which at no moment holds half of it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(target.name + ".unfinished")
-        torch.save(checkpoint, unfinished)
-        os.replace(unfinished, target)
+        with whole(target) as unfinished:
+            torch.save(checkpoint, unfinished)
 
 
 def _mixed(*seeds: int) -> int:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_words
 from sentiment.data.text import SPECIALS
 from sentiment.figures import inspection
-from sentiment.model.module import Evaluated, SentimentModule
+from sentiment.model.module import SentimentModule
 
 MOST_WORDS = 40  # of a review whose gates are drawn, where there are so short ones
 MOST_UNREAD = 500  # words of a most wrong review that are shown though the net does not read them
@@ -62,7 +63,7 @@ class Inspection(Callback):
         self.gates = gates
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # which its connector sets
         if self.gradient_norm and trainer.global_step % every == 0:
             norm = grad_norm(pl_module, 2)["grad_2.0_norm_total"]
             for logger in trainer.loggers:
@@ -76,7 +77,7 @@ class Inspection(Callback):
             for name, weight in pl_module.named_parameters():
                 writer.add_histogram(f"weights/{name}", weight.detach().float(), trainer.global_step, bins=64)
         if self.pr_curves:
-            _add_pr_curves(_seen(trainer, pl_module, writer, "val"), "val")
+            _add_pr_curves(_seen(trainer, pl_module, writer, "val"))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = _writer(trainer)
@@ -84,15 +85,14 @@ class Inspection(Callback):
             return
         tested = _seen(trainer, pl_module, writer, "test")
         if self.pr_curves:
-            _add_pr_curves(tested, "test")
+            _add_pr_curves(tested)
         if self.reliability:
             _add_reliability(tested, float(trainer.callback_metrics["test/ece"]))
         if self.confusion:
             figure = inspection.confusion(tested.labels, tested.probabilities.argmax(1), tested.names)
             writer.add_figure("test/confusion", figure, tested.step)
         if self.most_wrong:
-            datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
-            _add_most_wrong(tested, self.most_wrong, read_words(datamodule.folder))
+            _add_most_wrong(tested, self.most_wrong)
         module = cast(SentimentModule, pl_module)
         classifier = Classifier(module.net, cast(dict[str, Any], module.hparams["text"]))
         if self.gates:
@@ -101,39 +101,55 @@ class Inspection(Callback):
             _add_projector(tested, classifier, self.projector)
 
 
-class Seen(NamedTuple):
+@dataclass(eq=False)
+class Seen:
     """What was said of reviews, and where to show it.
 
     Attributes:
         writer: TensorBoard's.
         step: of the training.
-        names: what the classes are called.
-        reviews: the split.
-        positions: which of its reviews were read, int64 `(N,)`.
-        labels: their classes, int64 `(N,)`.
+        datamodule: that the reviews came from.
+        split: `val` or `test`.
+        rows: row numbers of the reviews, int64 `(N,)`.
         probabilities: that were said of the classes, float32 `(N, classes)`.
     """
 
     writer: SummaryWriter
     step: int
-    names: list[str]
-    reviews: PaddedReviews
-    positions: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
+    datamodule: ReviewDataModule
+    split: str
+    rows: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
 
     @property
+    def names(self) -> list[str]:
+        """What the classes are called."""
+        return self.datamodule.label_names
+
+    @property
+    def reviews(self) -> PaddedReviews:
+        """The split."""
+        return self.datamodule.splits[self.split]
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """The true classes, `(N,)`."""
+        return self.reviews.reviews.labels[self.rows]
+
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Which of the split's reviews were read, `(N,)`."""
+        return np.searchsorted(self.reviews.reviews.rows, self.rows)
+
+    @property
     def of_truth(self) -> npt.NDArray[np.float32]:
-        """The probability that each review's true class was given, `(N,)`."""
-        return self.probabilities[np.arange(len(self.labels)), self.labels]
+        """The probability that each true class was given, `(N,)`."""
+        return self.probabilities[np.arange(len(self.rows)), self.labels]
 
 
 def _seen(trainer: Trainer, module: LightningModule, writer: SummaryWriter, split: str) -> Seen:
-    datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]
-    reviews = datamodule.splits[split]
-    rows, probabilities = cast(Evaluated, module.evaluated)
-    positions, labels = np.searchsorted(reviews.reviews.rows, rows), reviews.reviews.labels[rows]
-    return Seen(writer, trainer.global_step, datamodule.label_names, reviews, positions, labels, probabilities)
+    datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # which its connector sets
+    return Seen(writer, trainer.global_step, datamodule, split, *cast(SentimentModule, module).evaluated)
 
 
 def _writer(trainer: Trainer) -> SummaryWriter | None:
@@ -142,10 +158,11 @@ def _writer(trainer: Trainer) -> SummaryWriter | None:
     return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
-def _add_pr_curves(seen: Seen, split: str) -> None:
+def _add_pr_curves(seen: Seen) -> None:
     """A curve per class; of two classes the second's says all."""
     for number, name in list(enumerate(seen.names))[1 if len(seen.names) == 2 else 0 :]:
-        seen.writer.add_pr_curve(f"{split}/{name}", seen.labels == number, seen.probabilities[:, number], seen.step)
+        happened, said = seen.labels == number, seen.probabilities[:, number]
+        seen.writer.add_pr_curve(f"{seen.split}/{name}", happened, said, seen.step)
 
 
 def _add_reliability(seen: Seen, ece: float) -> None:
@@ -157,10 +174,11 @@ def _add_reliability(seen: Seen, ece: float) -> None:
     seen.writer.add_figure("test/reliability", inspection.reliability(said, happened, ece, of), seen.step)
 
 
-def _add_most_wrong(seen: Seen, count: int, words: Sequence[str]) -> None:
+def _add_most_wrong(seen: Seen, count: int) -> None:
+    words = read_words(seen.datamodule.folder)
     entries = ["In italics: cut off by maxlen.\n"]
     for i in seen.of_truth.argsort()[:count]:
-        row = seen.reviews.reviews.rows[seen.positions[i]]
+        row = seen.rows[i]
         text = _as_markdown(seen.reviews, row, words)
         label, p = _plain(seen.names[seen.labels[i]]), seen.of_truth[i]
         entries.append(f"1. **truly {label}, said with p = {p:.4f}** (row {row}): {text}")
@@ -195,10 +213,10 @@ def _add_gates(seen: Seen, classifier: Classifier) -> None:
         ids = torch.from_numpy(seen.reviews.matrix(seen.positions[[i]]))
         reading = classifier.follow(ids)
         words = classifier.vocabulary.decode(ids[0].tolist()).split(" ")
-        row, p = seen.reviews.reviews.rows[seen.positions[i]], reading.running[-1]
-        answer = f"truly {seen.names[seen.labels[i]]}, said with p({seen.names[reading.toward]}) = {p:.3f}"
+        toward, p = seen.names[reading.toward], reading.running[-1]
+        answer = f"truly {seen.names[seen.labels[i]]}, said with p({toward}) = {p:.3f}"
         for layer in reading.layers[-2 if classifier.net.backwards else -1 :]:
-            title = f"row {row}: {answer}; {layer.name}"
+            title = f"row {seen.rows[i]}: {answer}; {layer.name}"
             figure = inspection.gates(words, reading.running, layer.gates, layer.order, title)
             seen.writer.add_figure(f"gates/{name}, {layer.name}", figure, seen.step)
 

@@ -88,18 +88,16 @@ def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
     x, lengths = net.embedding(ids).detach(), net.lengths(ids)
     zeros = torch.zeros_like(x)
 
-    def logit(x: Tensor, lengths: Tensor) -> Tensor:
-        return net.logits(x, lengths.expand(len(x)))[:, output]
+    def logit(x: Tensor) -> Tensor:
+        return net.logits(x, None if lengths is None else lengths.expand(len(x)))[:, output]
 
     with torch.no_grad():
-        value, baseline = (float(logit(point, lengths)) for point in (x, zeros))
+        value, baseline = (float(logit(point)) for point in (x, zeros))
     integrated = IntegratedGradients(logit)
     steps = FIRST_STEPS
     with torch.backends.cudnn.flags(enabled=False):  # whose LSTM has gradients in training only
         while True:
-            shares = integrated.attribute(
-                x, zeros, additional_forward_args=(lengths,), n_steps=steps, internal_batch_size=INTERNAL_ROWS
-            ).sum(2)[0]
+            shares = integrated.attribute(x, zeros, n_steps=steps, internal_batch_size=INTERNAL_ROWS).sum(2)[0]
             residual = value - baseline - float(shares.sum())
             found = Attribution(shares.float().cpu().numpy(), value, baseline, residual, steps)
             if found.converged or steps >= MOST_STEPS:

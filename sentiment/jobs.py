@@ -1,4 +1,7 @@
-"""One run, or every run of a sweep, as the command line starts them."""
+"""One run, or every run of a sweep, as the command line starts them.
+
+What takes seconds to import is imported where it is used, so that `--help` and a wrong key are answered at once.
+"""
 
 import logging
 import math
@@ -13,13 +16,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 
-from sentiment import report
 from sentiment.errors import InputError, refuse
 from sentiment.results import read_metrics, refusing
 from sentiment.settings import CONF, QUIET, identity, make, parsed
-from sentiment.train import train
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Compares the runs; the exit code says whether all jobs of this command are well."""
+        from sentiment import report
+
         folder = Path(config.hydra.sweep.dir)
         start = (folder / "multirun.yaml").stat().st_mtime_ns
         try:
@@ -63,6 +65,8 @@ def require_one_device(cfg: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(cfg: DictConfig) -> float:
     """One run, or one of a sweep, which goes on when one fails."""
+    from sentiment.train import train
+
     quieten()
     hydra_cfg: Any = HydraConfig.get()
     shared = hydra_cfg.job.config.override_dirname.exclude_keys
@@ -75,12 +79,14 @@ def job(cfg: DictConfig) -> float:
     except KeyboardInterrupt:
         print(f"interrupted; go on with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
         raise
-    if getattr(rank_zero_only, "rank", 0) == 0:
+    if is_first_process():
         print(f"results in {os.path.relpath(cfg.output_dir)}")
     return result
 
 
 def _one_of_a_sweep(cfg: DictConfig, folder: Path, parallel: bool) -> float:
+    from sentiment.train import train
+
     earlier = read_metrics(folder)
     if _is_finished(cfg, earlier):
         log.info("%s: finished earlier, skipped", folder.name)
@@ -127,8 +133,15 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", harmless)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    if getattr(rank_zero_only, "rank", 0):
+    if not is_first_process():
         logging.getLogger("sentiment").setLevel(logging.ERROR)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one of several devices' processes that tells and writes."""
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from scipy.stats import binomtest
 
 from sentiment.errors import InputError, refuse
 from sentiment.files import whole
@@ -101,6 +100,8 @@ def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[st
         A line per model: accuracy in per cent with its 95 % interval (Wilson 1927), and the exact McNemar test
         (McNemar 1947) of the rows that it and the first model disagree on.
     """
+    from scipy.stats import binomtest  # half a second, which a start need not wait for
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     (reference, first), *_ = correct.items()
     table.add_column("model", no_wrap=True)

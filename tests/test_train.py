@@ -1,8 +1,11 @@
 """Whole runs with real parts: Trainer, event files, checkpoints, the command line."""
 
 import csv
+import platform
 import shutil
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -244,6 +247,24 @@ def test_a_wrong_setting_exits_with_2_and_leaves_nothing(tmp_path: Path) -> None
     assert done.returncode == 2
     assert done.stderr == "error: data.path=absent: no such file or folder; check the path, or try data=demo\n"
     assert not list(tmp_path.glob("outputs/runs/*"))
+
+
+def test_help_is_given_without_loading_torch() -> None:
+    start = "import runpy; sys.argv = ['train', '--help']; runpy.run_module('sentiment.train', run_name='__main__')"
+    script = f"import sys\ntry: {start}\nfinally: assert 'torch' not in sys.modules"
+    told = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert "optimizer:" in told.stdout
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the CPU cannot be told to pass for an older one"
+)
+def test_bfloat16_on_a_cpu_without_it_is_refused_in_one_line(small: Path, tmp_path: Path) -> None:
+    settings = ["data=files", f"data.path={small}", "data.maxlen=8", "trainer=cpu", "trainer.precision=bf16-mixed"]
+    told = command(*settings, "baseline=none", cwd=tmp_path, ONEDNN_MAX_CPU_ISA="AVX2")
+    assert told.returncode == 2
+    assert told.stderr.splitlines()[-1].startswith("error: trainer.precision: this CPU has no LSTM in it")
 
 
 def test_resuming_from_the_command_line_keeps_the_runs_settings(

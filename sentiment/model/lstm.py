@@ -4,6 +4,7 @@ Legend of shapes: `B` batch, `T` tokens, `E` embedding, `H` units, `D` direction
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -126,14 +127,20 @@ class LSTMClassifier(nn.Module):
         """
         return self.logits(self.embedding(ids), self.lengths(ids))
 
-    def lengths(self, ids: Tensor) -> Tensor:
-        """How many steps of each row are read, int64 `(B,)`."""
-        if self.masked:
-            return (ids != PADDING).sum(1).clamp(min=1)
-        return ids.new_full(ids.shape[:1], ids.shape[1])
+    def lengths(self, ids: Tensor) -> Tensor | None:
+        """How many steps of each row are read, int64 `(B,)`; None where all are."""
+        return (ids != PADDING).sum(1).clamp(min=1) if self.masked else None
 
-    def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Classifies embedded words, float `(B, T, E)`, of which it reads `lengths`, int64 `(B,)`: logits `(B, C)`."""
+    def logits(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Classifies embedded words.
+
+        Args:
+            x: float `(B, T, E)`.
+            lengths: how many steps of each row to read, int64 `(B,)`; None for all.
+
+        Returns:
+            Logits, float `(B, C)`.
+        """
         logits: Tensor = self.linear(self._pool(self._outputs(x, lengths, self._read), lengths))
         return logits
 
@@ -156,10 +163,9 @@ class LSTMClassifier(nn.Module):
         self._outputs(self.embedding(ids), lengths, read)
         if not self.backwards:
             return [(gates,) for gates in seen]
-        reverse = _reversed(lengths, ids.shape[1])
+        turn = _turn(lengths, ids.shape[1])
         return [
-            (forwards, Gates(*(_gather(part, reverse) for part in backwards)))
-            for forwards, backwards in zip(seen[::2], seen[1::2], strict=True)
+            (forwards, Gates(*map(turn, backwards))) for forwards, backwards in zip(seen[::2], seen[1::2], strict=True)
         ]
 
     def running(self, ids: Tensor) -> Tensor:
@@ -176,14 +182,14 @@ class LSTMClassifier(nn.Module):
         parts = [torch.arange(end, min(end + rows, steps + 1), device=x.device) for end in range(1, steps + 1, rows)]
         return torch.cat([self.logits(x[:, : ends[-1]].expand(len(ends), -1, -1), ends) for ends in parts])
 
-    def _outputs(self, x: Tensor, lengths: Tensor, read: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+    def _outputs(self, x: Tensor, lengths: Tensor | None, read: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """What the last layer gives for each word, by a way to read one layer: `(B, T, E)` → `(B, T, D·H)`."""
-        reverse = _reversed(lengths, x.shape[1])
+        turn = _turn(lengths, x.shape[1]) if self.backwards else None
         for depth, lstm in enumerate(self.forwards):
             output = read(lstm, x)  # (B, T, H)
-            if self.backwards:
-                backwards = read(self.backwards[depth], _gather(x, reverse))
-                output = torch.cat([output, _gather(backwards, reverse)], 2)  # (B, T, 2H)
+            if turn:
+                backwards = turn(read(self.backwards[depth], turn(x)))
+                output = torch.cat([output, backwards], 2)  # (B, T, 2H)
             x = output
         return x
 
@@ -201,11 +207,14 @@ class LSTMClassifier(nn.Module):
             output, _ = lstm(x)
         return output
 
-    def _pool(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`(B, T, D·H)` → `(B, D·H)`, padding left out where it is masked."""
         if self.pooling == "last":
-            ends = _gather(x[:, :, : self.units], (lengths - 1)[:, None, None])[:, 0]
-            return torch.cat([ends, x[:, 0, self.units :]], 1)  # backwards, the first word is read last
+            forwards, backwards = x[:, :, : self.units], x[:, 0, self.units :]  # backwards, the first word is read last
+            ends = forwards[:, -1] if lengths is None else _gather(forwards, (lengths - 1)[:, None, None])[:, 0]
+            return torch.cat([ends, backwards], 1)
+        if lengths is None:
+            return x.amax(1) if self.pooling == "max" else x.mean(1)
         inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]  # (B, T, 1)
         if self.pooling == "max":
             return x.masked_fill(~inside, -torch.inf).amax(1)
@@ -235,10 +244,13 @@ def _gates(lstm: nn.Module, x: Tensor) -> Gates:
     return Gates(*(torch.stack(part, 1) for part in zip(*steps, strict=True)))
 
 
-def _reversed(lengths: Tensor, width: int) -> Tensor:
-    """The order that turns each row round within its own length, int64 `(B, T, 1)`."""
+def _turn(lengths: Tensor | None, width: int) -> Callable[[Tensor], Tensor]:
+    """Turns each row of `(B, T, E)` round within its own length."""
+    if lengths is None:
+        return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
-    return torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]
+    order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
+    return partial(_gather, order=order)
 
 
 def _gather(x: Tensor, order: Tensor) -> Tensor:

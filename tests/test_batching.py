@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentiment.data.batching import OrderedBatches, PaddedReviews, ShuffledBatches
-from sentiment.data.encoding import StoredReviews, encode, read_words
+from sentiment.data.encoding import StoredReviews, encode, read_counts, read_words
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "", "unseen words only"]
 
@@ -26,6 +26,16 @@ def test_words_are_ranked_by_the_training_rows_alone(folder: Path) -> None:
     assert read_words(folder, 3) == ["<pad>", "<unk>", "a"]
     assert [ids.tolist() for ids in StoredReviews(folder, "val")] == [[2, 1, 1]]
     assert [ids.tolist() for ids in StoredReviews(folder, "test")] == [[1], [1, 1, 1]]
+
+
+def test_words_are_counted_over_all_rows(folder: Path) -> None:
+    assert read_counts(folder).tolist() == [0, 6, 6, 4, 2]
+
+
+def test_reviews_stay_on_disk(folder: Path) -> None:
+    reviews = StoredReviews(folder, "train")
+    for array in (reviews.ids, reviews.offsets, reviews.labels, reviews.rows):
+        assert isinstance(array.base, np.memmap)
 
 
 @pytest.mark.parametrize(

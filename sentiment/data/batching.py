@@ -4,6 +4,7 @@ A batch is cut, padded and limited to `max_features` when it is asked for, by in
 once; nothing is stored per `maxlen`.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -112,8 +113,7 @@ class ShuffledBatches(Sampler[Rows]):
     def __init__(
         self, count: int, batch_size: int, seed: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
     ) -> None:
-        self.count = count
-        self.batch_size = batch_size * devices
+        self.edges = _edges(count, batch_size * devices, devices)
         self.seed = seed
         self.lengths = lengths
         self.rank = rank
@@ -125,18 +125,19 @@ class ShuffledBatches(Sampler[Rows]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(_slices(np.arange(self.count), self.batch_size, self.devices))
+        return len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Rows]:
         random = np.random.default_rng([self.seed, self.epoch])  # when the first batch is asked for, see set_epoch
-        batches = _slices(random.permutation(self.count), self.batch_size, self.devices)
+        order = random.permutation(self.edges[-1])
+        turns = np.arange(len(self))
         if self.lengths is not None:
-            pools = [np.concatenate(batches[start : start + POOL]) for start in range(0, len(batches), POOL)]
-            sorted_pools = (pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools)
-            batches = [batch for pool in sorted_pools for batch in _slices(pool, self.batch_size, self.devices)]
-            batches = [batches[i] for i in random.permutation(len(batches))]
-        for batch in batches:
-            yield batch[self.rank :: self.devices]
+            for start, end in itertools.pairwise([*self.edges[:-1:POOL], self.edges[-1]]):
+                pool = order[start:end]
+                order[start:end] = pool[np.argsort(self.lengths[pool], kind="stable")]
+            turns = random.permutation(turns)
+        for i in turns:
+            yield order[self.edges[i] : self.edges[i + 1]][self.rank :: self.devices]
 
 
 class OrderedBatches(Sampler[Rows]):
@@ -149,23 +150,25 @@ class OrderedBatches(Sampler[Rows]):
     def __init__(
         self, count: int, batch_size: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
     ) -> None:
-        order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
-        batches = _slices(order, batch_size * devices, devices)
+        self.edges = _edges(count, batch_size * devices, devices)
+        self.order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
+        self.turns = np.arange(len(self))
         if lengths is not None:
-            batches = [batches[i] for i in np.random.default_rng(0).permutation(len(batches))]
-        self.batches = [batch[rank::devices] for batch in batches]
+            self.turns = np.random.default_rng(0).permutation(self.turns)
+        self.rank = rank
+        self.devices = devices
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Rows]:
-        return iter(self.batches)
+        for i in self.turns:
+            yield self.order[self.edges[i] : self.edges[i + 1]][self.rank :: self.devices]
 
 
-def _slices(rows: Rows, size: int, devices: int) -> list[Rows]:
-    """Cuts `rows` up; a rest too small to give each device a row, all of which take as many steps, joins the last."""
-    rest = len(rows) % size
-    end = len(rows) - rest if 0 < rest < devices else len(rows)
-    slices = np.split(rows[:end], range(size, end, size))
-    slices[-1] = np.concatenate([slices[-1], rows[end:]])
-    return slices
+def _edges(count: int, size: int, devices: int) -> Rows:
+    """Where each batch starts in an order of all positions, and the last one's end.
+
+    A rest too small to give each device a row, all of which take as many steps, joins the last batch.
+    """
+    return np.append(np.arange(0, max(1, count - devices + 1), size), count)

@@ -11,11 +11,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, PaddedReviews, Rows, ShuffledBatches
-from sentiment.data.encoding import StoredReviews, encode, read_words
+from sentiment.data.encoding import StoredReviews, encode, read_counts, read_words
 from sentiment.data.text import TOKENIZERS, UNKNOWN, Vocabulary, cache_folder
 from sentiment.errors import require_at_least, require_choice, require_fraction
 
-FORMAT = 1  # of the encoded reviews; a new number leaves older caches alone
+FORMAT = 2  # of the encoded reviews; a new number leaves older caches alone
 CHUNK = 1000  # reviews between two updates of the progress bar
 
 
@@ -149,14 +149,15 @@ class ReviewDataModule(LightningDataModule):
         train = self.splits["train"].reviews
         lengths = train.lengths
         classes = np.bincount(train.labels[train.rows], minlength=len(self.label_names))
-        beyond = np.mean((train.ids >= self.max_features) | (train.ids == UNKNOWN))
+        counts = read_counts(self.folder)
+        beyond = (counts[self.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
         shapes = (f"{name} ({len(split):,} x {self.maxlen})" for name, split in self.splits.items())
         validated = "the test half" if self.validate_on == "test" else f"drawn from train, split_seed {self.split_seed}"
-        counts = ", ".join(f"{name} {count:,}" for name, count in zip(self.label_names, classes, strict=True))
+        labels = ", ".join(f"{name} {count:,}" for name, count in zip(self.label_names, classes, strict=True))
         return "\n".join(
             [
                 f"reviews    {', '.join(shapes)}; validation rows: {validated}",
-                f"labels     {counts} (train)",
+                f"labels     {labels} (train)",
                 f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
                 f"maxlen     {self.maxlen} cuts {np.mean(lengths > self.maxlen):.0%} of the reviews and "
                 f"{1 - np.minimum(lengths, self.maxlen).sum() / lengths.sum():.0%} of their words",

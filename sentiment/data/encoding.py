@@ -60,7 +60,8 @@ class StoredReviews(Reviews):
 
     def __init__(self, folder: Path, split: str) -> None:
         ids = np.memmap(folder / "ids.int32", dtype=np.int32, mode="r")
-        super().__init__(ids, *(np.load(folder / f"{name}.npy") for name in ("offsets", "labels", split)))
+        others = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "labels", split))
+        super().__init__(*map(np.asarray, (ids, *others)))  # whose parts are quicker to take than those of a memmap
         self.folder = folder
         self.split = split
 
@@ -72,6 +73,12 @@ def read_words(folder: Path, max_features: int | None = None) -> list[str]:
     """The `max_features` most frequent words of the training rows (all of them by default), in the order of ids."""
     with open(folder / "words.txt", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
         return [line.rstrip("\n") for line in itertools.islice(file, max_features)]
+
+
+def read_counts(folder: Path) -> npt.NDArray[np.int64]:
+    """How often each id stands in the reviews, those of every split."""
+    counts: npt.NDArray[np.int64] = np.load(folder / "counts.npy", mmap_mode="r")
+    return counts
 
 
 def encode(
@@ -104,7 +111,7 @@ def encode(
         unfinished.mkdir()
         numbers, counts, offsets = _tokenize(texts, splits["train"], len(labels), tokenizer, unfinished / "ids.int32")
         ranked = rank_words({word: int(counts[number]) for word, number in numbers.items() if counts[number]})
-        _renumber(unfinished / "ids.int32", numbers, ranked)
+        np.save(unfinished / "counts.npy", _renumber(unfinished / "ids.int32", numbers, ranked))
         np.save(unfinished / "offsets.npy", offsets)
         np.save(unfinished / "labels.npy", labels)
         for split, rows in splits.items():
@@ -132,20 +139,29 @@ def _tokenize(
             sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
             flat = np.fromiter(itertools.chain.from_iterable(encoded), np.int32, sizes.sum())
             flat.tofile(file)
-            counts = np.pad(counts, (0, len(numbers) - len(counts)))
-            counts += np.bincount(flat[np.repeat(is_train[row : row + len(chunk)], sizes)], minlength=len(numbers))
+            if len(numbers) > len(counts):
+                counts = np.pad(counts, (0, len(numbers)))  # at least twice as many, so that it happens rarely
+            np.add.at(counts, flat[np.repeat(is_train[row : row + len(chunk)], sizes)], 1)
             offsets[row + 1 : row + len(chunk) + 1] = offsets[row] + np.cumsum(sizes)
             row += len(chunk)
     return numbers, counts, offsets
 
 
-def _renumber(path: Path, numbers: dict[str, int], ranked: list[str]) -> None:
-    """Replaces the numbers in the file by ranks, a stretch at a time: the file may be larger than memory."""
+def _renumber(path: Path, numbers: dict[str, int], ranked: list[str]) -> npt.NDArray[np.int64]:
+    """Replaces the numbers in the file by ranks, a stretch at a time: the file may be larger than memory.
+
+    Returns:
+        How often each rank stands there.
+    """
     rank_of = np.full(len(numbers), UNKNOWN, dtype=np.int32)
     for rank, word in enumerate(ranked[len(SPECIALS) :], len(SPECIALS)):
         rank_of[numbers[word]] = rank
     ids = np.memmap(path, dtype=np.int32, mode="r+")
+    counts = np.zeros(len(ranked), dtype=np.int64)
     stretch = 1 << 22
     for start in range(0, len(ids), stretch):
-        ids[start : start + stretch] = rank_of[ids[start : start + stretch]]
+        ranks = rank_of[ids[start : start + stretch]]
+        ids[start : start + stretch] = ranks
+        counts += np.bincount(ranks, minlength=len(ranked))
     ids.flush()
+    return counts

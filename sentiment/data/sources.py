@@ -125,7 +125,7 @@ def find(
             train, test = train.select([]), train
         else:
             rest, drawn = stratified(
-                np.arange(len(train)), train["label"], test_fraction, split_seed, "data.test_fraction"
+                np.arange(len(train)), train["label"][:], test_fraction, split_seed, "data.test_fraction"
             )
             train, test = train.select(rest), train.select(drawn)
         return _corpus(train, test, path, names)
@@ -212,7 +212,7 @@ def _corpus(train: Dataset, test: Dataset, shown: str | None, names: list[str] |
     if len(names) != len(known):
         raise InputError(f"{shown}: {len(known)} classes, where IMDB has {len(names)}; use data=files")
     numbers = {label: number for number, label in enumerate(known)}
-    labels = [numbers[label] for half in (train, test) for label in half["label"]]
+    labels = [numbers[label] for half in (train, test) for label in half["label"][:]]
     if test.features != train.features:
         test = test.cast(train.features)
     texts = [half.select_columns("text") for half in (train, test)]

@@ -126,14 +126,20 @@ class SentimentModule(LightningModule):
         self._evaluate(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
-        """Leaves what all devices said as `evaluated`."""
+        self.log_dict(self.measures.val, prog_bar=True)
+        self._leave_evaluated()
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.measures.test)
+        self._leave_evaluated()
+
+    def _leave_evaluated(self) -> None:
+        """Gathers what all devices said."""
         rows, probabilities = self.measures.rows.compute(), self.measures.probabilities.compute()
         self.measures.rows.reset()
         self.measures.probabilities.reset()
         order = rows.argsort()
         self.evaluated = Evaluated(rows[order].long().cpu().numpy(), probabilities[order].float().cpu().numpy())
-
-    on_test_epoch_end = on_validation_epoch_end
 
     def _evaluate(self, batch: Batch, stage: str) -> None:
         logits = self.net(batch.ids).float()
@@ -141,9 +147,8 @@ class SentimentModule(LightningModule):
         metrics = self.measures.test if stage == "test" else self.measures.val
         metrics.update(probabilities[:, 1] if self.binary else probabilities, batch.labels)
         loss = self._loss(logits, batch.labels)
-        size = len(batch.labels)
-        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=size, prog_bar=stage == "val", sync_dist=True)
-        self.log_dict(metrics, on_epoch=True, batch_size=size, prog_bar=stage == "val")
+        shown = stage == "val"
+        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(batch.labels), prog_bar=shown, sync_dist=True)
         self.measures.rows.update(batch.rows)
         self.measures.probabilities.update(probabilities)
 

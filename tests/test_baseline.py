@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.strategies import SingleDeviceStrategy
@@ -114,6 +115,27 @@ def test_a_forest_that_grows_by_steps_is_the_forest_grown_at_once(datamodule: Re
     with np.load(fit.path) as cached:
         assert np.array_equal(cached["test"], at_once.predict(splits["test"].matrix()))
         assert np.array_equal(cached["val"], at_once.predict(splits["val"].matrix()))
+
+
+class Counting(RandomForestClassifier):  # type: ignore[misc]  # of untyped scikit-learn
+    """Keeps how many threads scikit-learn would grow its trees with."""
+
+    threads = 0
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "Counting":
+        Counting.threads = Parallel(n_jobs=self.n_jobs, prefer="threads").n_jobs
+        super().fit(X, y, sample_weight)
+        return self
+
+
+@pytest.mark.usefixtures("fresh_cache")
+def test_a_forest_grows_on_as_many_threads_as_torch_may_take(datamodule: ReviewDataModule) -> None:
+    torch.set_num_threads(2)
+    try:
+        Fit(Counting(10), "indices", 1, datamodule.splits, datamodule.folder.name).run(show=False)
+    finally:
+        torch.set_num_threads(1)
+    assert Counting.threads == 2
 
 
 @pytest.mark.usefixtures("fresh_cache")

@@ -72,7 +72,7 @@ class Fit:
             start = time.perf_counter()
             matrices = self.matrices()
             train = self.splits["train"].reviews
-            with parallel_config(n_jobs=torch.get_num_threads()):  # in a sweep, a job's share of the cores
+            with parallel_config("threading", n_jobs=torch.get_num_threads()):  # in a sweep, a job's share of the cores
                 fitted = self._fitted(matrices["train"], train.labels[train.rows], show)
                 seconds = time.perf_counter() - start
                 predicted = {name: fitted.predict(matrices[name]) for name in ("val", "test")}

@@ -1,6 +1,6 @@
 """The article's epoch and test pass: `python -m sentiment.train` beside Keras on TensorFlow and on JAX.
 
-    pip install -e .[bench]
+    pip install -e '.[bench]'
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.peers
 
 Each of five turns starts a process per peer on the same padded ids. Keras trains and evaluates as it does by default,

@@ -60,6 +60,7 @@ class Interrupted(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if "trial_0001" in str(trainer.checkpoint_callback.dirpath) and trainer.current_epoch == 1:  # type: ignore[union-attr]
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             os.kill(os.getpid(), signal.SIGINT)
 
 

@@ -134,7 +134,7 @@ class SentimentModule(LightningModule):
         self._leave_evaluated()
 
     def _leave_evaluated(self) -> None:
-        """Gathers what all devices said."""
+        """Gathers what all devices said as `evaluated`."""
         rows, probabilities = self.measures.rows.compute(), self.measures.probabilities.compute()
         self.measures.rows.reset()
         self.measures.probabilities.reset()

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import AtomicCheckpointIO
 from sentiment.train import build_module, keep_freed_memory
-from tests.benchmarks.turns import article
+from tests.benchmarks.turns import article, opened
 
 TURN = 30  # steps
 
@@ -67,9 +67,7 @@ def main() -> None:
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         cfg = article("trainer.max_epochs=1", f"output_dir={folder}")
-        datamodule = instantiate(cfg.data)
-        datamodule.prepare_data()
-        datamodule.setup()
+        datamodule = opened(cfg)
         turns = Turns(datamodule)
         callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values() if callback), turns]
         logger = instantiate(cfg.logger)

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from sklearn.ensemble import RandomForestClassifier
 
 from sentiment.callbacks.baseline import Fit
-from tests.benchmarks.turns import article, tell
+from tests.benchmarks.turns import article, opened, tell
 
 TURNS = 5
 
@@ -22,9 +22,7 @@ TURNS = 5
 def main() -> None:
     """Prints both and their ratio."""
     cfg = article()
-    datamodule = instantiate(cfg.data)
-    datamodule.prepare_data()
-    datamodule.setup()
+    datamodule = opened(cfg)
     settings = instantiate(cfg.baseline.random_forest)
     X, y = {}, {}
     for name, split in datamodule.splits.items():

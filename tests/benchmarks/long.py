@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from sentiment.data.batching import Batch, ShuffledBatches
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.train import build_module, keep_freed_memory
-from tests.benchmarks.turns import article, tell
+from tests.benchmarks.turns import article, opened, tell
 
 TURNS, SEEDS = 8, 3
 SETTINGS = ["data.maxlen=400", "data.batch_size=64", "data.padding=post", "model.bidirectional=true"]
@@ -77,9 +77,7 @@ def main() -> None:
     """Prints a line per alternative."""
     keep_freed_memory()
     cfg = article("data.validate_on=train", *SETTINGS, f"model.units={sys.argv[1] if len(sys.argv) > 1 else 64}")
-    datamodule = instantiate(cfg.data)
-    datamodule.prepare_data()
-    datamodule.setup()
+    datamodule = opened(cfg)
     steps = len(datamodule.splits["train"]) // cfg.data.batch_size // TURNS
     turns: list[list[float]] = []
     accuracies: list[list[float]] = []

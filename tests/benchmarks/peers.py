@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hydra.utils import instantiate
 from pytorch_lightning import Callback
 
-from tests.benchmarks.turns import article, imdb, tell
+from tests.benchmarks.turns import article, imdb, opened, tell
 
 TURNS = 5
 BACKENDS = ("tensorflow", "jax")
@@ -78,10 +77,8 @@ def measured(folder: Path, arguments: list[str], **environment: str) -> list[flo
 
 def main() -> None:
     """Prints two lines per peer."""
-    datamodule = instantiate(article().data)
-    datamodule.prepare_data()
-    datamodule.setup()
-    data = {}
+    datamodule = opened(article())
+    data: dict[str, Any] = {}
     for name in ("train", "test"):
         split = datamodule.splits[name]
         data[f"x_{name}"] = split.matrix().astype(np.int32)

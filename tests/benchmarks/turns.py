@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.settings import CONF
 
 
@@ -45,3 +47,11 @@ def article(*overrides: str) -> DictConfig:
     """The configuration of the article's run on the real reviews, on a CPU."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["experiment=article", "trainer=cpu", imdb(), *overrides])
+
+
+def opened(cfg: DictConfig) -> ReviewDataModule:
+    """Its data module, with all splits at hand."""
+    datamodule: ReviewDataModule = instantiate(cfg.data)
+    datamodule.prepare_data()
+    datamodule.setup()
+    return datamodule

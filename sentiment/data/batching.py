@@ -136,8 +136,7 @@ class ShuffledBatches(Sampler[Rows]):
                 pool = order[start:end]
                 order[start:end] = pool[np.argsort(self.lengths[pool], kind="stable")]
             turns = random.permutation(turns)
-        for i in turns:
-            yield order[self.edges[i] : self.edges[i + 1]][self.rank :: self.devices]
+        yield from _cut(order, self.edges, turns, self.rank, self.devices)
 
 
 class OrderedBatches(Sampler[Rows]):
@@ -162,8 +161,7 @@ class OrderedBatches(Sampler[Rows]):
         return len(self.edges) - 1
 
     def __iter__(self) -> Iterator[Rows]:
-        for i in self.turns:
-            yield self.order[self.edges[i] : self.edges[i + 1]][self.rank :: self.devices]
+        return _cut(self.order, self.edges, self.turns, self.rank, self.devices)
 
 
 def _edges(count: int, size: int, devices: int) -> Rows:
@@ -172,3 +170,9 @@ def _edges(count: int, size: int, devices: int) -> Rows:
     A rest too small to give each device a row, all of which take as many steps, joins the last batch.
     """
     return np.append(np.arange(0, max(1, count - devices + 1), size), count)
+
+
+def _cut(order: Rows, edges: Rows, turns: Rows, rank: int, devices: int) -> Iterator[Rows]:
+    """The batches of `order`, taken in `turns`: of each the positions of one device."""
+    for i in turns:
+        yield order[edges[i] : edges[i + 1]][rank::devices]

@@ -151,7 +151,7 @@ def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModu
     model = dict(cfg.model)
     vectors = model.pop("vectors")
     scheduler = make(cfg.scheduler) if cfg.scheduler else None
-    module = SentimentModule(text, model, make(cfg.optimizer), scheduler, cfg.seed)
+    module = SentimentModule(text, model, make(cfg.optimizer), scheduler, cfg.adversarial, cfg.seed)
     if vectors:
         known, ids = datamodule.vocabulary.vectors(vectors)
         if known.shape[1] != cfg.model.embedding_dim:

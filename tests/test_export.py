@@ -37,11 +37,13 @@ def test_the_file_alone_says_what_the_model_says(run: Path, masked_run: Path, tm
         )
 
 
-@pytest.mark.parametrize("pooling", ["last", "max", "mean"])
-def test_every_pooling_and_number_of_classes(tmp_path: Path, pooling: str) -> None:
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize("pooling", ["last", "max", "mean", "max_mean"])
+def test_every_pooling_and_number_of_classes(tmp_path: Path, pooling: str, chunk: int | None, padding: str) -> None:
     words = ["<pad>", "<unk>", *map(str, range(28))]
-    text = {"words": words, "label_names": list("abc"), "padding": "post", "truncating": "pre", "maxlen": 20}
-    model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True}
+    text = {"words": words, "label_names": list("abc"), "padding": padding, "truncating": "pre", "maxlen": 20}
+    model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True, "chunk": chunk}
     classifier = Classifier(LSTMClassifier.of(text, model), text | {"tokenizer": "words"})
     assert tool.export(classifier, tmp_path / "model.onnx") <= 1e-4
 

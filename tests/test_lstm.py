@@ -24,14 +24,14 @@ def trained(**settings: object) -> LSTMClassifier:
 
 
 @pytest.mark.parametrize(
-    ("pooling", "bidirectional", "num_layers"),
-    list(itertools.product(["last", "max", "mean"], [False, True], [1, 2])),
+    ("pooling", "bidirectional", "num_layers", "chunk"),
+    list(itertools.product(["last", "max", "mean", "max_mean"], [False, True], [1, 2], [None, 8])),
 )
 @torch.no_grad()
 def test_masked_a_review_gets_the_same_logit_alone_and_in_any_batch(
-    pooling: str, bidirectional: bool, num_layers: int
+    pooling: str, bidirectional: bool, num_layers: int, chunk: int | None
 ) -> None:
-    net = trained(pooling=pooling, bidirectional=bidirectional, num_layers=num_layers, masked=True)
+    net = trained(pooling=pooling, bidirectional=bidirectional, num_layers=num_layers, chunk=chunk, masked=True)
     reviews = [torch.randint(1, 30, (length,)) for length in (1, 3, 8, 17, 40)]
     alone = torch.cat([net(review[None]) for review in reviews])
     batch = nn.utils.rnn.pad_sequence(reviews, batch_first=True)
@@ -81,19 +81,49 @@ def test_the_gates_step_to_what_torchs_lstm_gives(masked: bool, num_layers: int)
 
 
 @pytest.mark.parametrize(
-    ("pooling", "bidirectional", "masked"),
-    list(itertools.product(["last", "max", "mean"], [False, True], [False, True])),
+    ("pooling", "bidirectional", "masked", "chunk"),
+    list(itertools.product(["last", "max", "mean", "max_mean"], [False, True], [False, True], [None, 5])),
 )
 @torch.no_grad()
 def test_the_running_logit_is_that_of_the_text_so_far(
-    monkeypatch: pytest.MonkeyPatch, pooling: str, bidirectional: bool, masked: bool
+    monkeypatch: pytest.MonkeyPatch, pooling: str, bidirectional: bool, masked: bool, chunk: int | None
 ) -> None:
-    net = trained(pooling=pooling, bidirectional=bidirectional, masked=masked)
+    net = trained(pooling=pooling, bidirectional=bidirectional, masked=masked, chunk=chunk)
     ids = torch.randint(1, 30, (17,))
     one_by_one = torch.cat([net(ids[None, :end]) for end in range(1, 18)])
     assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
     monkeypatch.setattr("sentiment.model.lstm.EVALUATED_WORDS", 50)  # in several batches
     assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@torch.no_grad()
+def test_chunks_are_texts_of_their_own_but_for_the_pooling(masked: bool) -> None:
+    net = trained(bidirectional=True, num_layers=2, pooling="max", chunk=5, masked=masked)
+    ids = torch.randint(1, 30, (3, 13))
+    each = [net.gates(part) for part in (ids[:, :5], ids[:, 5:10], ids[:, 10:])]
+    for depth, directions in enumerate(net.gates(ids)):
+        for direction, gates in enumerate(directions):
+            for whole, parts in zip(gates, zip(*(part[depth][direction] for part in each), strict=True), strict=True):
+                assert (whole - torch.cat(parts, 1)).abs().max() <= 1e-6
+    outputs = torch.cat([gates.hidden for gates in net.gates(ids)[-1]], 2)
+    assert (net(ids) - net.linear(outputs.amax(1))).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+def test_word_and_output_dropout_drop_what_they_say() -> None:
+    net = LSTMClassifier(30, 1, embedding_dim=1000, units=10, word_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
+    ids = torch.randint(1, 30, (8, 50))
+    seen: list[torch.Tensor] = []
+    net.forwards[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(ids)
+    dropped = (seen[0] == 0).all(2)
+    assert 0.4 < dropped.float().mean() < 0.6
+    assert torch.equal(seen[0][~dropped], 2 * net.embedding(ids)[~dropped])
+    net = LSTMClassifier(30, 1, units=1000, output_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
+    net.linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net(ids)
+    assert 0.4 < (seen[1] == 0).float().mean() < 0.6
 
 
 def test_weights_start_as_in_keras() -> None:
@@ -134,7 +164,10 @@ def test_dropout_draws_anew_in_training_only() -> None:
         ({"units": 0}, "model.units=0"),
         ({"embedding_dim": -1}, "model.embedding_dim=-1"),
         ({"num_layers": 0}, "model.num_layers=0"),
-        ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean"),
+        ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean, max_mean"),
+        ({"chunk": 0}, "model.chunk=0"),
+        ({"word_dropout": -0.1}, "model.word_dropout=-0.1"),
+        ({"output_dropout": 1}, "model.output_dropout=1"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
         ({"recurrent_dropout": "some"}, "model.recurrent_dropout=some"),
     ],

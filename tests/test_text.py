@@ -12,6 +12,12 @@ def test_words_are_split_as_keras_splits_them() -> None:
     assert TOKENIZERS["words"]('It\'s NOT "bad"... <br />at\tall!') == ["it's", "not", "bad", "br", "at", "all"]
 
 
+def test_words_and_marks_keep_what_carries_a_verdict() -> None:
+    text = "I DON\u2019T think it's 'bad' <br /><br />8/10!!! :-) so..."
+    tokens = ["i", "do", "n't", "think", "it", "'s", "'", "bad", "'", "8/10", "!!!", ":-)", "so", "..."]
+    assert TOKENIZERS["words_and_marks"](text) == tokens
+
+
 def test_basic_english_keeps_punctuation_as_words() -> None:
     assert TOKENIZERS["basic_english"]("Not bad!") == ["not", "bad", "!"]
 

@@ -20,6 +20,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from sentiment.data.demo import reviews
 from sentiment.errors import InputError
 from sentiment.jobs import main
+from sentiment.model.module import SentimentModule
 from sentiment.train import train
 
 from .conftest import Compose, command, metrics_of, write_csv
@@ -184,6 +185,23 @@ def test_pretrained_vectors_start_the_embedding(composed: Compose, tmp_path: Pat
         train(composed(*settings, "model.embedding_dim=9"))
 
 
+def test_the_adversarial_push_is_as_long_as_asked_and_raises_the_loss() -> None:
+    torch.manual_seed(0)
+    words = ["<pad>", "<unk>", *map(str, range(28))]
+    text = {"words": words, "label_names": ["bad", "good"], "padding": "post"}
+    module = SentimentModule(text, {"embedding_dim": 12, "units": 10, "dropout": 0.0}, adversarial=0.3).eval()
+    ids, labels = torch.randint(1, 30, (4, 9)), torch.tensor([0, 1, 1, 0])
+    ids[1, 4:] = 0
+    x, lengths = module.net.embedding(ids), torch.tensor([9, 4, 9, 9])
+    loss = module._loss(module.net.logits(x, lengths), labels)
+    push = module._worst_push(x, loss, lengths)
+    assert torch.allclose(push.square().sum((1, 2)).div(lengths).sqrt(), torch.full((4,), 0.3))
+    assert (push[1, 4:] == 0).all()
+    random = torch.nn.functional.normalize(torch.randn(20, *x.shape).flatten(2), dim=2).view(20, *x.shape)
+    pushed = [module._loss(module.net.logits(x + other, lengths), labels) for other in (push, *random)]
+    assert pushed[0] > max(loss, *pushed[1:])
+
+
 def test_a_finished_run_can_be_resumed_for_its_figures_and_a_failing_one_keeps_them(
     composed: Compose, tmp_path: Path
 ) -> None:
@@ -219,6 +237,7 @@ def test_limited_batches_compare_the_rows_that_were_read(composed: Compose, tmp_
         ("data.label_column=text", "data.label_column=text: is data.text_column too"),
         ("data.maxlen=0", "data.maxlen=0: must be a whole number, at least 1"),
         ("model.units=0", "model.units=0: must be a whole number, at least 1"),
+        ("adversarial=-1", "adversarial=-1: must be a length of at least 0"),
         ("data.batch_size=0", "data.batch_size=0"),
         ("data.max_features=0", "data.max_features=0"),
         ("objective=test/accuracy", "objective=test/accuracy: must be one of val/accuracy, val/loss"),

@@ -24,7 +24,7 @@ class NBSVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         intercept_: `(classes,)`, or `(1,)` where there are two.
     """
 
-    def __init__(self, alpha: float = 1.0, beta: float = 0.25, C: float = 0.1, random_state: int = 0) -> None:
+    def __init__(self, alpha: float = 1.0, beta: float = 1.0, C: float = 0.01, random_state: int = 0) -> None:
         self.alpha = alpha
         self.beta = beta
         self.C = C

@@ -1,6 +1,7 @@
 """Words: the tokenizers, the vocabulary, and pre-trained vectors for it."""
 
 import os
+import re
 import ssl
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +26,27 @@ def words(text: str) -> list[str]:
     return text.lower().translate(_PUNCTUATION).split()
 
 
+_BREAK = re.compile(r"<br\s*/?>")
+_TOKEN = re.compile(
+    r"""\d+(?:\.\d+)?/\d+   # 8/10
+    | [a-z]+(?=n't\b) | n't\b | '(?:s|re|ve|ll|d|m)\b  # do + n't, it + 's
+    | [^\W\d_]+ | \d+
+    | [:;]-?[()] | !+ | \?+ | \.\.+ | [^\s\w]  # :-) and !!! and ... are one each""",
+    re.VERBOSE,
+)
+
+
+def words_and_marks(text: str) -> list[str]:
+    """Splits at all that is no letter and keeps it: marks and runs of them, ratings, "n't" as in the Penn Treebank.
+
+    Lower case; HTML's line breaks are dropped.
+    """
+    return _TOKEN.findall(_BREAK.sub(" ", text.lower().replace("’", "'")))
+
+
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "words": words,
+    "words_and_marks": words_and_marks,
     "basic_english": get_tokenizer("basic_english"),
 }
 

@@ -1,6 +1,7 @@
 """LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear; and its gates, word by word.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding, `H` units, `D` directions, `C` outputs.
+Legend of shapes: `B` batch, `T` tokens, `E` embedding, `H` units, `D` directions, `C` outputs; where texts are read in
+chunks, `N` of them and `S` steps in each.
 """
 
 from collections.abc import Callable, Mapping
@@ -53,7 +54,12 @@ class LSTMClassifier(nn.Module):
         dropout: share of a layer's inputs that is zeroed, the same ones at every step, as in Keras.
         recurrent_dropout: share of the hidden state that is zeroed on its way to the next step, the same units at every
             step (Gal & Ghahramani 2016) and, unlike in Keras, in every row of the batch.
-        pooling: what of the last layer's outputs is classified: the `last` state, or the `max` or `mean` over time.
+        word_dropout: share of the words whose embedding is zeroed (Iyyer et al. 2015).
+        output_dropout: share of the inputs of the linear layer that is zeroed (Srivastava et al. 2014).
+        pooling: what of the last layer's outputs is classified: the `last` state, the `max` or `mean` over time, or
+            both of them side by side, `max_mean`.
+        chunk: steps after which the LSTM starts anew from an empty state, while the pooling goes over the whole text
+            (Johnson & Zhang 2016); None reads a text in one go.
         masked: padding stands behind the words and is not read; otherwise it is read like any word.
 
     Raises:
@@ -70,19 +76,32 @@ class LSTMClassifier(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.2,
         recurrent_dropout: float = 0.2,
+        word_dropout: float = 0.0,
+        output_dropout: float = 0.0,
         pooling: str = "last",
+        chunk: int | None = None,
         masked: bool = False,
     ) -> None:
         super().__init__()
         require_at_least(1, model__embedding_dim=embedding_dim, model__units=units, model__num_layers=num_layers)
-        require_choice(("last", "max", "mean"), model__pooling=pooling)
+        require_choice(("last", *_POOLS), model__pooling=pooling)
         require_choice((False, True), model__bidirectional=bidirectional)
-        for name, value in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+        if chunk is not None:
+            require_at_least(1, model__chunk=chunk)
+        for name, value in {
+            "dropout": dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "word_dropout": word_dropout,
+            "output_dropout": output_dropout,
+        }.items():
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise InputError(f"model.{name}={value}: must be at least 0 and below 1")
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
+        self.word_dropout = word_dropout
+        self.output_dropout = output_dropout
         self.pooling = pooling
+        self.chunk = chunk
         self.masked = masked
         self.embedding = nn.Embedding(max_features, embedding_dim)
         directions = 2 if bidirectional else 1
@@ -92,7 +111,7 @@ class LSTMClassifier(nn.Module):
             nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
         )
         self.units = units
-        self.linear = nn.Linear(units * directions, outputs)
+        self.linear = nn.Linear(units * directions * (2 if pooling == "max_mean" else 1), outputs)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -141,7 +160,10 @@ class LSTMClassifier(nn.Module):
         Returns:
             Logits, float `(B, C)`.
         """
-        logits: Tensor = self.linear(self._pool(self._outputs(x, lengths, self._read), lengths))
+        if self.training and self.word_dropout:
+            x = x * F.dropout(x.new_ones(*x.shape[:2], 1), self.word_dropout)
+        outputs = self._joined(self._outputs(*self._cut(x, lengths), self._read), x)
+        logits: Tensor = self.linear(F.dropout(self._pool(outputs, lengths), self.output_dropout, self.training))
         return logits
 
     def gates(self, ids: Tensor) -> list[tuple[Gates, ...]]:
@@ -159,14 +181,15 @@ class LSTMClassifier(nn.Module):
             seen.append(_gates(lstm, x))
             return seen[-1].hidden
 
-        lengths = self.lengths(ids)
-        self._outputs(self.embedding(ids), lengths, read)
-        if not self.backwards:
-            return [(gates,) for gates in seen]
-        turn = _turn(lengths, ids.shape[1])
-        return [
-            (forwards, Gates(*map(turn, backwards))) for forwards, backwards in zip(seen[::2], seen[1::2], strict=True)
-        ]
+        x = self.embedding(ids)
+        chunks, lengths = self._cut(x, self.lengths(ids))
+        self._outputs(chunks, lengths, read)
+        if self.backwards:
+            turn = _turn(lengths, chunks.shape[1])
+            seen[1::2] = [Gates(*map(turn, backwards)) for backwards in seen[1::2]]
+        whole = [Gates(*(self._joined(part, x) for part in gates)) for gates in seen]
+        directions = 2 if self.backwards else 1
+        return [tuple(whole[i : i + directions]) for i in range(0, len(whole), directions)]
 
     def running(self, ids: Tensor) -> Tensor:
         """What the net would say if the text ended at each of its words.
@@ -181,6 +204,21 @@ class LSTMClassifier(nn.Module):
         steps, rows = len(ids), max(1, EVALUATED_WORDS // len(ids))
         parts = [torch.arange(end, min(end + rows, steps + 1), device=x.device) for end in range(1, steps + 1, rows)]
         return torch.cat([self.logits(x[:, : ends[-1]].expand(len(ends), -1, -1), ends) for ends in parts])
+
+    def _cut(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Texts and their lengths as chunks and theirs: `(B, T, E)` and `(B,)` → `(B·N, S, E)` and `(B·N,)`."""
+        if self.chunk is None:
+            return x, lengths
+        steps = x.shape[1]
+        chunks = F.pad(x, (0, 0, 0, -steps % self.chunk)).reshape(-1, self.chunk, x.shape[2])
+        starts = torch.arange(0, steps, self.chunk, device=x.device)
+        ends = torch.full_like(x[:, 0, 0], steps, dtype=torch.int64) if lengths is None else lengths
+        return chunks, (ends[:, None] - starts).clamp(0, self.chunk).flatten()
+
+    @staticmethod
+    def _joined(outputs: Tensor, x: Tensor) -> Tensor:
+        """What was given for the chunks of `x`: `(B·N, S, H)` → `(B, T, H)`."""
+        return outputs.reshape(x.shape[0], -1, outputs.shape[2])[:, : x.shape[1]]
 
     def _outputs(self, x: Tensor, lengths: Tensor | None, read: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """What the last layer gives for each word, by a way to read one layer: `(B, T, E)` → `(B, T, D·H)`."""
@@ -208,17 +246,13 @@ class LSTMClassifier(nn.Module):
         return output
 
     def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """`(B, T, D·H)` → `(B, D·H)`, padding left out where it is masked."""
+        """`(B, T, D·H)` → `(B, D·H)`, or twice that for `max_mean`; padding left out where it is masked."""
         if self.pooling == "last":
             forwards, backwards = x[:, :, : self.units], x[:, 0, self.units :]  # backwards, the first word is read last
             ends = forwards[:, -1] if lengths is None else _gather(forwards, (lengths - 1)[:, None, None])[:, 0]
             return torch.cat([ends, backwards], 1)
-        if lengths is None:
-            return x.amax(1) if self.pooling == "max" else x.mean(1)
-        inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]  # (B, T, 1)
-        if self.pooling == "max":
-            return x.masked_fill(~inside, -torch.inf).amax(1)
-        return (x * inside).sum(1) / lengths[:, None]
+        inside = None if lengths is None else (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        return torch.cat([pool(x, inside) for pool in _POOLS[self.pooling]], 1)
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
@@ -226,6 +260,19 @@ def log_probabilities(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
         return F.logsigmoid(torch.cat([-logits, logits], 1))
     return logits.log_softmax(1)
+
+
+def _max(x: Tensor, inside: Tensor | None) -> Tensor:
+    """Over the steps that are `inside`, bool `(B, T, 1)`: `(B, T, H)` → `(B, H)`."""
+    return (x if inside is None else x.masked_fill(~inside, -torch.inf)).amax(1)
+
+
+def _mean(x: Tensor, inside: Tensor | None) -> Tensor:
+    """As `_max`."""
+    return x.mean(1) if inside is None else (x * inside).sum(1) / inside.sum(1)
+
+
+_POOLS = {"max": (_max,), "mean": (_mean,), "max_mean": (_max, _mean)}
 
 
 def _gates(lstm: nn.Module, x: Tensor) -> Gates:

@@ -1,5 +1,6 @@
 """SentimentModule: the training of an LSTMClassifier — loss, metrics, optimizer, and what its checkpoints carry."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, MetricCollection
 
 from sentiment.data.batching import Batch
+from sentiment.data.text import PADDING
 from sentiment.errors import InputError
 from sentiment.files import whole
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
@@ -72,7 +74,12 @@ class SentimentModule(LightningModule):
         model: arguments of `LSTMClassifier` besides sizes that follow from `text`.
         optimizer: makes an optimizer of parameters.
         scheduler: makes a per-step schedule of an optimizer and `total_steps`; None keeps the learning rate.
+        adversarial: length, as a root mean square over words, by which the embedded words of each text are pushed to
+            where its loss rises fastest; the net learns from both (Miyato et al. 2017). 0 for none.
         seed: together with the epoch it draws the dropout masks, so that a resumed run draws the same.
+
+    Raises:
+        InputError: a setting is out of range.
 
     Attributes:
         evaluated: what the latest validation or test said of each review.
@@ -84,12 +91,16 @@ class SentimentModule(LightningModule):
         model: Mapping[str, Any],
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = torch.optim.Adam,
         scheduler: Callable[..., LRScheduler] | None = None,
+        adversarial: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(adversarial, int | float) or not 0 <= adversarial < math.inf:
+            raise InputError(f"adversarial={adversarial}: must be a length of at least 0")
         self.save_hyperparameters({"text": dict(text), "model": dict(model), "seed": seed}, logger=False)
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.adversarial = adversarial
         self.seed = seed
         classes = len(text["label_names"])
         self.binary = classes == 2
@@ -111,10 +122,19 @@ class SentimentModule(LightningModule):
         self._reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
-        loss = self._loss(self.net(batch.ids).float(), batch.labels)
+        x, lengths = self.net.embedding(batch.ids), self.net.lengths(batch.ids)
+        loss = self._loss(self.net.logits(x, lengths).float(), batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
         self._reviews += len(batch.labels)
+        if self.adversarial:
+            pushed = x + self._worst_push(x, loss, (batch.ids != PADDING).sum(1))
+            loss = loss + self._loss(self.net.logits(pushed, lengths).float(), batch.labels)
         return loss
+
+    def _worst_push(self, x: Tensor, loss: Tensor, words: Tensor) -> Tensor:
+        """Along the gradient of the loss, as long as `adversarial` says: `(B, T, E)` and `(B,)` → `(B, T, E)`."""
+        (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
+        return F.normalize(gradient.flatten(1)).view_as(x) * (self.adversarial * words.sqrt())[:, None, None]
 
     def on_train_epoch_end(self) -> None:
         self.log("train/loss", self._loss_sum / self._reviews, sync_dist=True, prog_bar=True)

@@ -137,7 +137,8 @@ class Classifier:
         logits = self.net.running(ids[0, : stands[-1] + 1]).float()
         running = log_probabilities(logits).exp().cpu()[stands]  # (T, classes)
         toward = 1 if len(self.label_names) == 2 else int(running[-1].argmax())
-        speaks = self.net.linear.weight[0 if len(self.label_names) == 2 else toward].reshape(-1, self.net.units)
+        speaks = self.net.linear.weight[0 if len(self.label_names) == 2 else toward]
+        speaks = speaks.reshape(-1, 2 if self.net.backwards else 1, self.net.units).sum(0)  # over what is pooled
         layers = []
         for depth, directions in enumerate(self.net.gates(ids), 1):
             for way, gates, weights in zip(("forwards", "backwards"), directions, speaks, strict=False):

@@ -128,6 +128,7 @@ def quieten() -> None:
     for harmless in (
         "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
         "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
+        "Precision .* is not supported by the model summary",
         "Checkpoint directory .* exists and is not empty",  # it does when a run is resumed
         ".*isinstance.treespec, LeafSpec.. is deprecated",  # Lightning's own use of torch
     ):

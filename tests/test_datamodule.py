@@ -28,6 +28,18 @@ def test_the_validation_rows_are_drawn_from_train_in_proportion(small: Path) -> 
     assert labels.mean() == 0.5
 
 
+def test_the_last_rows_of_each_class_are_held_out_where_asked(small: Path) -> None:
+    splits = prepared(source="files", path=str(small), val_rows="last", val_fraction=0.2).splits
+    train, val = splits["train"].reviews, splits["val"].reviews
+    assert sorted([*train.rows, *val.rows]) == list(range(300))
+    for label in (0, 1):
+        rest, last = (split.rows[split.labels[split.rows] == label] for split in (train, val))
+        assert len(last) == 30
+        assert rest.max() < last.min()
+    with pytest.raises(InputError, match=r"data\.val_fraction=0\.001: 0 of 150 rows of a class"):
+        prepared(source="files", path=str(small), val_rows="last", val_fraction=0.001)
+
+
 def test_validating_on_the_test_half_trains_on_the_whole_training_half(small: Path) -> None:
     splits = prepared(source="files", path=str(small), validate_on="test").splits
     assert len(splits["train"]) == 300
@@ -38,7 +50,7 @@ def test_only_what_changes_the_encoding_encodes_again(small: Path) -> None:
     first = prepared(source="files", path=str(small))
     for unchanged in ({"maxlen": 10}, {"max_features": 50}, {"batch_size": 7}, {"padding": "post"}, {"seed": 3}):
         assert ReviewDataModule(source="files", path=str(small), **unchanged).folder == first.folder
-    for changed in ({"tokenizer": "basic_english"}, {"split_seed": 1}, {"val_fraction": 0.2}):
+    for changed in ({"tokenizer": "basic_english"}, {"split_seed": 1}, {"val_fraction": 0.2}, {"val_rows": "last"}):
         assert ReviewDataModule(source="files", path=str(small), **changed).folder != first.folder
 
 

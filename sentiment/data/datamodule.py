@@ -32,6 +32,8 @@ class ReviewDataModule(LightningDataModule):
         batch_size: reviews in a training batch.
         val_fraction: share of the training half that is held out for validation, each class in proportion.
         test_fraction: share of a single file that becomes the test half.
+        val_rows: `random` draws the held-out rows; `last` takes the last ones of each class. IMDB's files keep reviews
+            of one film together, so the last ones are of films that the others hardly know, as in the test half.
         split_seed: draws the held-out rows, and nothing else.
         validate_on: `train` holds out training rows; `test` validates on the test half, as the article did, and
             trains on the whole training half.
@@ -60,6 +62,7 @@ class ReviewDataModule(LightningDataModule):
         truncating: str = "pre",
         batch_size: int = 32,
         val_fraction: float = 0.1,
+        val_rows: str = "random",
         test_fraction: float = 0.2,
         split_seed: int = 0,
         validate_on: str = "train",
@@ -75,6 +78,7 @@ class ReviewDataModule(LightningDataModule):
         require_fraction(data__val_fraction=val_fraction, data__test_fraction=test_fraction)
         require_choice(("pre", "post"), data__padding=padding, data__truncating=truncating)
         require_choice(("train", "test"), data__validate_on=validate_on)
+        require_choice(("random", "last"), data__val_rows=val_rows)
         require_choice(("imdb", "files", "demo"), data__source=source)
         require_choice(tuple(TOKENIZERS), data__tokenizer=tokenizer)
         self.max_features = max_features
@@ -83,6 +87,7 @@ class ReviewDataModule(LightningDataModule):
         self.truncating = truncating
         self.batch_size = batch_size
         self.val_fraction = val_fraction
+        self.val_rows = val_rows
         self.split_seed = split_seed
         self.validate_on = validate_on
         self.tokenizer = tokenizer
@@ -90,7 +95,7 @@ class ReviewDataModule(LightningDataModule):
         self.source = sources.find(source, path, text_column, label_column, test_fraction, split_seed)
         key = [FORMAT, self.source.fingerprint, tokenizer, validate_on]
         if validate_on == "train":
-            key += [val_fraction, split_seed]
+            key += [val_fraction, split_seed if val_rows == "random" else val_rows]
         self.folder = cache_folder() / "reviews" / sources.digest(key)[:16]
 
     def prepare_data(self) -> None:
@@ -101,8 +106,11 @@ class ReviewDataModule(LightningDataModule):
         train, test = np.split(np.arange(len(corpus.labels)), [corpus.train_rows])
         splits = {"train": train, "val": test, "test": test}
         if self.validate_on == "train":
-            splits["train"], splits["val"] = sources.stratified(
-                train, corpus.labels[train], self.val_fraction, self.split_seed, "data.val_fraction"
+            held_out = train, corpus.labels[train], self.val_fraction
+            splits["train"], splits["val"] = (
+                sources.last_of_each_class(*held_out, "data.val_fraction")
+                if self.val_rows == "last"
+                else sources.stratified(*held_out, self.split_seed, "data.val_fraction")
             )
 
         def texts() -> Iterator[Sequence[str]]:
@@ -152,7 +160,9 @@ class ReviewDataModule(LightningDataModule):
         counts = read_counts(self.folder)
         beyond = (counts[self.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
         shapes = (f"{name} ({len(split):,} x {self.maxlen})" for name, split in self.splits.items())
-        validated = "the test half" if self.validate_on == "test" else f"drawn from train, split_seed {self.split_seed}"
+        drawn = f"drawn from train, split_seed {self.split_seed}"
+        from_train = drawn if self.val_rows == "random" else "the last of each class in train"
+        validated = "the test half" if self.validate_on == "test" else from_train
         labels = ", ".join(f"{name} {count:,}" for name, count in zip(self.label_names, classes, strict=True))
         return "\n".join(
             [

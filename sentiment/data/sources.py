@@ -198,6 +198,23 @@ def stratified(
     return np.sort(rest), np.sort(drawn)
 
 
+def last_of_each_class(
+    rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], fraction: float, key: str
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Takes the last `fraction` of the rows of each class; returns the rest and what was taken, both in order.
+
+    Raises:
+        InputError: a class keeps no row or gives none; the message names `key`.
+    """
+    taken = np.zeros(len(rows), dtype=bool)
+    for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+        count = round(fraction * len(members))
+        if not 0 < count < len(members):
+            raise InputError(f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows")
+        taken[members[-count:]] = True
+    return rows[~taken], rows[taken]
+
+
 def _corpus(train: Dataset, test: Dataset, shown: str | None, names: list[str] | None) -> Corpus:
     """Numbers the labels: integers by value, text by alphabet."""
     known = train.unique("label") or test.unique("label")

@@ -85,7 +85,7 @@ def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
         from captum.attr import IntegratedGradients
     except ImportError as error:
         raise InputError("explain needs captum; install it: pip install captum") from error
-    x, lengths = net.embedding(ids).detach(), net.lengths(ids)
+    x, lengths = net.embed(ids).detach(), net.lengths(ids)
     zeros = torch.zeros_like(x)
 
     def logit(x: Tensor) -> Tensor:

@@ -111,9 +111,9 @@ def run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> P
 
 @pytest.fixture(scope="session")
 def masked_run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A run with all that the article's net has not: masked, two layers, both directions, chunks, another pooling."""
+    """A run with all that the article's net has not: masked, two layers, both directions, chunks, bigrams."""
     model = ["data.padding=post", "model.bidirectional=true", "model.num_layers=2", "model.pooling=max_mean",
-             "model.chunk=7", "adversarial=0.02"]  # fmt: skip
+             "model.chunk=7", "model.bigrams=500", "adversarial=0.02"]  # fmt: skip
     return trained(tmp_path_factory.mktemp("masked_run"), small, "trainer.max_epochs=4", "optimizer.lr=0.02", *model)
 
 

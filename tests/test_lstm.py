@@ -126,6 +126,20 @@ def test_word_and_output_dropout_drop_what_they_say() -> None:
     assert 0.4 < (seen[1] == 0).float().mean() < 0.6
 
 
+@torch.no_grad()
+def test_bigrams_tell_apart_what_the_words_alone_do_not() -> None:
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, bigrams=100_003, bigram_dim=4)
+    x = net.embed(torch.tensor([[5, 6, 7, 6], [7, 6, 5, 6]]))
+    assert x.shape == (2, 4, 16)
+    assert torch.equal(x[0, 1, :12], x[1, 1, :12])
+    assert not torch.equal(x[0, 1, 12:], x[1, 1, 12:])
+    assert torch.equal(x[0, 1], x[1, 3])  # 5 6
+    pairs = torch.cartesian_prod(torch.arange(300), torch.arange(300))
+    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, bigrams=100_003, bigram_dim=8)
+    rows = len({*map(tuple, net.embed(pairs)[:, 1, 1:].tolist())})
+    assert 0.57 < rows / 100_003 < 0.61  # of a random hash: 1 - exp(-0.9)
+
+
 def test_weights_start_as_in_keras() -> None:
     net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
     lstm = net.forwards[0]

@@ -1,7 +1,7 @@
 """LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear; and its gates, word by word.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding, `H` units, `D` directions, `C` outputs; where texts are read in
-chunks, `N` of them and `S` steps in each.
+Legend of shapes: `B` batch, `T` tokens, `E` embedding with that of bigrams, `H` units, `D` directions, `C` outputs;
+where texts are read in chunks, `N` of them and `S` steps in each.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,7 +47,10 @@ class LSTMClassifier(nn.Module):
     Args:
         max_features: rows of the embedding.
         outputs: `C`; 1 for two classes (a sigmoid's logit), else one per class (softmax).
-        embedding_dim: `E`.
+        embedding_dim: values of each word.
+        bigrams: rows of a second embedding, of each word with the one before it, whose row is a hash of the two (Joulin
+            et al. 2017); 0 for none.
+        bigram_dim: values of each of those, beside the word's.
         units: `H`, per direction.
         num_layers: LSTM layers, each fed with the outputs of the one below.
         bidirectional: also read every text backwards.
@@ -71,6 +74,8 @@ class LSTMClassifier(nn.Module):
         max_features: int,
         outputs: int,
         embedding_dim: int = 128,
+        bigrams: int = 0,
+        bigram_dim: int = 32,
         units: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,
@@ -84,6 +89,8 @@ class LSTMClassifier(nn.Module):
     ) -> None:
         super().__init__()
         require_at_least(1, model__embedding_dim=embedding_dim, model__units=units, model__num_layers=num_layers)
+        require_at_least(0, model__bigrams=bigrams)
+        require_at_least(1, model__bigram_dim=bigram_dim)
         require_choice(("last", *_POOLS), model__pooling=pooling)
         require_choice((False, True), model__bidirectional=bidirectional)
         if chunk is not None:
@@ -104,8 +111,9 @@ class LSTMClassifier(nn.Module):
         self.chunk = chunk
         self.masked = masked
         self.embedding = nn.Embedding(max_features, embedding_dim)
+        self.bigrams = nn.Embedding(bigrams, bigram_dim) if bigrams else None
         directions = 2 if bidirectional else 1
-        sizes = [embedding_dim] + [units * directions] * (num_layers - 1)
+        sizes = [embedding_dim + (bigram_dim if bigrams else 0)] + [units * directions] * (num_layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, units, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(
             nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
@@ -117,6 +125,8 @@ class LSTMClassifier(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
+        if self.bigrams is not None:
+            nn.init.uniform_(self.bigrams.weight, -0.05, 0.05)
         for lstm in [*self.forwards, *self.backwards]:
             assert isinstance(lstm, nn.LSTM)
             input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
@@ -144,7 +154,18 @@ class LSTMClassifier(nn.Module):
         Returns:
             Logits, float `(B, C)`.
         """
-        return self.logits(self.embedding(ids), self.lengths(ids))
+        return self.logits(self.embed(ids), self.lengths(ids))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """What the first layer reads: int64 `(B, T)` → `(B, T, E)`."""
+        x: Tensor = self.embedding(ids)
+        if self.bigrams is None:
+            return x
+        before = F.pad(ids, (1, 0))[:, :-1]
+        prime = 2**31 - 1  # whose square int64 holds
+        hashed = (before * 1_000_003 + ids) % prime
+        hashed = hashed * hashed % prime % self.bigrams.num_embeddings  # squared, since small ids make a lattice
+        return torch.cat([x, self.bigrams(hashed)], 2)
 
     def lengths(self, ids: Tensor) -> Tensor | None:
         """How many steps of each row are read, int64 `(B,)`; None where all are."""
@@ -181,7 +202,7 @@ class LSTMClassifier(nn.Module):
             seen.append(_gates(lstm, x))
             return seen[-1].hidden
 
-        x = self.embedding(ids)
+        x = self.embed(ids)
         chunks, lengths = self._cut(x, self.lengths(ids))
         self._outputs(chunks, lengths, read)
         if self.backwards:
@@ -200,7 +221,7 @@ class LSTMClassifier(nn.Module):
         Returns:
             Logits after each of them, float `(T, C)`.
         """
-        x = self.embedding(ids)[None]
+        x = self.embed(ids[None])
         steps, rows = len(ids), max(1, EVALUATED_WORDS // len(ids))
         parts = [torch.arange(end, min(end + rows, steps + 1), device=x.device) for end in range(1, steps + 1, rows)]
         return torch.cat([self.logits(x[:, : ends[-1]].expand(len(ends), -1, -1), ends) for ends in parts])

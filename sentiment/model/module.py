@@ -122,7 +122,7 @@ class SentimentModule(LightningModule):
         self._reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
-        x, lengths = self.net.embedding(batch.ids), self.net.lengths(batch.ids)
+        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)
         loss = self._loss(self.net.logits(x, lengths).float(), batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
         self._reviews += len(batch.labels)

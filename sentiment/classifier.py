@@ -138,7 +138,7 @@ class Classifier:
         running = log_probabilities(logits).exp().cpu()[stands]  # (T, classes)
         toward = 1 if len(self.label_names) == 2 else int(running[-1].argmax())
         speaks = self.net.linear.weight[0 if len(self.label_names) == 2 else toward]
-        speaks = speaks.reshape(-1, 2 if self.net.backwards else 1, self.net.units).sum(0)  # over what is pooled
+        speaks = speaks.reshape(-1, self.net.directions, self.net.units).sum(0)  # over what is pooled
         layers = []
         for depth, directions in enumerate(self.net.gates(ids), 1):
             for way, gates, weights in zip(("forwards", "backwards"), directions, speaks, strict=False):

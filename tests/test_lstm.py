@@ -179,6 +179,8 @@ def test_dropout_draws_anew_in_training_only() -> None:
         ({"embedding_dim": -1}, "model.embedding_dim=-1"),
         ({"num_layers": 0}, "model.num_layers=0"),
         ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean, max_mean"),
+        ({"bigrams": -1}, "model.bigrams=-1"),
+        ({"bigram_dim": 0}, "model.bigram_dim=0"),
         ({"chunk": 0}, "model.chunk=0"),
         ({"word_dropout": -0.1}, "model.word_dropout=-0.1"),
         ({"output_dropout": 1}, "model.output_dropout=1"),

@@ -215,7 +215,7 @@ def _add_gates(seen: Seen, classifier: Classifier) -> None:
         words = classifier.vocabulary.decode(ids[0].tolist()).split(" ")
         toward, p = seen.names[reading.toward], reading.running[-1]
         answer = f"truly {seen.names[seen.labels[i]]}, said with p({toward}) = {p:.3f}"
-        for layer in reading.layers[-2 if classifier.net.backwards else -1 :]:
+        for layer in reading.layers[-classifier.net.directions :]:
             title = f"row {seen.rows[i]}: {answer}; {layer.name}"
             figure = inspection.gates(words, reading.running, layer.gates, layer.order, title)
             seen.writer.add_figure(f"gates/{name}, {layer.name}", figure, seen.step)

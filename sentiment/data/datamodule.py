@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -31,9 +32,9 @@ class ReviewDataModule(LightningDataModule):
         truncating: `pre` keeps the last words of a long review, `post` the first.
         batch_size: reviews in a training batch.
         val_fraction: share of the training half that is held out for validation, each class in proportion.
-        test_fraction: share of a single file that becomes the test half.
         val_rows: `random` draws the held-out rows; `last` takes the last ones of each class. IMDB's files keep reviews
             of one film together, so the last ones are of films that the others hardly know, as in the test half.
+        test_fraction: share of a single file that becomes the test half.
         split_seed: draws the held-out rows, and nothing else.
         validate_on: `train` holds out training rows; `test` validates on the test half, as the article did, and
             trains on the whole training half.
@@ -106,11 +107,10 @@ class ReviewDataModule(LightningDataModule):
         train, test = np.split(np.arange(len(corpus.labels)), [corpus.train_rows])
         splits = {"train": train, "val": test, "test": test}
         if self.validate_on == "train":
-            held_out = train, corpus.labels[train], self.val_fraction
-            splits["train"], splits["val"] = (
-                sources.last_of_each_class(*held_out, "data.val_fraction")
-                if self.val_rows == "last"
-                else sources.stratified(*held_out, self.split_seed, "data.val_fraction")
+            at_random = partial(sources.stratified, seed=self.split_seed)
+            hold_out = at_random if self.val_rows == "random" else sources.last_of_each_class
+            splits["train"], splits["val"] = hold_out(
+                train, corpus.labels[train], self.val_fraction, key="data.val_fraction"
             )
 
         def texts() -> Iterator[Sequence[str]]:

@@ -112,14 +112,16 @@ class LSTMClassifier(nn.Module):
         self.masked = masked
         self.embedding = nn.Embedding(max_features, embedding_dim)
         self.bigrams = nn.Embedding(bigrams, bigram_dim) if bigrams else None
-        directions = 2 if bidirectional else 1
-        sizes = [embedding_dim + (bigram_dim if bigrams else 0)] + [units * directions] * (num_layers - 1)
+        self.directions = 2 if bidirectional else 1
+        outputs_dim = units * self.directions
+        sizes = [embedding_dim + (bigram_dim if bigrams else 0)] + [outputs_dim] * (num_layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, units, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(
             nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
         )
         self.units = units
-        self.linear = nn.Linear(units * directions * (2 if pooling == "max_mean" else 1), outputs)
+        pooled = 1 if pooling == "last" else len(_POOLS[pooling])
+        self.linear = nn.Linear(outputs_dim * pooled, outputs)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -209,8 +211,7 @@ class LSTMClassifier(nn.Module):
             turn = _turn(lengths, chunks.shape[1])
             seen[1::2] = [Gates(*map(turn, backwards)) for backwards in seen[1::2]]
         whole = [Gates(*(self._joined(part, x) for part in gates)) for gates in seen]
-        directions = 2 if self.backwards else 1
-        return [tuple(whole[i : i + directions]) for i in range(0, len(whole), directions)]
+        return [tuple(whole[i : i + self.directions]) for i in range(0, len(whole), self.directions)]
 
     def running(self, ids: Tensor) -> Tensor:
         """What the net would say if the text ended at each of its words.

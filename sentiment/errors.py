@@ -16,6 +16,10 @@ class InputError(ValueError):
     """
 
 
+class DivergedError(InputError):
+    """A training whose settings led it astray; a search may go on with others."""
+
+
 def require_at_least(minimum: int, **settings: object) -> None:
     """Raises `InputError` for the first setting that is no whole number of at least `minimum`.
 

@@ -1,11 +1,18 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that cannot be written."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
 
-from sentiment.errors import InputError
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from sentiment.errors import InputError, refuse
+
+SETTINGS = 1 << 16  # bytes that Hydra's own files take at most
 
 
 @contextmanager
@@ -36,3 +43,29 @@ def whole_as_named(path: Path) -> Iterator[Path]:
             yield unfinished
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+def cannot_be_written(error: OSError, place: Path) -> str:
+    """A full disk, a folder that is read-only or gone: what to tell of it in one line."""
+    return f"{error.filename or place}: cannot be written ({error.strerror}); make room or choose another folder"
+
+
+class OutputFolder(Callback):
+    """Refuses a folder for results that cannot be written, before Hydra trips over it."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Of one run."""
+        _require_writable(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Of a sweep."""
+        _require_writable(Path(config.hydra.sweep.dir))
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(SETTINGS))
+    except OSError as error:
+        refuse(cannot_be_written(error, folder))

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.errors import InputError, refuse
+from sentiment.files import cannot_be_written
 from sentiment.results import read_metrics, refusing
 from sentiment.settings import CONF, QUIET, identity, make, parsed
 
@@ -105,6 +106,8 @@ def _one_of_a_sweep(cfg: DictConfig, folder: Path, parallel: bool) -> float:
         return result
     except InputError as error:
         log.error("%s: %s", folder.name, error)
+    except OSError as error:
+        log.error("%s: %s", folder.name, cannot_be_written(error, folder))
     except Exception:
         log.exception("%s", folder.name)
     except KeyboardInterrupt:
@@ -125,6 +128,7 @@ def _is_finished(cfg: DictConfig, metrics: dict[str, Any]) -> bool:
 
 def quieten() -> None:
     """Silences Lightning where its advice does not fit, and all but the first of several devices' processes."""
+    logging.raiseExceptions = False  # a full disk is told once, not once per line of train.log
     for harmless in (
         "The '.*_dataloader' does not have many workers",  # batches are index arithmetic, workers would only cost
         "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sentiment.errors import InputError, refuse
-from sentiment.files import whole
+from sentiment.files import cannot_be_written, whole
 
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
 
@@ -48,14 +48,17 @@ def discard(folder: Path) -> None:
 
 @contextmanager
 def refusing(folder: Path) -> Iterator[None]:
-    """Tells wrong input in one line and discards the folder of that start; with `HYDRA_FULL_ERROR` the traceback."""
+    """Tells wrong input and full disks in one line and discards the folder of a start that came to nothing.
+
+    With `HYDRA_FULL_ERROR` the traceback is left.
+    """
     try:
         yield
-    except InputError as error:
+    except (InputError, OSError) as error:
         if "HYDRA_FULL_ERROR" in os.environ:
             raise
         discard(folder)
-        refuse(error)
+        refuse(cannot_be_written(error, folder) if isinstance(error, OSError) else error)
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -80,7 +83,7 @@ def write_predictions(
     label_names: Sequence[str],
 ) -> None:
     """Writes a CSV line per review: its row in the source, its label, what was predicted, and every probability."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "label", "predicted", *(f"p({name})" for name in label_names)])
         for row, label, probability in zip(rows, labels, probabilities, strict=True):

@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from sentiment.errors import InputError
+from sentiment.errors import DivergedError, InputError
 from sentiment.settings import make
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,8 @@ class Study:
 
         try:
             self.optuna.optimize(begun, n_trials=1, callbacks=[self._tell])
+        except DivergedError as error:
+            log.error("trial %s failed, the study goes on: %s", self._own, error)
         except InputError as error:
             raise InputError(f"trial {self._own}: {error}") from error
         except KeyboardInterrupt:

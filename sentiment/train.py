@@ -64,7 +64,8 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), one_device: bool 
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record = {"status": status, "error": f"{type(error).__name__}: {error}", **facts}
-        write(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
+        with contextlib.suppress(OSError):  # of a full disk, whose first error is the one to tell
+            write(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
         raise
     write(folder, {**metrics, "status": "finished", **facts})
     return float(metrics[cfg.objective])
@@ -196,6 +197,8 @@ def _interruptible(step: Callable[..., Any], *arguments: Any, **options: Any) ->
     except (MisconfigurationException, RuntimeError) as error:
         if "could not create a primitive" in str(error):  # says oneDNN
             raise InputError("trainer.precision: this CPU has no LSTM in it; use trainer.precision=32-true") from error
+        if "fused" in str(error):
+            raise InputError("trainer.gradient_clip_val: needs optimizer.fused=false beside mixed precision") from error
         if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
             raise
         raise InputError(f"trainer or callbacks: {' '.join(str(error).split())}") from error

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,22 @@ Compose = Callable[..., DictConfig]
 
 def command(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs `python -m sentiment.train`, or another module of the package, as a user does."""
-    root = Path(__file__).parents[1]
-    return subprocess.run(
-        [sys.executable, "-m", f"sentiment.{module}", *arguments],
-        cwd=cwd, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip
+    return subprocess.run(_line(module, arguments), cwd=cwd, capture_output=True, text=True, env=_with(environment))
+
+
+def background(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.Popen[str]:
+    """`command`, but goes on at once; what the program says comes line by line, on one pipe."""
+    together: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    environment = {"PYTHONUNBUFFERED": "1"} | environment
+    return subprocess.Popen(_line(module, arguments), cwd=cwd, env=_with(environment), **together)
+
+
+def _line(module: str, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", f"sentiment.{module}", *arguments]
+
+
+def _with(environment: dict[str, str]) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"} | environment
 
 
 def metrics_of(folder: Path) -> dict[str, Any]:
@@ -111,9 +121,9 @@ def run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> P
 
 @pytest.fixture(scope="session")
 def masked_run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
-    """A run with all that the article's net has not: masked, two layers, both directions, chunks, bigrams."""
+    """A run with all that the article's net has not: masked, two layers, both directions, chunks, n-grams."""
     model = ["data.padding=post", "model.bidirectional=true", "model.num_layers=2", "model.pooling=max_mean",
-             "model.chunk=7", "model.bigrams=500", "adversarial=0.02"]  # fmt: skip
+             "model.chunk=7", "model.ngrams=3", "model.ngram_rows=500", "adversarial=0.02"]  # fmt: skip
     return trained(tmp_path_factory.mktemp("masked_run"), small, "trainer.max_epochs=4", "optimizer.lr=0.02", *model)
 
 

@@ -127,16 +127,20 @@ def test_word_and_output_dropout_drop_what_they_say() -> None:
 
 
 @torch.no_grad()
-def test_bigrams_tell_apart_what_the_words_alone_do_not() -> None:
-    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, bigrams=100_003, bigram_dim=4)
-    x = net.embed(torch.tensor([[5, 6, 7, 6], [7, 6, 5, 6]]))
-    assert x.shape == (2, 4, 16)
-    assert torch.equal(x[0, 1, :12], x[1, 1, :12])
-    assert not torch.equal(x[0, 1, 12:], x[1, 1, 12:])
-    assert torch.equal(x[0, 1], x[1, 3])  # 5 6
-    pairs = torch.cartesian_prod(torch.arange(300), torch.arange(300))
-    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, bigrams=100_003, bigram_dim=8)
-    rows = len({*map(tuple, net.embed(pairs)[:, 1, 1:].tolist())})
+def test_ngrams_tell_apart_what_the_words_alone_do_not() -> None:
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, ngrams=3, ngram_rows=100_003, ngram_dim=4)
+    x = net.embed(torch.tensor([[5, 6, 7, 6, 7, 8], [7, 6, 5, 6, 7, 8]]))
+    assert x.shape == (2, 6, 20)
+    words, pairs, triples = torch.split(x, [12, 4, 4], 2)
+    assert torch.equal(words[0, 1], words[1, 1])
+    assert not torch.equal(pairs[0, 1], pairs[1, 1])
+    assert torch.equal(pairs[0, 1], pairs[1, 3])  # 5 6
+    assert torch.equal(pairs[0, 4], pairs[1, 4])  # 6 7
+    assert not torch.equal(triples[0, 4], triples[1, 4])  # 7 6 7, 5 6 7
+    assert torch.equal(triples[0, 2], triples[1, 4])  # 5 6 7
+    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, ngrams=2, ngram_rows=100_003, ngram_dim=8)
+    each = torch.cartesian_prod(torch.arange(300), torch.arange(300))
+    rows = len({*map(tuple, net.embed(each)[:, 1, 1:].tolist())})
     assert 0.57 < rows / 100_003 < 0.61  # of a random hash: 1 - exp(-0.9)
 
 
@@ -179,8 +183,9 @@ def test_dropout_draws_anew_in_training_only() -> None:
         ({"embedding_dim": -1}, "model.embedding_dim=-1"),
         ({"num_layers": 0}, "model.num_layers=0"),
         ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean, max_mean"),
-        ({"bigrams": -1}, "model.bigrams=-1"),
-        ({"bigram_dim": 0}, "model.bigram_dim=0"),
+        ({"ngrams": 0}, "model.ngrams=0"),
+        ({"ngram_rows": 0}, "model.ngram_rows=0"),
+        ({"ngram_dim": 0}, "model.ngram_dim=0"),
         ({"chunk": 0}, "model.chunk=0"),
         ({"word_dropout": -0.1}, "model.word_dropout=-0.1"),
         ({"output_dropout": 1}, "model.output_dropout=1"),

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ from sentiment.settings import CONF
 from sentiment.train import train
 from sentiment.tune import Tuning
 
-from .conftest import command, metrics_of
+from .conftest import background, command, metrics_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -62,6 +61,14 @@ class Interrupted(Callback):
         if "trial_0001" in str(trainer.checkpoint_callback.dirpath) and trainer.current_epoch == 1:  # type: ignore[union-attr]
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             os.kill(os.getpid(), signal.SIGINT)
+
+
+class Diverges(Callback):
+    """Leads the first trial astray."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
+        if "trial_0000" in str(trainer.checkpoint_callback.dirpath):  # type: ignore[union-attr]
+            pl_module._loss_sum *= float("nan")
 
 
 def test_a_study_searches_prunes_and_tests_the_winner_once(started: Any, tmp_path: Path, small: Path) -> None:
@@ -102,6 +109,15 @@ def test_unpromising_trials_are_pruned_after_an_epoch(started: Any, tmp_path: Pa
         finish(study)
     assert states(study) == {"PRUNED": 2}
     assert metrics_of(tmp_path / "trial_0000")["epochs"] == 1
+
+
+def test_a_study_goes_on_past_a_trial_that_diverges(
+    started: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = started("tune.trials=2", "+callbacks.diverges._target_=tests.test_tune.Diverges")
+    finish(study)
+    assert [trial.state.name for trial in study.study.optuna.trials[:2]] == ["FAIL", "COMPLETE"]
+    assert "trial 0 failed, the study goes on: step 9: training diverged" in caplog.text
 
 
 def test_ctrl_c_loses_nothing_and_the_cut_trial_is_tried_again(started: Any, tmp_path: Path) -> None:
@@ -174,22 +190,12 @@ def test_a_study_keeps_its_data(started: Any, small: Path, tmp_path: Path) -> No
         finish(started("tune.trials=3", f"data.path={other}"))
 
 
-def worker(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Starts `python -m sentiment.tune` and leaves it running."""
-    root = Path(__file__).parents[1]
-    return subprocess.Popen(
-        [sys.executable, "-m", "sentiment.tune", *QUICK, *arguments],
-        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-
-
 @pytest.mark.slow
 def test_a_study_killed_in_mid_trial_goes_on_and_tries_that_trial_again(small: Path, tmp_path: Path) -> None:
     """Kills 1 worker at its third trial."""
     long = ["trainer.max_epochs=20", "callbacks.early_stopping=null"]  # a trial takes seconds
     line = [f"data.path={small}", *long, "tune.trials=5", "tune.heartbeat=1"]
-    killed = worker(tmp_path, *line)
+    killed = background(*QUICK, *line, cwd=tmp_path, module="tune")
     assert killed.stdout
     for text in killed.stdout:
         if text.startswith("trial 2: model"):
@@ -251,7 +257,7 @@ def test_two_workers_on_two_machines_share_one_study(small: Path, tmp_path: Path
     for machine in machines:
         machine.mkdir()
         line = [f"data.path={small}", "trainer.max_epochs=3", "tune.trials=10", "tune.heartbeat=1"]
-        workers.append(worker(machine, *line, f"tune.storage={postgres}"))
+        workers.append(background(*QUICK, *line, f"tune.storage={postgres}", cwd=machine, module="tune"))
     said = [process.communicate(timeout=300)[0] for process in workers]
     assert [process.returncode for process in workers] == [0, 0], "\n".join(said)
     storage = optuna.storages.RDBStorage(postgres)

@@ -1,6 +1,6 @@
 """LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear; and its gates, word by word.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding with that of bigrams, `H` units, `D` directions, `C` outputs;
+Legend of shapes: `B` batch, `T` tokens, `E` embedding with those of n-grams, `H` units, `D` directions, `C` outputs;
 where texts are read in chunks, `N` of them and `S` steps in each.
 """
 
@@ -48,9 +48,10 @@ class LSTMClassifier(nn.Module):
         max_features: rows of the embedding.
         outputs: `C`; 1 for two classes (a sigmoid's logit), else one per class (softmax).
         embedding_dim: values of each word.
-        bigrams: rows of a second embedding, of each word with the one before it, whose row is a hash of the two (Joulin
-            et al. 2017); 0 for none.
-        bigram_dim: values of each of those, beside the word's.
+        ngrams: longest run of words, up to each word, that is embedded beside it: pairs, triples, … share a second
+            embedding, whose rows are hashes of the words (Joulin et al. 2017); 1 for none.
+        ngram_rows: of that embedding.
+        ngram_dim: values of each run.
         units: `H`, per direction.
         num_layers: LSTM layers, each fed with the outputs of the one below.
         bidirectional: also read every text backwards.
@@ -74,8 +75,9 @@ class LSTMClassifier(nn.Module):
         max_features: int,
         outputs: int,
         embedding_dim: int = 128,
-        bigrams: int = 0,
-        bigram_dim: int = 32,
+        ngrams: int = 1,
+        ngram_rows: int = 1_000_000,
+        ngram_dim: int = 32,
         units: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,
@@ -89,8 +91,7 @@ class LSTMClassifier(nn.Module):
     ) -> None:
         super().__init__()
         require_at_least(1, model__embedding_dim=embedding_dim, model__units=units, model__num_layers=num_layers)
-        require_at_least(0, model__bigrams=bigrams)
-        require_at_least(1, model__bigram_dim=bigram_dim)
+        require_at_least(1, model__ngrams=ngrams, model__ngram_rows=ngram_rows, model__ngram_dim=ngram_dim)
         require_choice(("last", *_POOLS), model__pooling=pooling)
         require_choice((False, True), model__bidirectional=bidirectional)
         if chunk is not None:
@@ -111,10 +112,11 @@ class LSTMClassifier(nn.Module):
         self.chunk = chunk
         self.masked = masked
         self.embedding = nn.Embedding(max_features, embedding_dim)
-        self.bigrams = nn.Embedding(bigrams, bigram_dim) if bigrams else None
+        self.ngrams = ngrams
+        self.ngram_embedding = nn.Embedding(ngram_rows, ngram_dim) if ngrams > 1 else None
         self.directions = 2 if bidirectional else 1
         outputs_dim = units * self.directions
-        sizes = [embedding_dim + (bigram_dim if bigrams else 0)] + [outputs_dim] * (num_layers - 1)
+        sizes = [embedding_dim + (ngrams - 1) * ngram_dim] + [outputs_dim] * (num_layers - 1)
         self.forwards = nn.ModuleList(nn.LSTM(size, units, batch_first=True) for size in sizes)
         self.backwards = nn.ModuleList(
             nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
@@ -127,8 +129,8 @@ class LSTMClassifier(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
-        if self.bigrams is not None:
-            nn.init.uniform_(self.bigrams.weight, -0.05, 0.05)
+        if self.ngram_embedding is not None:
+            nn.init.uniform_(self.ngram_embedding.weight, -0.05, 0.05)
         for lstm in [*self.forwards, *self.backwards]:
             assert isinstance(lstm, nn.LSTM)
             input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
@@ -161,13 +163,15 @@ class LSTMClassifier(nn.Module):
     def embed(self, ids: Tensor) -> Tensor:
         """What the first layer reads: int64 `(B, T)` → `(B, T, E)`."""
         x: Tensor = self.embedding(ids)
-        if self.bigrams is None:
+        if self.ngram_embedding is None:
             return x
-        before = F.pad(ids, (1, 0))[:, :-1]
+        parts, hashed = [x], ids
         prime = 2**31 - 1  # whose square int64 holds
-        hashed = (before * 1_000_003 + ids) % prime
-        hashed = hashed * hashed % prime % self.bigrams.num_embeddings  # squared, since small ids make a lattice
-        return torch.cat([x, self.bigrams(hashed)], 2)
+        for before in range(1, self.ngrams):
+            hashed = (F.pad(ids, (before, 0))[:, : ids.shape[1]] * 1_000_003 + hashed) % prime
+            hashed = hashed * hashed % prime  # squared, since small ids make a lattice
+            parts.append(self.ngram_embedding(hashed % self.ngram_embedding.num_embeddings))
+        return torch.cat(parts, 2)
 
     def lengths(self, ids: Tensor) -> Tensor | None:
         """How many steps of each row are read, int64 `(B,)`; None where all are."""

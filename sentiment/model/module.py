@@ -18,9 +18,11 @@ from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, 
 
 from sentiment.data.batching import Batch
 from sentiment.data.text import PADDING
-from sentiment.errors import InputError
+from sentiment.errors import DivergedError, InputError
 from sentiment.files import whole
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
+
+HOPELESS = 100.0  # nats; float32 has no probability of e^-104
 
 
 class Measures(nn.Module):
@@ -136,8 +138,25 @@ class SentimentModule(LightningModule):
         (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
         return F.normalize(gradient.flatten(1)).view_as(x) * (self.adversarial * words.sqrt())[:, None, None]
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning outside its __init__
+        if every and self.global_step % every == 0:
+            self._require_sane(outputs["loss"])
+
     def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self._loss_sum / self._reviews, sync_dist=True, prog_bar=True)
+        loss = self._loss_sum / self._reviews
+        self._require_sane(loss)
+        self.log("train/loss", loss, sync_dist=True, prog_bar=True)
+
+    def _require_sane(self, loss: Tensor) -> None:
+        """Raises `DivergedError`, in the processes of all devices, where the training of one has diverged."""
+        trainer = self.trainer
+        if not trainer.strategy.reduce_boolean_decision(float(loss) < HOPELESS):
+            lr = trainer.optimizers[0].defaults["lr"]
+            raise DivergedError(
+                f"step {self.global_step}: training diverged, the loss is {float(loss):.3g}; lower "
+                f"optimizer.lr={lr:g}, or clip with trainer.gradient_clip_val=1 (now {trainer.gradient_clip_val})"
+            )
 
     def validation_step(self, batch: Batch) -> None:
         self._evaluate(batch, "val")
@@ -194,8 +213,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Saves `checkpoint` at `path`, which at no moment holds half of it."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with whole(target) as unfinished:
-            torch.save(checkpoint, unfinished)
+        try:
+            with whole(target) as unfinished, open(unfinished, "wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # what the disk said, over which torch puts its own
+                raise error.__context__ from None
+            raise
 
 
 def _mixed(*seeds: int) -> int:

@@ -81,10 +81,12 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
             raise InputError(f"trainer.limit_{half}_batches=0: leave some batches {need}")
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt" if cfg.resume and (checkpoints / "last.ckpt").exists() else None
-    epochs_before = 0
+    epochs_before, stopped_early = 0, False
     if last:
         require_unmoved(last)
-        epochs_before = read_checkpoint(last)["epoch"] + 1
+        checkpoint = read_checkpoint(last)
+        epochs_before = checkpoint["epoch"] + 1
+        stopped_early = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
 
     keep_freed_memory()
     seed_everything(cfg.seed, verbose=False)
@@ -95,6 +97,8 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
     callbacks = [*(make(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines, *callbacks]
     logger = make(cfg.logger)
     trainer: Trainer = make(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
+    if stopped_early and cfg.callbacks.early_stopping:  # which forgets that it was done
+        trainer.fit_loop.max_epochs = epochs_before
     if one_device and trainer.world_size > 1:
         raise InputError(f"trainer.devices={cfg.trainer.devices}: runs of a sweep or study train on one device each")
 

@@ -46,6 +46,20 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     return metrics
 
 
+def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
+    return weights
+
+
+def figures(metrics: dict[str, Any]) -> dict[str, Any]:
+    """What a run must give again to the last bit: all but times."""
+    return {name: value for name, value in metrics.items() if "second" not in name}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("cache")

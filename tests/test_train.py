@@ -23,21 +23,7 @@ from sentiment.jobs import main
 from sentiment.model.module import SentimentModule
 from sentiment.train import train
 
-from .conftest import Compose, command, metrics_of, write_csv
-
-
-def weights_of(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
-    weights: dict[str, torch.Tensor] = torch.load(folder / "checkpoints" / f"{name}.ckpt")["state_dict"]
-    return weights
-
-
-def figures(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What a run must give again to the last bit: all but times."""
-    return {name: value for name, value in metrics.items() if "second" not in name}
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first | second)
+from .conftest import Compose, command, figures, metrics_of, same, weights_of, write_csv
 
 
 class Killed(Callback):

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from sentiment.callbacks.baseline import Fit
 from sentiment.classifier import Ensemble, averaged, configuration, load
 from sentiment.data import sources
+from sentiment.data.encoding import is_whole
 from sentiment.errors import InputError, refuse
 from sentiment.model.module import Measures
 from sentiment.results import Correct, discard, provenance, refusing, result_table, write_metrics, write_predictions
@@ -157,13 +158,14 @@ def _metrics(log_probabilities: torch.Tensor, labels: torch.Tensor) -> dict[str,
 def _baselines(run: DictConfig, labels: Numbers) -> dict[str, Correct]:
     """Which rows the run's baselines got right, as far as their predictions are still cached."""
     datamodule = make(run.data, seed=run.seed)
-    if not datamodule.folder.exists():
+    if not is_whole(datamodule.folder):
         return {}
     datamodule.setup()
     fits = {
         name: Fit(**make(s), splits=datamodule.splits, data=datamodule.folder.name) for name, s in run.baseline.items()
     }
-    return {name: np.load(fit.path)["test"] == labels for name, fit in fits.items() if fit.path.exists()}
+    cached = {name: fit.read() for name, fit in fits.items()}
+    return {name: predicted["test"] == labels for name, predicted in cached.items() if predicted}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="evaluate")

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -68,4 +68,6 @@ def _require_writable(folder: Path) -> None:
         with TemporaryFile(dir=folder) as file:
             file.write(bytes(SETTINGS))
     except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()  # unless something is in it
         refuse(cannot_be_written(error, folder))

@@ -8,7 +8,6 @@ Trials never see the test half; at the end the best one is tested, once.
 """
 
 import logging
-import os
 import shlex
 import shutil
 import sys
@@ -32,7 +31,7 @@ from sentiment.callbacks.pruning import Pruning
 from sentiment.data.sources import digest
 from sentiment.errors import InputError, refuse, require_at_least, require_choice
 from sentiment.jobs import quieten, require_one_device
-from sentiment.results import read_metrics, write_metrics
+from sentiment.results import read_metrics, refusing, write_metrics
 from sentiment.settings import CONF, OBJECTIVES, QUIET, flat, make, parsed, shown
 from sentiment.study import Study
 from sentiment.train import train
@@ -171,16 +170,13 @@ def job(cfg: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         refuse("-m: a study searches by itself; describe what in tune.space")
     try:
-        tuning = Tuning(cfg, HydraConfig.get().overrides.task)
-        tuning.search()
-        try:
-            tuning.test_winner()
-        finally:
-            report.write([tuning.folder])
-    except InputError as error:
-        if "HYDRA_FULL_ERROR" in os.environ:
-            raise
-        refuse(error)
+        with refusing(Path(cfg.output_dir)):
+            tuning = Tuning(cfg, HydraConfig.get().overrides.task)
+            tuning.search()
+            try:
+                tuning.test_winner()
+            finally:
+                report.write([tuning.folder])
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with the study", file=sys.stderr)
         sys.exit(130)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,16 +22,26 @@ from sentiment.train import train
 Compose = Callable[..., DictConfig]
 
 
-def command(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str, cwd: Path, module: str = "train", preexec_fn: Callable[[], None] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Runs `python -m sentiment.train`, or another module of the package, as a user does."""
-    return subprocess.run(_line(module, arguments), cwd=cwd, capture_output=True, text=True, env=_with(environment))
+    told: dict[str, Any] = {"capture_output": True, "text": True}
+    return subprocess.run(_line(module, arguments), cwd=cwd, env=_with(environment), preexec_fn=preexec_fn, **told)
 
 
 def background(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.Popen[str]:
     """`command`, but goes on at once; what the program says comes line by line, on one pipe."""
     together: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     environment = {"PYTHONUNBUFFERED": "1"} | environment
-    return subprocess.Popen(_line(module, arguments), cwd=cwd, env=_with(environment), **together)
+    return subprocess.Popen(
+        _line(module, arguments), cwd=cwd, env=_with(environment), preexec_fn=_heed_ctrl_c, **together
+    )
+
+
+def _heed_ctrl_c() -> None:
+    """What a shell starts in the background would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _line(module: str, arguments: Sequence[str]) -> list[str]:

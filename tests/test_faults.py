@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import resource
 import shutil
 import signal
 import time
@@ -140,5 +141,110 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
 
     with ThreadPoolExecutor(2) as pool:
         told = list(pool.map(kill_one, range(KILLS)))
-    print("\n".join(told))
     assert len(told) == KILLS
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_the_last_epoch_and_tells_how_to_go_on(small: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    """Interrupts 1 run in mid-training, as Ctrl-C and as clusters do."""
+    line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1000", "callbacks.early_stopping=null"]
+    run = background(*line, "hydra.run.dir=run", cwd=tmp_path)
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    while not last.exists():
+        time.sleep(0.05)
+    run.send_signal(sent)
+    told, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert told.splitlines()[-1] == f"interrupted; go on with: python -m sentiment.train resume={tmp_path / 'run'}"
+    assert metrics_of(tmp_path / "run")["status"] == "interrupted"
+    epochs = torch.load(last)["epoch"] + 1
+    again = command(f"resume={tmp_path / 'run'}", f"trainer.max_epochs={epochs + 1}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert metrics_of(tmp_path / "run")["epochs"] == epochs + 1
+
+
+def _with_room_for(size: int) -> Any:
+    """A process that may write no file larger than `size` bytes: what it hears is what a full disk says."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_leaves_whole_files(small: Path, tmp_path: Path) -> None:
+    """Ends 3 runs: at the start, in the first checkpoint, and in the second epoch's."""
+    line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+
+    def ends(line: list[str], room: int) -> None:
+        told = command(*line, cwd=tmp_path, preexec_fn=_with_room_for(room))
+        assert told.returncode == 2
+        assert told.stderr.splitlines()[-1].startswith("error: ")
+        assert "run: cannot be written (File too large); make room or choose another folder" in told.stderr
+        assert "Traceback" not in told.stderr
+
+    ends(line, room=10_000)
+    assert not last.parents[1].exists()
+    ends(line, room=100_000)
+    assert not list(last.parent.glob("*"))
+    assert command(*line, cwd=tmp_path).returncode == 0
+    epoch = last.read_bytes()
+    ends([f"resume={tmp_path / 'run'}", "trainer.max_epochs=2"], room=100_000)
+    assert last.read_bytes() == epoch
+
+
+def test_a_folder_that_cannot_be_written_is_refused_in_one_line(run: Path, small: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1"]
+    for module, arguments in (
+        ("train", [*line, "hydra.run.dir=file/run"]),
+        ("train", ["-m", *line, "seed=1,2", "hydra.sweep.dir=file/sweep"]),
+        ("tune", [*line, "hydra.run.dir=file/study"]),
+        ("evaluate", [f"checkpoint={run}", "hydra.run.dir=file/evaluation"]),
+    ):
+        told = command(*arguments, module=module, cwd=tmp_path)
+        assert told.returncode == 2, told.stderr
+        place = arguments[-1].partition("=")[2]
+        assert (
+            told.stderr == f"error: {place}: cannot be written (Not a directory); make room or choose another folder\n"
+        )
+    told = command(*line, cwd=tmp_path, SENTIMENT_CACHE="file/cache")
+    assert told.returncode == 2
+    assert told.stderr.startswith("error: file/cache")
+    assert len(told.stderr.splitlines()) == 1
+
+
+CACHED = ["reviews/*/ids.int32", "reviews/*/words.txt", "reviews/*/train.npy", "reviews/*/facts.json",
+          "baselines/*.npz", "tables/*/*/*/*/*.arrow"]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
+@pytest.mark.parametrize("pattern", CACHED)
+def test_a_damaged_cache_is_made_anew(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, damage: str
+) -> None:
+    monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path / "cache"))
+    line = ["trainer.max_epochs=1", "baseline=logistic_regression"]
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+    train(composed(*line, folder=tmp_path / "first"))
+    for file in (tmp_path / "cache").glob(pattern):
+        if damage == "removed":
+            file.unlink()
+        else:
+            os.truncate(file, file.stat().st_size // 2 if damage == "cut" else 0)
+    if pattern.startswith("tables"):  # which the encoded reviews would spare
+        shutil.rmtree(tmp_path / "cache" / "reviews")
+    train(composed(*line, folder=tmp_path / "again"))
+    assert figures(metrics_of(tmp_path / "again")) == figures(metrics_of(tmp_path / "first"))
+
+
+def test_processes_that_prepare_the_same_data_at_once_agree(small: Path, tmp_path: Path) -> None:
+    """Starts 4 at once on an empty cache."""
+    line = [*QUICK, f"data.path={small}", "baseline=logistic_regression", "trainer.max_epochs=1"]
+    names = "abcd"
+    runs = [
+        background(*line, f"hydra.run.dir={name}", cwd=tmp_path, SENTIMENT_CACHE=str(tmp_path / "cache"))
+        for name in names
+    ]
+    told = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 4, told
+    assert len({str(figures(metrics_of(tmp_path / name))) for name in names}) == 1
+    assert len([path for path in (tmp_path / "cache" / "reviews").iterdir() if path.is_dir()]) == 1

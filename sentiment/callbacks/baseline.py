@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import digest
 from sentiment.data.text import cache_folder
 from sentiment.errors import InputError, require_at_least, require_choice
+from sentiment.files import whole
 
 TREES = 20  # grown between two updates of the progress bar
 
@@ -63,11 +65,19 @@ class Fit:
         train = vectorizer.fit_transform(self.splits["train"].reviews)
         return {"train": train} | {name: vectorizer.transform(self.splits[name].reviews) for name in ("val", "test")}
 
+    def read(self) -> dict[str, npt.NDArray[Any]] | None:
+        """What `run` wrote: `fit_seconds`, and the classes of `val` and `test`; None where it is missing or damaged."""
+        try:
+            with open(self.path, "rb") as file, np.load(file) as cached:
+                return dict(cached)
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return None
+
     def run(self, show: bool = True) -> None:
         """Fits and writes the predictions, unless that is done already."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock"):
-            if self.path.exists():
+            if self.read():
                 return
             start = time.perf_counter()
             matrices = self.matrices()
@@ -76,9 +86,8 @@ class Fit:
                 fitted = self._fitted(matrices["train"], train.labels[train.rows], show)
                 seconds = time.perf_counter() - start
                 predicted = {name: fitted.predict(matrices[name]) for name in ("val", "test")}
-            unfinished = self.path.with_suffix(".unfinished.npz")
-            np.savez(unfinished, fit_seconds=seconds, **predicted)
-            unfinished.replace(self.path)
+            with whole(self.path) as unfinished, open(unfinished, "wb") as file:
+                np.savez(file, fit_seconds=seconds, **predicted)
 
     def _fitted(self, features: Any, labels: npt.NDArray[np.int64], show: bool) -> BaseEstimator:
         """A fitted copy; a forest grows by some trees at a time (`warm_start`), so that its progress shows."""
@@ -167,9 +176,10 @@ class Baseline(Callback):
             self._fit.run(show=trainer.progress_bar_callback is not None)
         except (TypeError, ValueError) as error:
             raise InputError(f"baseline.{self.name}: {' '.join(str(error).split())}") from error
-        with np.load(self._fit.path) as cached:
-            self.predictions_ = {name: cached[name] for name in ("val", "test")}
-            self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))
+        cached = self._fit.read()
+        assert cached
+        self.predictions_ = {name: cached[name] for name in ("val", "test")}
+        self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))
         self._score(trainer, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

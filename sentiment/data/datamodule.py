@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, PaddedReviews, Rows, ShuffledBatches
-from sentiment.data.encoding import StoredReviews, encode, read_counts, read_words
+from sentiment.data.encoding import StoredReviews, encode, is_whole, read_counts, read_words
 from sentiment.data.text import TOKENIZERS, UNKNOWN, Vocabulary, cache_folder
 from sentiment.errors import require_at_least, require_choice, require_fraction
 
-FORMAT = 2  # of the encoded reviews; a new number leaves older caches alone
+FORMAT = 3  # of the encoded reviews; a new number leaves older caches alone
 CHUNK = 1000  # reviews between two updates of the progress bar
 
 
@@ -101,7 +101,7 @@ class ReviewDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Reads and encodes the source, unless that is done already."""
-        if self.folder.exists():
+        if is_whole(self.folder):
             return
         corpus = self.source.load()
         train, test = np.split(np.arange(len(corpus.labels)), [corpus.train_rows])

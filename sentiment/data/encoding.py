@@ -81,6 +81,15 @@ def read_counts(folder: Path) -> npt.NDArray[np.int64]:
     return counts
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether all that `encode` wrote there is still as long as it was."""
+    try:
+        sizes = json.loads((folder / "facts.json").read_text())["sizes"]
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
 def encode(
     texts: Iterable[Sequence[str]],
     labels: npt.NDArray[np.int64],
@@ -104,8 +113,9 @@ def encode(
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        if folder.exists():
+        if is_whole(folder):
             return
+        shutil.rmtree(folder, ignore_errors=True)
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
@@ -118,7 +128,8 @@ def encode(
             np.save(unfinished / f"{split}.npy", rows)
         with open(unfinished / "words.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
             file.writelines(f"{word}\n" for word in ranked)
-        (unfinished / "facts.json").write_text(json.dumps(facts))
+        sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
+        (unfinished / "facts.json").write_text(json.dumps(facts | {"sizes": sizes}))
         os.replace(unfinished, folder)
 
 

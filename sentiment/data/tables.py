@@ -39,12 +39,13 @@ def read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)  # of a row with more cells than there are columns
-            half = load_dataset(BUILDERS[suffix], data_files=names, cache_dir=str(cache_folder() / "tables"), **options)
-        half = half["train"]
+            half = _table(BUILDERS[suffix], data_files=names, **options)
     except Exception as error:
         if "corresponds to no data" in str(error):
             raise InputError(f"{shown}: no reviews in it, only column names; add rows") from error
         cause = error.__cause__ or error
+        if isinstance(cause, OSError) and cause.errno and str(cause.filename) not in names:  # of the cache's disk
+            raise cause from None
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise InputError(
             f"{shown}: cannot be read as {suffix[1:]} in UTF-8 ({reason}); repair or convert it"
@@ -60,3 +61,12 @@ def read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     if label.rstrip("0123456789") not in ("int", "uint", "bool", "string", "large_string"):
         raise InputError(f"{shown}: column {label_column} holds {label}; labels are whole numbers or text")
     return half.select_columns([text_column, label_column]).rename_columns({text_column: "text", label_column: "label"})
+
+
+def _table(builder: str, **options: Any) -> Dataset:
+    """Reads files through the library's cache; anew, should that be damaged."""
+    cache = str(cache_folder() / "tables")
+    try:
+        return load_dataset(builder, cache_dir=cache, split="train", **options)
+    except Exception:
+        return load_dataset(builder, cache_dir=cache, split="train", download_mode="force_redownload", **options)

@@ -20,8 +20,8 @@ from torch import Tensor
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.encoding import Reviews
 from sentiment.data.text import PADDING, TOKENIZERS, UNKNOWN, Vocabulary
-from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.model.checkpoint import read_checkpoint
+from sentiment.errors import InputError
+from sentiment.model.checkpoint import read_checkpoint, read_network
 from sentiment.model.lstm import Gates, LSTMClassifier, log_probabilities
 
 
@@ -198,21 +198,8 @@ def load(path: str | Path) -> Classifier:
     """
     file = _checkpoint(Path(path).expanduser())
     checkpoint = read_checkpoint(file)
-    text, model = (checkpoint["hyper_parameters"][name] for name in ("text", "model"))
-    try:
-        require_at_least(1, maxlen=text["maxlen"])
-        require_choice(("pre", "post"), padding=text["padding"], truncating=text["truncating"])
-        require_choice(tuple(TOKENIZERS), tokenizer=text["tokenizer"])
-        net = LSTMClassifier.of(text, model)
-        weights = {name.removeprefix("net."): weight for name, weight in checkpoint["state_dict"].items()}
-        net.load_state_dict({name: weight for name, weight in weights.items() if not name.startswith("measures.")})
-        classifier = Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), text)
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{file}: weights and settings do not fit together ({reason}); take another one") from error
-    if not all(weight.isfinite().all() for weight in net.parameters()):
-        raise InputError(f"{file}: its weights are not finite, the training diverged; take another one")
-    return classifier
+    net = read_network(file, checkpoint)
+    return Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), checkpoint["hyper_parameters"]["text"])
 
 
 def configuration(checkpoint: Path) -> DictConfig | None:

@@ -17,9 +17,10 @@ if __name__ == "__main__":  # before what follows, which takes seconds: --help a
 
 import contextlib
 import ctypes
+import gc
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,13 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment.callbacks.baseline import Baseline
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.model.checkpoint import read_checkpoint, require_unmoved
+from sentiment.model.checkpoint import read_checkpoint, read_network, require_unmoved
 from sentiment.model.module import AtomicCheckpointIO, SentimentModule
 from sentiment.results import provenance, read_metrics, result_table, write_metrics, write_predictions
 from sentiment.settings import OBJECTIVES, hyperparameters, identity, make
@@ -60,18 +62,22 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), one_device: bool 
     facts = {"settings": identity(cfg), **provenance()}
     write = rank_zero_only(write_metrics)
     try:
-        metrics = _train(cfg, folder, callbacks, one_device)
+        with _logger(cfg) as logger:
+            metrics = _train(cfg, folder, callbacks, one_device, logger)
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record = {"status": status, "error": f"{type(error).__name__}: {error}", **facts}
         with contextlib.suppress(OSError):  # of a full disk, whose first error is the one to tell
             write(folder, read_metrics(folder) | record)  # a resumed run keeps the figures that it had
         raise
+    gc.collect()  # Lightning's objects refer to each other, and would keep their files open through a sweep
     write(folder, {**metrics, "status": "finished", **facts})
     return float(metrics[cfg.objective])
 
 
-def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_device: bool) -> dict[str, Any]:
+def _train(
+    cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_device: bool, logger: Logger
+) -> dict[str, Any]:
     require_choice(OBJECTIVES, objective=cfg.objective)
     require_choice(("best", "last", False), test=cfg.test)
     require_at_least(0, seed=cfg.seed)
@@ -85,6 +91,7 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
     if last:
         require_unmoved(last)
         checkpoint = read_checkpoint(last)
+        read_network(last, checkpoint)
         epochs_before = checkpoint["epoch"] + 1
         stopped_early = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
 
@@ -95,7 +102,6 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
     baselines = [Baseline(name, datamodule, **make(settings)) for name, settings in chosen.items()]
     timer = Timer()
     callbacks = [*(make(callback) for callback in cfg.callbacks.values() if callback), timer, *baselines, *callbacks]
-    logger = make(cfg.logger)
     trainer: Trainer = make(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
     if stopped_early and cfg.callbacks.early_stopping:  # which forgets that it was done
         trainer.fit_loop.max_epochs = epochs_before
@@ -108,6 +114,8 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
     if cfg.data.validate_on == "test":
         log.warning("Validates on the test half, as the article did: its figures flatter, use them to compare only")
     module = build_module(cfg, datamodule)
+    if last and checkpoint["hyper_parameters"]["text"] != module.hparams["text"]:
+        raise InputError(f"resume={folder}: the reviews are others now, or read otherwise; restore them or start anew")
     logger.log_hyperparams(hyperparameters(cfg))
 
     _interruptible(trainer.fit, module, datamodule, ckpt_path=last, weights_only=True)
@@ -140,6 +148,16 @@ def _train(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback], one_dev
         first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of the tab
         logger.log_hyperparams(hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
     return {**metrics, "data": datamodule.folder.name, "device": _device(trainer)}
+
+
+@contextlib.contextmanager
+def _logger(cfg: DictConfig) -> Iterator[Logger]:
+    """Lightning's, whose file and thread end with the run."""
+    logger: Logger = make(cfg.logger)
+    try:
+        yield logger
+    finally:
+        logger.finalize("")
 
 
 def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:

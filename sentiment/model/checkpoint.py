@@ -2,12 +2,15 @@
 
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sentiment.errors import InputError
+from sentiment.data.text import SPECIALS, TOKENIZERS
+from sentiment.errors import InputError, require_at_least, require_choice
+from sentiment.model.lstm import LSTMClassifier
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -22,6 +25,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if file.read(1) not in (b"P", b"\x80"):  # of an archive, as torch writes it, or of a pickle
             raise InputError(f"{path}: no checkpoint; name a run's checkpoints/best.ckpt or last.ckpt")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
+                    raise zipfile.BadZipFile("packed, which torch's archives are not")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old formats, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -33,6 +40,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or not {"text", "model"} <= settings.keys():
         raise InputError(f"{path}: a checkpoint of another program; name one that sentiment.train wrote")
     return checkpoint
+
+
+def read_network(path: Path, checkpoint: dict[str, Any]) -> LSTMClassifier:
+    """The trained net of what `read_checkpoint` read at `path`; no memory is taken before its sizes are known to fit.
+
+    Raises:
+        InputError: settings, vocabulary and weights do not fit together, or the weights are no numbers.
+    """
+    text, model = (checkpoint["hyper_parameters"][name] for name in ("text", "model"))
+    try:
+        require_at_least(1, maxlen=text["maxlen"])
+        require_choice(("pre", "post"), padding=text["padding"], truncating=text["truncating"])
+        require_choice(tuple(TOKENIZERS), tokenizer=text["tokenizer"])
+        for name in ("words", "label_names"):
+            if not isinstance(text[name], list) or not all(isinstance(word, str) for word in text[name]):
+                raise TypeError(f"{name}: no list of text")
+        if text["words"][: len(SPECIALS)] != SPECIALS or len(set(text["label_names"])) < 2:
+            raise ValueError("words or label_names: not as sentiment.train writes them")
+        weights = {name.removeprefix("net."): weight for name, weight in checkpoint["state_dict"].items()}
+        weights = {name: weight for name, weight in weights.items() if not name.startswith("measures.")}
+        require_choice(tuple(range(1, len(weights))), num_layers=model.get("num_layers", 1))
+        with torch.device("meta"):
+            net = LSTMClassifier.of(text, model)
+        net.load_state_dict(weights, assign=True)
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: weights and settings do not fit together ({reason}); take another one") from error
+    if not all(weight.is_floating_point() and weight.isfinite().all() for weight in net.parameters()):
+        raise InputError(f"{path}: its weights are not finite, the training diverged; take another one")
+    return net.float()
 
 
 def require_unmoved(path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -47,9 +48,17 @@ def require_fraction(**settings: object) -> None:
             raise InputError(f"{key}={value}: must lie between 0 and 1, both excluded")
 
 
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """With what a terminal would obey, control characters and changes of direction, as escapes: `\\x1b`."""
+    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def refuse(error: object) -> NoReturn:
     """Ends the program as every wrong input does: one line, exit code 2."""
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error))}", file=sys.stderr)
     sys.exit(2)
 
 

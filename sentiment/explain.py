@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sentiment.classifier import Layer, load
-from sentiment.errors import InputError, Parser
+from sentiment.errors import InputError, Parser, printable
 from sentiment.explanation import Explanation, explain
 from sentiment.figures import inspection
 from sentiment.files import whole_as_named
@@ -40,21 +40,24 @@ def in_terminal(explanation: Explanation, console: Console) -> None:
     if e.before:
         text.append(f"({len(e.before):,} words before are not read) ", "dim")
     for word, colour, known in zip(e.words, colours(e.shares), e.known, strict=True):
-        text.append(word, f"black on {colour}" if known else f"black on {colour} underline")
+        text.append(printable(word), f"black on {colour}" if known else f"black on {colour} underline")
         text.append(" ")
     if e.after:
         text.append(f"({len(e.after):,} words after are not read)", "dim")
-    console.print(Text.assemble((e.label, "bold"), f", p({e.toward}) = {e.reading.running[-1]:.4f}\n"))
+    label, toward = printable(e.label), printable(e.toward)
+    console.print(Text.assemble((label, "bold"), f", p({toward}) = {e.reading.running[-1]:.4f}\n"))
     console.print(text)
     if unknown := dict.fromkeys(word for word, known in zip(e.words, e.known, strict=True) if not known):
-        console.print(f"not in the vocabulary: {', '.join(unknown)}", style="dim", highlight=False, markup=False)
-    console.print(f"\np({e.toward}), if the text ended at each word")
+        console.print(
+            f"not in the vocabulary: {printable(', '.join(unknown))}", style="dim", highlight=False, markup=False
+        )
+    console.print(f"\np({toward}), if the text ended at each word", markup=False)
     for line in chart(e.reading.running, min(console.width - 6, max(60, len(e.words)))):
         console.print(line, highlight=False, markup=False)
     console.print()
-    for name, sign in ((f"for {e.toward}", 1), ("against", -1)):
+    for name, sign in ((f"for {toward}", 1), ("against", -1)):
         ranked = [i for i in np.argsort(-sign * e.shares)[:STRONGEST] if sign * e.shares[i] > 0]
-        listed = ", ".join(f"{e.words[i]}\N{NO-BREAK SPACE}{e.shares[i]:+.2f}" for i in ranked) or "nothing"
+        listed = ", ".join(f"{printable(e.words[i])}\N{NO-BREAK SPACE}{e.shares[i]:+.2f}" for i in ranked) or "nothing"
         console.print(f"{name}: {listed}", highlight=False, markup=False)
     console.print(f"\n{sums(e)}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 

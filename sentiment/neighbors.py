@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from sentiment.classifier import Classifier, load
 from sentiment.data.text import SPECIALS
-from sentiment.errors import InputError, Parser
+from sentiment.errors import InputError, Parser, printable
 
 
 def known(classifier: Classifier, word: str) -> str:
@@ -51,13 +51,13 @@ def run(arguments: Namespace) -> None:
     outputs = classifier.label_names[1:] if len(classifier.label_names) == 2 else classifier.label_names
     for word in words:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column(Text(word), no_wrap=True)
+        table.add_column(Text(printable(word)), no_wrap=True)
         for heading in ("cosine", *(f"polarity ({name})" for name in outputs)):
-            table.add_column(Text(heading), justify="right")
+            table.add_column(Text(printable(heading)), justify="right")
         listed = [(word, 1.0), *neighbors(classifier, word, arguments.count)]
         polarity = classifier.polarity([classifier.vocabulary.ids[other] for other, _ in listed]).tolist()
         for (other, cosine), logits in zip(listed, polarity, strict=True):
-            table.add_row(Text(other), f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in logits))
+            table.add_row(Text(printable(other)), f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in logits))
         Console().print(table)
     print("polarity: how far the word alone moves the logit from an unknown word's")
 

@@ -26,6 +26,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemaining
 
 from sentiment.classifier import Ensemble, Prediction, load
 from sentiment.errors import InputError, Parser
+from sentiment.results import cell
 
 CHUNK = 1024  # texts that are in memory at a time
 
@@ -154,7 +155,7 @@ def _csv(predictions: Sequence[Prediction]) -> str:
 
 def _csv_line(cells: Sequence[str]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
+    csv.writer(line, lineterminator="\n").writerow(map(cell, cells))
     return line.getvalue()
 
 

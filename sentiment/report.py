@@ -22,6 +22,8 @@ from rich.table import Table
 
 from sentiment.errors import Parser
 from sentiment.figures import comparison
+from sentiment.files import whole
+from sentiment.results import cell
 from sentiment.runs import Group, Run, differing, grouped, is_study, load_study, read
 from sentiment.settings import shown
 
@@ -124,12 +126,12 @@ def _write_csv(path: Path, runs: Sequence[Run]) -> None:
     """A line per run: folder, status, seed, the settings that differ, every figure."""
     keys = [*differing(runs), "seed"]
     tags = sorted({tag for run in runs for tag in run.metrics} - {"status"})
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole(path) as unfinished, open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["folder", "status", *keys, *tags])
         for run in runs:
             settings, figures_ = (run.settings.get(key) for key in keys), (run.metrics.get(tag) for tag in tags)
-            writer.writerow([run.folder.name, run.status, *settings, *figures_])
+            writer.writerow(map(cell, [run.folder.name, run.status, *settings, *figures_]))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,6 +76,12 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
+def cell(value: Any) -> Any:
+    """A value for a CSV file, whose text no spreadsheet takes for a formula: `=1+1` with a quote in front."""
+    formula = isinstance(value, str) and re.match(r"[=@\t\r]|[+-](?![0-9.]+$)", value)
+    return f"'{value}" if formula else value
+
+
 def write_predictions(
     path: Path,
     rows: npt.NDArray[np.int64],
@@ -87,8 +94,8 @@ def write_predictions(
         writer = csv.writer(file)
         writer.writerow(["row", "label", "predicted", *(f"p({name})" for name in label_names)])
         for row, label, probability in zip(rows, labels, probabilities, strict=True):
-            predicted = label_names[int(probability.argmax())]
-            writer.writerow([row, label_names[label], predicted, *(f"{p:.6f}" for p in probability)])
+            names = label_names[label], label_names[int(probability.argmax())]
+            writer.writerow([row, *map(cell, names), *(f"{p:.6f}" for p in probability)])
 
 
 def result_table(title: str, correct: Mapping[str, Correct], seconds: Mapping[str, float]) -> str:

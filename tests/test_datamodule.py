@@ -77,6 +77,25 @@ def test_what_is_read_is_described(small: Path) -> None:
         assert part in text
 
 
+def test_what_would_go_unnoticed_is_told(tmp_path: Path) -> None:
+    rows: list[tuple[str, object]] = [(f"film {i} and so on", ("good" if i % 4 else "bad")) for i in range(80)]
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    write_csv(folder / "train.csv", rows)
+    copies = [(text.upper() + "!", label) for text, label in rows[:5]]
+    write_csv(folder / "test.csv", [*copies, ("another film", "good"), ("", "bad")])
+    data = prepared(source="files", path=str(folder), maxlen=2)
+    trained_on = set(data.splits["train"].reviews.rows)
+    assert data.repeated == {"val": 0, "test": len(trained_on & {*range(5)})}
+    text = data.describe()
+    for part in (f"{data.repeated['test']} of test stand in train too", "unbalanced, good alone is right in 75%",
+                 "60% of their words, more than half"):  # fmt: skip
+        assert part in text
+    balanced = prepared(source="demo").describe()
+    for part in ("stand in train too", "unbalanced", "more than half"):
+        assert part not in balanced
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

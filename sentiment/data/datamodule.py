@@ -48,6 +48,7 @@ class ReviewDataModule(LightningDataModule):
         label_names: what the classes are called, after `setup`.
         vocabulary: the `max_features` most frequent words of the training rows, after `setup`.
         splits: `train`, `val` and `test`, after `setup`.
+        repeated: how many reviews of `val` and `test` stand in `train` too, word for word, after `setup`.
 
     Raises:
         InputError: a setting is out of range, or the source cannot be read.
@@ -122,7 +123,9 @@ class ReviewDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Opens the encoded reviews; may be called any number of times."""
-        self.label_names: list[str] = json.loads((self.folder / "facts.json").read_text())["label_names"]
+        facts = json.loads((self.folder / "facts.json").read_text())
+        self.label_names: list[str] = facts["label_names"]
+        self.repeated: dict[str, int] = facts["repeated"]
         self.vocabulary = Vocabulary(read_words(self.folder, self.max_features))
         self.splits = {
             split: PaddedReviews(
@@ -153,7 +156,10 @@ class ReviewDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def describe(self) -> str:
-        """What the article prints before training: counts, shapes, lengths, what is cut, one review decoded."""
+        """What the article prints before training: counts, shapes, lengths, what is cut, one review decoded.
+
+        And what would go unnoticed: reviews of which a copy is trained on, unbalanced classes, texts mostly unread.
+        """
         train = self.splits["train"].reviews
         lengths = train.lengths
         classes = np.bincount(train.labels[train.rows], minlength=len(self.label_names))
@@ -164,13 +170,19 @@ class ReviewDataModule(LightningDataModule):
         from_train = drawn if self.val_rows == "random" else "the last of each class in train"
         validated = "the test half" if self.validate_on == "test" else from_train
         labels = ", ".join(f"{name} {count:,}" for name, count in zip(self.label_names, classes, strict=True))
+        largest, share = self.label_names[classes.argmax()], classes.max() / classes.sum()
+        unbalanced = f"; unbalanced, {largest} alone is right in {share:.0%}" if share * len(classes) > 1.2 else ""
+        copies = (f"{count:,} of {name}" for name, count in self.repeated.items() if count)
+        repeated = f"; {known} stand in train too" if (known := " and ".join(copies)) else ""
+        unread = 1 - np.minimum(lengths, self.maxlen).sum() / lengths.sum()
+        mostly = ", more than half" if unread > 0.5 else ""
         return "\n".join(
             [
-                f"reviews    {', '.join(shapes)}; validation rows: {validated}",
-                f"labels     {labels} (train)",
+                f"reviews    {', '.join(shapes)}; validation rows: {validated}{repeated}",
+                f"labels     {labels} (train){unbalanced}",
                 f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
                 f"maxlen     {self.maxlen} cuts {np.mean(lengths > self.maxlen):.0%} of the reviews and "
-                f"{1 - np.minimum(lengths, self.maxlen).sum() / lengths.sum():.0%} of their words",
+                f"{unread:.0%} of their words{mostly}",
                 f"vocabulary {len(self.vocabulary):,} words; {beyond:.1%} of the text is outside it",
                 f"first one  {self.label_names[train.labels[train.rows[0]]]}: "
                 + self.vocabulary.decode(self.splits["train"].matrix(np.array([0]))[0]),

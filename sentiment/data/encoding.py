@@ -20,6 +20,8 @@ from filelock import FileLock
 
 from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, rank_words
 
+EMPTY = 0  # key of reviews without a word, which are no copies of each other
+
 
 @dataclass(eq=False)
 class Reviews:
@@ -109,7 +111,8 @@ def encode(
         splits: row numbers of `train`, `val` and `test`.
         tokenizer: a name in `TOKENIZERS`.
         folder: where to write.
-        facts: what else to keep with the reviews, written as `facts.json`.
+        facts: what else to keep with the reviews, written as `facts.json`, to which `repeated` is added: how many
+            reviews of `val` and of `test` have the very words of a training row.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -119,7 +122,11 @@ def encode(
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        numbers, counts, offsets = _tokenize(texts, splits["train"], len(labels), tokenizer, unfinished / "ids.int32")
+        numbers, counts, offsets, keys = _tokenize(
+            texts, splits["train"], len(labels), tokenizer, unfinished / "ids.int32"
+        )
+        known = keys[splits["train"]]
+        repeated = {split: int(np.isin(keys[splits[split]], known[known != EMPTY]).sum()) for split in ("val", "test")}
         ranked = rank_words({word: int(counts[number]) for word, number in numbers.items() if counts[number]})
         np.save(unfinished / "counts.npy", _renumber(unfinished / "ids.int32", numbers, ranked))
         np.save(unfinished / "offsets.npy", offsets)
@@ -129,20 +136,26 @@ def encode(
         with open(unfinished / "words.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
             file.writelines(f"{word}\n" for word in ranked)
         sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
-        (unfinished / "facts.json").write_text(json.dumps(facts | {"sizes": sizes}))
+        (unfinished / "facts.json").write_text(json.dumps(facts | {"repeated": repeated, "sizes": sizes}))
         os.replace(unfinished, folder)
 
 
 def _tokenize(
     texts: Iterable[Sequence[str]], train: npt.NDArray[np.int64], rows: int, tokenizer: str, path: Path
-) -> tuple[dict[str, int], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Writes each word's number, in order of first appearance; returns numbers, training counts and offsets."""
+) -> tuple[dict[str, int], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Writes each word's number, in order of first appearance.
+
+    Returns:
+        The numbers, how often the training rows have each, the offsets, and a key of each row that rows of the same
+        words share.
+    """
     split = TOKENIZERS[tokenizer]
     numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     empty = numbers[SPECIALS[UNKNOWN]]
     is_train = np.isin(np.arange(rows), train)
     counts = np.zeros(0, dtype=np.int64)
     offsets = np.zeros(rows + 1, dtype=np.int64)
+    keys = np.full(rows, EMPTY)
     row = 0
     with open(path, "wb") as file:
         for chunk in texts:
@@ -153,9 +166,10 @@ def _tokenize(
             if len(numbers) > len(counts):
                 counts = np.pad(counts, (0, len(numbers)))  # at least twice as many, so that it happens rarely
             np.add.at(counts, flat[np.repeat(is_train[row : row + len(chunk)], sizes)], 1)
+            keys[row : row + len(chunk)] = [EMPTY if ids == [empty] else hash(tuple(ids)) for ids in encoded]
             offsets[row + 1 : row + len(chunk) + 1] = offsets[row] + np.cumsum(sizes)
             row += len(chunk)
-    return numbers, counts, offsets
+    return numbers, counts, offsets, keys
 
 
 def _renumber(path: Path, numbers: dict[str, int], ranked: list[str]) -> npt.NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from datasets import Dataset, load_dataset
 from pandas.errors import ParserWarning
+from pyarrow import ArrowInvalid
 
 from sentiment.data.text import cache_folder
 from sentiment.errors import InputError
@@ -41,7 +42,7 @@ def read(files: list[Path], text_column: str, label_column: str) -> Dataset:
             warnings.simplefilter("error", ParserWarning)  # of a row with more cells than there are columns
             half = _table(BUILDERS[suffix], data_files=names, **options)
     except Exception as error:
-        if "corresponds to no data" in str(error):
+        if "corresponds to no data" in str(error) or "BatchSize must be greater" in str(error.__cause__):
             raise InputError(f"{shown}: no reviews in it, only column names; add rows") from error
         cause = error.__cause__ or error
         if isinstance(cause, OSError) and cause.errno and str(cause.filename) not in names:  # of the cache's disk
@@ -53,8 +54,14 @@ def read(files: list[Path], text_column: str, label_column: str) -> Dataset:
     for key, column in (("text_column", text_column), ("label_column", label_column)):
         if column not in half.column_names:
             raise InputError(f"data.{key}={column}: no such column in {shown}; it has {', '.join(half.column_names)}")
-        if nulls := half.data.column(column).null_count:
-            raise InputError(f"{shown}: column {column} has {nulls} empty cells; fill or drop those rows")
+        cells = half.data.column(column)
+        try:
+            cells.validate(full=True)
+        except ArrowInvalid as error:
+            raise InputError(f"{shown}: column {column} is not UTF-8 ({error}); convert the file") from error
+        empty = cells.null_count + (half[column][:].count("") if key == "label_column" else 0)
+        if empty:
+            raise InputError(f"{shown}: column {column} has {empty} empty cells; fill or drop those rows")
     text, label = (getattr(half.features[column], "dtype", "lists") for column in (text_column, label_column))
     if text not in ("string", "large_string"):
         raise InputError(f"{shown}: column {text_column} holds {text}, not text; name another by data.text_column")

@@ -161,7 +161,7 @@ def _logger(cfg: DictConfig) -> Iterator[Logger]:
 
 
 def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
-    """A fresh module for the data: the vocabulary's size, the classes, and, if asked for, pre-trained vectors.
+    """A fresh module for the data: the vocabulary's size, the classes, and, if asked for, learned vectors.
 
     Raises:
         InputError: the vectors' size is not `model.embedding_dim`.
@@ -176,7 +176,7 @@ def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModu
     scheduler = make(cfg.scheduler) if cfg.scheduler else None
     module = SentimentModule(text, model, make(cfg.optimizer), scheduler, cfg.adversarial, cfg.seed)
     if vectors:
-        known, ids = datamodule.vocabulary.vectors(vectors)
+        known, ids = datamodule.vectors(vectors, cfg.model.embedding_dim)
         if known.shape[1] != cfg.model.embedding_dim:
             raise InputError(f"model.vectors={vectors}: have {known.shape[1]} values; set model.embedding_dim to that")
         module.net.embedding.weight.data[ids] = known

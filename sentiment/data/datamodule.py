@@ -6,15 +6,19 @@ from functools import partial
 
 import numpy as np
 import torch
+from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, PaddedReviews, Rows, ShuffledBatches
 from sentiment.data.encoding import StoredReviews, encode, is_whole, read_counts, read_words
-from sentiment.data.text import TOKENIZERS, UNKNOWN, Vocabulary, cache_folder
+from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, Vocabulary, cache_folder
+from sentiment.data.vectors import learned_vectors
 from sentiment.errors import require_at_least, require_choice, require_fraction
+from sentiment.files import whole
 
 FORMAT = 3  # of the encoded reviews; a new number leaves older caches alone
 CHUNK = 1000  # reviews between two updates of the progress bar
@@ -133,6 +137,33 @@ class ReviewDataModule(LightningDataModule):
             )
             for split in ("train", "val", "test")
         }
+
+    def vectors(self, name: str, size: int) -> tuple[Tensor, Tensor]:
+        """Where words may start from: vectors `learned` from the training rows, once, or pre-trained ones.
+
+        Args:
+            name: `learned`, or what `Vocabulary.vectors` takes.
+            size: values of a learned one.
+
+        Returns:
+            The vectors, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
+
+        Raises:
+            InputError: there are none of that name, or too few words to learn from.
+        """
+        if name != "learned":
+            return self.vocabulary.vectors(name)
+        words = len(self.vocabulary)
+        path = cache_folder() / "vectors" / f"{self.folder.name}_{words}_{size}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            try:
+                vectors = np.load(path)
+            except (OSError, ValueError, EOFError):  # missing or damaged
+                vectors = learned_vectors(self.splits["train"], words, size)
+                with whole(path) as unfinished, open(unfinished, "wb") as file:
+                    np.save(file, vectors)
+        return torch.from_numpy(vectors), torch.arange(len(SPECIALS), words)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""

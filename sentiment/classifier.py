@@ -22,7 +22,8 @@ from sentiment.data.encoding import Reviews
 from sentiment.data.text import PADDING, TOKENIZERS, UNKNOWN, Vocabulary
 from sentiment.errors import InputError
 from sentiment.model.checkpoint import read_checkpoint, read_network
-from sentiment.model.lstm import Gates, LSTMClassifier, log_probabilities
+from sentiment.model.gates import Gates
+from sentiment.model.lstm import LSTMClassifier, log_probabilities
 
 
 class Prediction(NamedTuple):

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
-from sentiment.model.lstm import Gates
+from sentiment.model.gates import Gates
 
 FOR, AGAINST = "#2166ac", "#b2182b"  # the ends of RdBu, which colour-blind readers can tell apart
 

@@ -6,7 +6,7 @@ where texts are read in chunks, `N` of them and `S` steps in each.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,24 +16,7 @@ from torch.nn import functional as F
 from sentiment.data.batching import EVALUATED_WORDS
 from sentiment.data.text import PADDING
 from sentiment.errors import InputError, require_at_least, require_choice
-
-
-class Gates(NamedTuple):
-    """What happens in one layer and direction, in the order of the words; each float `(B, T, H)`.
-
-    Attributes:
-        input: share of the new candidate that enters the cell, 0 to 1.
-        forget: share of the cell's state that stays, 0 to 1.
-        output: share of the cell's state that is shown, 0 to 1.
-        cell: the state.
-        hidden: what the next layer sees, `output · tanh(cell)`.
-    """
-
-    input: Tensor
-    forget: Tensor
-    output: Tensor
-    cell: Tensor
-    hidden: Tensor
+from sentiment.model.gates import Gates, read_by_hand
 
 
 class LSTMClassifier(nn.Module):
@@ -205,7 +188,7 @@ class LSTMClassifier(nn.Module):
         seen: list[Gates] = []
 
         def read(lstm: nn.Module, x: Tensor) -> Tensor:
-            seen.append(_gates(lstm, x))
+            seen.append(read_by_hand(lstm, x))
             return seen[-1].hidden
 
         x = self.embed(ids)
@@ -299,22 +282,6 @@ def _mean(x: Tensor, inside: Tensor | None) -> Tensor:
 
 
 _POOLS = {"max": (_max,), "mean": (_mean,), "max_mean": (_max, _mean)}
-
-
-def _gates(lstm: nn.Module, x: Tensor) -> Gates:
-    """An LSTM (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000) as its equations have it."""
-    assert isinstance(lstm, nn.LSTM)
-    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
-    from_words = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4H)
-    hidden = cell = x.new_zeros(x.shape[0], lstm.hidden_size)
-    steps = []
-    for from_word in from_words.unbind(1):
-        input_, forget, candidate, output = (from_word + hidden @ hidden_weight.T).chunk(4, 1)
-        input_, forget, output = input_.sigmoid(), forget.sigmoid(), output.sigmoid()
-        cell = forget * cell + input_ * candidate.tanh()
-        hidden = output * cell.tanh()
-        steps.append((input_, forget, output, cell, hidden))
-    return Gates(*(torch.stack(part, 1) for part in zip(*steps, strict=True)))
 
 
 def _turn(lengths: Tensor | None, width: int) -> Callable[[Tensor], Tensor]:

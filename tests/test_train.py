@@ -207,6 +207,26 @@ def test_a_finished_run_can_be_resumed_for_its_figures_and_a_failing_one_keeps_t
         train(composed(f"resume={moved}", folder=moved))
 
 
+def test_a_run_whose_reviews_changed_is_not_resumed(composed: Compose, tmp_path: Path, small: Path) -> None:
+    """Its weights belong to another vocabulary, which may have the same size."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(small, data)
+    run.mkdir()
+    train(composed(f"data.path={data}", folder=run))
+    before = weights_of(run)
+    table = (data / "train.csv").read_text()
+    (data / "train.csv").write_text(table.replace("film", "flick"))
+    with pytest.raises(InputError, match=f"resume={run}: the reviews are others now"):
+        train(composed(f"data.path={data}", f"resume={run}", "trainer.max_epochs=3", folder=run))
+    assert same(weights_of(run), before)
+
+
+def test_clipping_that_lightning_refuses_is_told_in_one_line(composed: Compose) -> None:
+    both = "trainer.gradient_clip_val: needs optimizer.fused=false|trainer.precision: this CPU"
+    with pytest.raises(InputError, match=both):
+        train(composed("trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"))
+
+
 def test_limited_batches_compare_the_rows_that_were_read(composed: Compose, tmp_path: Path) -> None:
     settings = ["data.maxlen=600", "data.padding=post", "trainer.limit_test_batches=1", "trainer.limit_val_batches=1"]
     train(composed(*settings, "baseline=logistic_regression"))

@@ -11,7 +11,7 @@ from sentiment.errors import InputError
 
 WINDOW = 5  # words to either side that count as near, the next one most
 SMOOTHING = 0.75  # exponent of the frequency of what is near, so that rare words say less
-SPREAD = 0.1  # root mean square of a vector's values: above the ±0.05 of a fresh embedding, below GloVe's 0.4
+SPREAD = 0.2  # root mean square of a vector's values: above the ±0.05 of a fresh embedding, below GloVe's 0.4
 
 
 def learned_vectors(split: PaddedReviews, words: int, size: int) -> npt.NDArray[np.float32]:

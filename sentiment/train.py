@@ -36,7 +36,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sentiment.callbacks.baseline import Baseline
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.model.checkpoint import read_checkpoint, read_network, require_unmoved
+from sentiment.model.checkpoint import read_checkpoint, read_network, require_resumable
 from sentiment.model.module import AtomicCheckpointIO, SentimentModule
 from sentiment.results import provenance, read_metrics, result_table, write_metrics, write_predictions
 from sentiment.settings import OBJECTIVES, hyperparameters, identity, make
@@ -87,13 +87,14 @@ def _train(
             raise InputError(f"trainer.limit_{half}_batches=0: leave some batches {need}")
     checkpoints = folder / "checkpoints"
     last = checkpoints / "last.ckpt" if cfg.resume and (checkpoints / "last.ckpt").exists() else None
-    epochs_before, stopped_early = 0, False
+    epochs_before, stopped_early, text_before = 0, False, None
     if last:
-        require_unmoved(last)
         checkpoint = read_checkpoint(last)
+        require_resumable(last, checkpoint)
         read_network(last, checkpoint)
-        epochs_before = checkpoint["epoch"] + 1
+        epochs_before, text_before = checkpoint["epoch"] + 1, checkpoint["hyper_parameters"]["text"]
         stopped_early = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
+        del checkpoint  # of which training needs the memory
 
     keep_freed_memory()
     seed_everything(cfg.seed, verbose=False)
@@ -114,7 +115,7 @@ def _train(
     if cfg.data.validate_on == "test":
         log.warning("Validates on the test half, as the article did: its figures flatter, use them to compare only")
     module = build_module(cfg, datamodule)
-    if last and checkpoint["hyper_parameters"]["text"] != module.hparams["text"]:
+    if text_before not in (None, module.hparams["text"]):
         raise InputError(f"resume={folder}: the reviews are others now, or read otherwise; restore them or start anew")
     logger.log_hyperparams(hyperparameters(cfg))
 

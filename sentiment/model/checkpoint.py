@@ -72,9 +72,15 @@ def read_network(path: Path, checkpoint: dict[str, Any]) -> LSTMClassifier:
     return net.float()
 
 
-def require_unmoved(path: Path) -> None:
-    """Raises `InputError` if the run was moved since it wrote `path`: Lightning would forget its best checkpoint."""
-    for state in read_checkpoint(path)["callbacks"].values():
+def require_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raises `InputError` if no training can go on from what `read_checkpoint` read at `path`.
+
+    So it is where the run was moved: Lightning would forget its best checkpoint.
+    """
+    states = checkpoint.get("callbacks")
+    if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
+        raise InputError(f"{path}: holds no state of a training; start anew")
+    for state in states.values():
         home = Path(state.get("dirpath", path.parent))
         if home != path.parent:
             raise InputError(f"resume={path.parents[1]}: was moved; put it back to {home.parent}")

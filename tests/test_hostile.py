@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -92,7 +92,7 @@ class Tags(HTMLParser):
 
 
 @given(TEXTS)
-@settings(fuzz, max_examples=max(10, EXAMPLES // 20))
+@settings(fuzz, max_examples=max(10, EXAMPLES // 20), phases=[Phase.generate])  # shrinking pages takes minutes
 def test_a_page_runs_nothing_and_a_terminal_obeys_nothing(reader: Classifier, text: str) -> None:
     explanation = explain(reader, text)
     page = as_page(explanation)

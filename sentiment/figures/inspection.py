@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
+from sentiment.errors import printable
 from sentiment.model.gates import Gates
 
 FOR, AGAINST = "#2166ac", "#b2182b"  # the ends of RdBu, which colour-blind readers can tell apart
@@ -45,9 +46,9 @@ def gates(words: Sequence[str], running: Floats, gates: Gates, order: npt.NDArra
     figure.colorbar(image, ax=axes[4], pad=0.01, aspect=20)
     for axis in axes[1:]:
         axis.set_yticks([])
-    axes[4].set_xticks(steps, words, rotation=90, fontsize=8, parse_math=False)
+    axes[4].set_xticks(steps, list(map(printable, words)), rotation=90, fontsize=8, parse_math=False)
     axes[4].set_xlim(-0.5, len(words) - 0.5)
-    figure.suptitle(title, fontsize=11, parse_math=False)
+    figure.suptitle(printable(title), fontsize=11, parse_math=False)
     return figure
 
 

@@ -144,7 +144,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     assert len(told) == KILLS
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_ctrl_c_keeps_the_last_epoch_and_tells_how_to_go_on(small: Path, tmp_path: Path, sent: signal.Signals) -> None:
     """Interrupts 1 run in mid-training, as Ctrl-C and as clusters do."""
     line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1000", "callbacks.early_stopping=null"]
@@ -168,6 +168,7 @@ def _with_room_for(size: int) -> Any:
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_a_run_in_one_line_and_leaves_whole_files(small: Path, tmp_path: Path) -> None:
     """Ends 3 runs: at the start, in the first checkpoint, and in the second epoch's."""
     line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1", "hydra.run.dir=run"]
@@ -190,6 +191,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_whole_files(small: Path, 
     assert last.read_bytes() == epoch
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(run: Path, small: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1"]
@@ -236,6 +238,7 @@ def test_a_damaged_cache_is_made_anew(
     assert figures(metrics_of(tmp_path / "again")) == figures(metrics_of(tmp_path / "first"))
 
 
+@pytest.mark.slow
 def test_processes_that_prepare_the_same_data_at_once_agree(small: Path, tmp_path: Path) -> None:
     """Starts 4 at once on an empty cache."""
     line = [*QUICK, f"data.path={small}", "baseline=logistic_regression", "trainer.max_epochs=1"]

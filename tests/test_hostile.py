@@ -107,6 +107,7 @@ def test_a_page_runs_nothing_and_a_terminal_obeys_nothing(reader: Classifier, te
     assert printable(told.get().replace("\n", "")) == told.get().replace("\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
 @pytest.mark.parametrize("piece", ["good ", "a", "1", "1/", ".", "!", "'", "n't", "<br", "é", "电", "👍", "\x00", "\n"])
 def test_ten_megabytes_in_one_line_are_split_in_seconds(tokenizer: str, piece: str) -> None:
@@ -119,6 +120,7 @@ def test_ten_megabytes_in_one_line_are_classified(run: Path) -> None:
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_classes_with_hostile_names_make_no_formula_markup_or_command(tmp_path: Path) -> None:
     names = ["=HYPERLINK(0)", "@SUM", "-1", "+1", "-2+3", "<b>[/]\x1b[31m"]
     rows = [(f"film {i % 6}", names[i % 6]) for i in range(120)]

@@ -144,7 +144,8 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(
     assert len(told) == KILLS
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_the_last_epoch_and_tells_how_to_go_on(small: Path, tmp_path: Path, sent: signal.Signals) -> None:
     """Interrupts 1 run in mid-training, as Ctrl-C and as clusters do."""
     line = [*QUICK, f"data.path={small}", "baseline=none", "trainer.max_epochs=1000", "callbacks.early_stopping=null"]

@@ -37,7 +37,7 @@ TEXTS = st.one_of(
     st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join),
     st.lists(st.sampled_from([*FRAGMENTS, *string.ascii_letters, "good", "film"]), max_size=40).map(" ".join),
 )
-EXAMPLES = int(os.environ.get("SENTIMENT_FUZZ", "200"))  # of every property
+EXAMPLES = int(os.environ.get("SENTIMENT_FUZZ", "100"))  # of every property
 fuzz = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -282,6 +282,7 @@ def test_help_is_given_without_loading_torch() -> None:
     assert "optimizer:" in told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="the CPU cannot be told to pass for an older one"
 )

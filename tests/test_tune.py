@@ -170,6 +170,7 @@ def test_a_space_that_train_refuses_ends_the_study(started: Any) -> None:
     finish(started("tune.trials=2", "tune.space.optimizer.choices=[adam]"))  # a failure alone keeps nothing
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_cut_before_its_first_heartbeat_is_tried_again(started: Any) -> None:
     study = started("tune.trials=2", "tune.heartbeat=1")
     with pytest.warns(UserWarning, match="Heartbeat"):

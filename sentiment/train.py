@@ -162,7 +162,7 @@ def _logger(cfg: DictConfig) -> Iterator[Logger]:
 
 
 def build_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
-    """A fresh module for the data: the vocabulary's size, the classes, and, if asked for, learned vectors.
+    """A fresh module for the data: the vocabulary's size, the classes, and, if asked for, where words start.
 
     Raises:
         InputError: the vectors' size is not `model.embedding_dim`.
@@ -220,7 +220,7 @@ def _interruptible(step: Callable[..., Any], *arguments: Any, **options: Any) ->
     except (MisconfigurationException, RuntimeError) as error:
         if "could not create a primitive" in str(error):  # says oneDNN
             raise InputError("trainer.precision: this CPU has no LSTM in it; use trainer.precision=32-true") from error
-        if "fused" in str(error):
+        if "'fused' optimizer" in str(error):
             raise InputError("trainer.gradient_clip_val: needs optimizer.fused=false beside mixed precision") from error
         if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
             raise

@@ -3,19 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.text import SPECIALS
 from sentiment.data.vectors import SPREAD, _cooccurrences
 from sentiment.errors import InputError
 
 from .conftest import write_csv
-
-
-def prepared(path: Path, **settings: object) -> ReviewDataModule:
-    data = ReviewDataModule(source="files", path=str(path), **settings)  # type: ignore[arg-type]
-    data.prepare_data()
-    data.setup()
-    return data
+from .test_datamodule import prepared
 
 
 def test_words_in_like_company_get_like_vectors(tmp_path: Path) -> None:
@@ -26,7 +19,7 @@ def test_words_in_like_company_get_like_vectors(tmp_path: Path) -> None:
         word = list(company)[i % 3]
         before, after = (" ".join(random.permutation(company[word])[:2]) for _ in range(2))
         rows.append((f"{before} {word} {after}", i % 2))
-    data = prepared(write_csv(tmp_path / "reviews.csv", rows))
+    data = prepared(source="files", path=str(write_csv(tmp_path / "reviews.csv", rows)))
     vectors, ids = data.vectors("learned", 5)
     assert vectors.shape == (len(data.vocabulary) - len(SPECIALS), 5)
     assert vectors.square().mean(1).sqrt().numpy() == pytest.approx(SPREAD)
@@ -40,7 +33,7 @@ def test_words_in_like_company_get_like_vectors(tmp_path: Path) -> None:
 
 def test_words_of_two_reviews_are_not_near_and_other_rows_are_not_read(tmp_path: Path) -> None:
     rows: list[tuple[str, object]] = [(text, i % 2) for i, text in enumerate(["a b c"] * 8 + ["d"] * 8)]
-    data = prepared(write_csv(tmp_path / "reviews.csv", rows), val_fraction=0.25)
+    data = prepared(source="files", path=str(write_csv(tmp_path / "reviews.csv", rows)), val_fraction=0.25)
     words = data.vocabulary.ids
     counts = _cooccurrences(data.splits["train"], len(data.vocabulary)).toarray()
     texts = [data.vocabulary.decode(ids) for ids in data.splits["train"].reviews]

@@ -1,4 +1,4 @@
-# Every target works alone: the first one that is asked for makes the virtual environment.
+# Every target creates the virtual environment if it is missing.
 PYTHON ?= python3
 RUN := .venv/bin/python -m
 
@@ -10,7 +10,7 @@ demo: .venv/ready  ## train and test on the built-in corpus
 train: .venv/ready  ## make train ARGS="data.maxlen=200 optimizer=rmsprop"
 	$(RUN) sentiment.train $(ARGS)
 
-test: .venv/ready
+test: .venv/ready  ## make test ARGS="-m slow"
 	$(RUN) pytest $(ARGS)
 
 lint: .venv/ready
@@ -18,8 +18,8 @@ lint: .venv/ready
 	$(RUN) ruff format --check
 	$(RUN) mypy
 
-.venv/ready: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is required; set PYTHON=" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(RUN) pip install --disable-pip-version-check -r requirements.lock
+	$(RUN) pip install --disable-pip-version-check -r requirements.lock -e .
 	@touch $@

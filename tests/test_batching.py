@@ -1,41 +1,25 @@
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from sentiment.data.batching import OrderedBatches, PaddedReviews, ShuffledBatches
-from sentiment.data.encoding import StoredReviews, encode, read_counts, read_words
+from sentiment.data.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
+from sentiment.data.encoding import EncodedReviews
+from sentiment.data.text import TextEncoder, Vocabulary
 
-TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "", "unseen words only"]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    splits = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4])}
-    encode([TEXTS[:3], TEXTS[3:]], np.array([0, 1, 0, 1, 0]), splits, "basic_english", tmp_path / "encoded", {})
-    return tmp_path / "encoded"
-
-
-def padded(folder: Path, split: str = "train", **settings: object) -> PaddedReviews:
-    chosen = {"max_features": 100, "maxlen": 5, "padding": "pre", "truncating": "pre"} | settings
-    return PaddedReviews(StoredReviews(folder, split), **chosen)  # type: ignore[arg-type]
+REVIEWS = EncodedReviews(
+    ids=np.array([2, 2, 2, 2, 3, 3, 3, 4, 4, 3, 2], np.int32),
+    offsets=np.array([0, 8, 11]),
+    labels=np.array([0, 1]),
+    rows=np.array([0, 1]),
+)
 
 
-def test_words_are_ranked_by_the_training_rows_alone(folder: Path) -> None:
-    assert read_words(folder) == ["<pad>", "<unk>", "a", "b", "c"]
-    assert read_words(folder, 3) == ["<pad>", "<unk>", "a"]
-    assert [ids.tolist() for ids in StoredReviews(folder, "val")] == [[2, 1, 1]]
-    assert [ids.tolist() for ids in StoredReviews(folder, "test")] == [[1], [1, 1, 1]]
-
-
-def test_words_are_counted_over_all_rows(folder: Path) -> None:
-    assert read_counts(folder).tolist() == [0, 6, 6, 4, 2]
-
-
-def test_reviews_stay_on_disk(folder: Path) -> None:
-    reviews = StoredReviews(folder, "train")
-    for array in (reviews.ids, reviews.offsets, reviews.labels, reviews.rows):
-        assert isinstance(array.base, np.memmap)
+def padded(
+    words: int = 5, maxlen: int = 5, padding: str = "pre", truncating: str = "pre", reviews: EncodedReviews = REVIEWS
+) -> PaddedReviews:
+    vocabulary = Vocabulary(["<pad>", "<unk>", "a", "b", "c"][:words])
+    return PaddedReviews(reviews, TextEncoder(vocabulary, "words", maxlen, padding, truncating))
 
 
 @pytest.mark.parametrize(
@@ -47,59 +31,79 @@ def test_reviews_stay_on_disk(folder: Path) -> None:
         ("post", "post", [[2, 2, 2, 2, 3], [4, 3, 2, 0, 0]]),
     ],
 )
-def test_reviews_are_cut_and_padded(folder: Path, padding: str, truncating: str, expected: list[list[int]]) -> None:
-    split = padded(folder, padding=padding, truncating=truncating)
-    assert split.matrix().tolist() == expected
-    assert split[np.array([1, 0])].ids.tolist() == expected[::-1]
-    assert split[np.array([1])].rows.tolist() == [1]
-    assert split[np.array([1])].labels.tolist() == [1]
+def test_reviews_are_truncated_and_padded(padding: str, truncating: str, expected: list[list[int]]) -> None:
+    reviews = padded(padding=padding, truncating=truncating)
+    assert reviews.pad().tolist() == expected
+    assert reviews.lengths.tolist() == [5, 3]
+    assert reviews[np.array([1, 0])].ids.tolist() == expected[::-1]
+    assert reviews[np.array([1])].rows.tolist() == [1]
+    assert reviews[np.array([1])].labels.tolist() == [1]
 
 
-def test_a_smaller_vocabulary_makes_rare_words_unknown(folder: Path) -> None:
-    assert padded(folder, max_features=4).matrix()[1].tolist() == [0, 0, 1, 3, 2]
+def test_words_outside_a_smaller_vocabulary_become_unknown() -> None:
+    assert padded(words=4).pad()[1].tolist() == [0, 0, 1, 3, 2]
 
 
-def test_behind_padding_goes_to_the_length_bucket_and_no_further(folder: Path) -> None:
-    assert padded(folder, padding="post", maxlen=50)[np.array([1])].ids.shape == (1, 8)
+def test_padding_at_the_end_reaches_the_next_multiple_of_8() -> None:
+    assert padded(padding="post", maxlen=50)[np.array([1])].ids.shape == (1, 8)
+    assert padded(padding="pre", maxlen=50)[np.array([1])].ids.shape == (1, 50)
 
 
-def test_a_shuffled_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone() -> None:
-    for lengths in (None, np.arange(100) % 7):
-        batches = ShuffledBatches(100, 8, seed=1, lengths=lengths)
-        first = np.concatenate(list(batches))
-        assert sorted(first) == list(range(100))
-        assert len(list(batches)) == len(batches) == 13
-        batches.set_epoch(1)
-        second = np.concatenate(list(batches))
-        assert not np.array_equal(first, second)
-        batches.set_epoch(0)
-        assert np.array_equal(first, np.concatenate(list(batches)))
-        assert not np.array_equal(first, np.concatenate(list(ShuffledBatches(100, 8, seed=2, lengths=lengths))))
+@pytest.mark.parametrize("padding", ["pre", "post"])
+def test_samplers_of_a_split_yield_every_position_once(padding: str) -> None:
+    count = 1000
+    lengths = np.random.default_rng(0).integers(1, 100, count)
+    offsets = np.append(0, lengths.cumsum())
+    reviews = EncodedReviews(np.full(offsets[-1], 2, np.int32), offsets, np.zeros(count, np.int64), np.arange(count))
+    split = padded(maxlen=80, padding=padding, reviews=reviews)
+    train, evaluation = split.train_sampler(32, seed=1), split.eval_sampler()
+    for sampler in (train, evaluation):
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        assert sorted(np.concatenate(batches)) == list(range(count))
+    assert max(map(len, train)) == 32
+    assert max(map(len, evaluation)) == EVAL_TOKENS_PER_BATCH // 80
+    assert np.array_equal(np.concatenate(list(evaluation)), np.concatenate(list(evaluation)))
 
 
-def test_bucketed_batches_hold_reviews_of_like_length() -> None:
+@pytest.mark.parametrize("lengths", [None, np.arange(100) % 7])
+def test_shuffled_order_depends_on_seed_and_epoch_alone(lengths: np.ndarray | None) -> None:
+    sampler = BucketBatchSampler(100, 8, lengths, seed=1)
+    first = np.concatenate(list(sampler))
+    assert sorted(first) == list(range(100))
+    assert len(list(sampler)) == len(sampler) == 13
+    sampler.set_epoch(1)
+    assert not np.array_equal(first, np.concatenate(list(sampler)))
+    sampler.set_epoch(0)
+    assert np.array_equal(first, np.concatenate(list(sampler)))
+    assert not np.array_equal(first, np.concatenate(list(BucketBatchSampler(100, 8, lengths, seed=2))))
+
+
+def test_bucketed_batches_hold_reviews_of_similar_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 400, 2000)
-    spread = [np.ptp(lengths[batch]) for batch in ShuffledBatches(2000, 20, seed=0, lengths=lengths)]
-    assert np.mean(spread) < 20
+    ranges = [np.ptp(lengths[batch]) for batch in BucketBatchSampler(2000, 20, lengths)]
+    assert np.mean(ranges) < 20
 
 
-def test_evaluation_reads_every_row_once() -> None:
-    assert np.concatenate(list(OrderedBatches(10, 4))).tolist() == list(range(10))
-    lengths = np.array([3, 1, 2])
-    assert sorted(batch.tolist() for batch in OrderedBatches(3, 2, lengths)) == [[0], [1, 2]]
+def test_unshuffled_batches_are_in_order_or_sorted_by_length() -> None:
+    assert np.concatenate(list(BucketBatchSampler(10, 4, shuffle=False))).tolist() == list(range(10))
+    lengths = np.random.default_rng(0).integers(1, 400, 200)
+    batches = list(BucketBatchSampler(200, 20, lengths, shuffle=False))
+    by_length = sorted(batches, key=lambda batch: lengths[batch[0]])
+    assert all(lengths[a].max() <= lengths[b].min() for a, b in pairwise(by_length))
+    assert not all(lengths[a].max() <= lengths[b].min() for a, b in pairwise(batches))  # the first are a fair sample
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("num_replicas", [2, 3])
 @pytest.mark.parametrize("count", [6, 31, 37, 60, 61])
-@pytest.mark.parametrize("by_length", [False, True])
-def test_devices_share_every_position_in_as_many_steps(devices: int, count: int, by_length: bool) -> None:
-    lengths = np.random.default_rng(0).integers(1, 99, count) if by_length else None
-    ranks = range(devices)
-    for samplers in (
-        [ShuffledBatches(count, 5, 0, lengths, rank, devices) for rank in ranks],
-        [OrderedBatches(count, 5, lengths, rank, devices) for rank in ranks],
-    ):
-        batches = [list(sampler) for sampler in samplers]
-        assert len({len(sampler) for sampler in samplers} | {len(own) for own in batches}) == 1
-        assert all(len(batch) for own in batches for batch in own)
-        assert sorted(np.concatenate([batch for own in batches for batch in own])) == list(range(count))
+@pytest.mark.parametrize("bucketed", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_replicas_share_every_position_in_equally_many_steps(
+    num_replicas: int, count: int, bucketed: bool, shuffle: bool
+) -> None:
+    lengths = np.random.default_rng(0).integers(1, 99, count) if bucketed else None
+    samplers = [BucketBatchSampler(count, 5, lengths, shuffle, 0, rank, num_replicas) for rank in range(num_replicas)]
+    batches = [list(sampler) for sampler in samplers]
+    assert len({len(sampler) for sampler in samplers} | {len(own) for own in batches}) == 1
+    assert all(len(batch) for own in batches for batch in own)
+    assert sorted(np.concatenate([batch for own in batches for batch in own])) == list(range(count))

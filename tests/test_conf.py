@@ -1,4 +1,4 @@
-"""Every configuration composes, and every key of an object is an argument of its constructor."""
+"""Every option composes, and every key of an object is an argument of its class or function."""
 
 import inspect
 from collections.abc import Iterator
@@ -6,58 +6,67 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from sentiment.baselines import nb_svm
 from sentiment.model.lstm import LSTMClassifier
-from sentiment.settings import CONF
+from sentiment.runtime.config import CONF_DIR
+from tests.helpers import compose_config
 
-GROUPS = sorted(path for path in CONF.glob("*/*.yaml"))
-
-
-def composed(*overrides: str, name: str = "config") -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, ["output_dir=somewhere", *overrides])
+OPTIONS = sorted(CONF_DIR.glob("*/*.yaml"))
 
 
-def objects(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def find_targets(node: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the key and the settings of every object, at any depth."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield key, node
         for name, value in node.items():
-            yield from objects(value, f"{key}.{name}")
+            yield from find_targets(value, f"{key}.{name}")
 
 
-@pytest.mark.parametrize("path", GROUPS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_every_option_composes_and_every_key_is_a_real_argument(path: Path) -> None:
-    cfg = composed(f"{path.parent.name}={path.stem}", name="tune" if path.parent.name == "tune" else "config")
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    found = list(objects(settings))
-    assert found
-    for key, node in found:
-        known = inspect.signature(get_object(node["_target_"])).parameters
-        unknown = {name for name in node if not name.startswith("_")} - known.keys()
-        assert not unknown, f"{key}: {node['_target_']} takes no {unknown}"
-    assert set(cfg.model) - {"vectors"} <= inspect.signature(LSTMClassifier).parameters.keys()
+@pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_option_composes_and_every_key_is_an_argument(path: Path) -> None:
+    name = "tune" if path.parent.name == "tune" else "config"
+    cfg = compose_config("output_dir=x", f"{path.parent.name}={path.stem}", name=name)
+    targets = list(find_targets(OmegaConf.to_container(cfg, resolve=True)))
+    assert targets
+    for key, settings in targets:
+        arguments = inspect.signature(get_object(settings["_target_"])).parameters
+        unknown = {name for name in settings if not name.startswith("_")} - arguments.keys()
+        assert not unknown, f"{key}: {settings['_target_']} has no argument {unknown}"
+    assert set(cfg.model) - {"embedding_init"} <= inspect.signature(LSTMClassifier).parameters.keys()
 
 
-def test_the_article_is_repeated_exactly() -> None:
-    cfg = composed("experiment=article")
-    assert (cfg.data.max_features, cfg.data.maxlen, cfg.data.padding, cfg.data.truncating) == (20000, 80, "pre", "pre")
-    assert (cfg.data.batch_size, cfg.data.tokenizer, cfg.data.validate_on) == (32, "words", "test")
-    assert (cfg.model.embedding_dim, cfg.model.units, cfg.model.num_layers, cfg.model.bidirectional) == (
-        128, 64, 1, False,
-    )  # fmt: skip
-    assert (cfg.model.dropout, cfg.model.recurrent_dropout, cfg.model.pooling) == (0.2, 0.2, "last")
+def test_diagnostics_are_one_callback_each() -> None:
+    diagnostics = compose_config().callbacks.diagnostics
+    assert len(diagnostics) > 5
+    assert all("_target_" in settings for settings in diagnostics.values())
+    without_gates = compose_config("callbacks.diagnostics.gates=null").callbacks.diagnostics
+    assert [name for name, settings in without_gates.items() if settings is None] == ["gates"]
+
+
+def test_article_reproduces_the_setup_of_the_article() -> None:
+    cfg = compose_config("experiment=article")
+    data, model = cfg.data, cfg.model
+    assert (data.max_features, data.maxlen, data.padding, data.truncating) == (20000, 80, "pre", "pre")
+    assert (data.batch_size, data.tokenizer, data.validate_on) == (32, "words", "test")
+    assert (model.embedding_dim, model.units, model.num_layers, model.bidirectional) == (128, 64, 1, False)
+    assert (model.dropout, model.recurrent_dropout, model.pooling) == (0.2, 0.2, "last")
     assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.scheduler) == ("torch.optim.Adam", 0.001, None)
-    assert (cfg.trainer.max_epochs, cfg.callbacks.early_stopping, cfg.test) == (15, None, "last")
+    assert (cfg.trainer.max_epochs, cfg.callbacks.early_stopping, cfg.test_ckpt) == (15, None, "last")
     assert list(cfg.baseline) == ["random_forest"]
     assert cfg.baseline.random_forest.estimator.n_estimators == 1000
 
 
 def test_baselines_are_one_several_or_none() -> None:
-    assert list(composed().baseline) == ["random_forest", "random_forest_counts"]
-    assert list(composed("baseline=nb_svm").baseline) == ["nb_svm"]
-    assert list(composed("baseline=[nb_svm,logistic_regression]").baseline) == ["nb_svm", "logistic_regression"]
-    assert not composed("baseline=none").baseline
+    assert list(compose_config().baseline) == ["random_forest", "random_forest_counts"]
+    assert list(compose_config("baseline=nb_svm").baseline) == ["nb_svm"]
+    assert list(compose_config("baseline=[nb_svm,logistic_regression]").baseline) == ["nb_svm", "logistic_regression"]
+    assert not compose_config("baseline=none").baseline
+
+
+def test_nb_svm_is_made_by_a_function() -> None:
+    estimator = compose_config("baseline=nb_svm").baseline.nb_svm.estimator
+    assert get_object(estimator._target_) is nb_svm.nb_svm

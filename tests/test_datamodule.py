@@ -5,21 +5,13 @@ import numpy as np
 import pytest
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoding import Reviews
-from sentiment.errors import InputError
-
-from .conftest import write_csv
-
-
-def prepared(**settings: object) -> ReviewDataModule:
-    datamodule = ReviewDataModule(**settings)  # type: ignore[arg-type]
-    datamodule.prepare_data()
-    datamodule.setup()
-    return datamodule
+from sentiment.data.encoding import EncodedReviews
+from sentiment.runtime.errors import InputError
+from tests.helpers import prepare_datamodule, write_csv
 
 
-def test_the_validation_rows_are_drawn_from_train_in_proportion(small: Path) -> None:
-    splits = prepared(source="files", path=str(small)).splits
+def test_validation_rows_are_drawn_from_the_training_set_by_class(small: Path) -> None:
+    splits = prepare_datamodule(source="files", path=str(small)).splits
     train, val, test = (set(splits[name].reviews.rows.tolist()) for name in ("train", "val", "test"))
     assert not train & val
     assert train | val == set(range(300))
@@ -28,87 +20,99 @@ def test_the_validation_rows_are_drawn_from_train_in_proportion(small: Path) -> 
     assert labels.mean() == 0.5
 
 
-def test_the_last_rows_of_each_class_are_held_out_where_asked(small: Path) -> None:
-    splits = prepared(source="files", path=str(small), val_rows="last", val_fraction=0.2).splits
+def test_tail_split_holds_out_the_last_rows_of_each_class(small: Path) -> None:
+    splits = prepare_datamodule(source="files", path=str(small), val_split="tail", val_fraction=0.2).splits
     train, val = splits["train"].reviews, splits["val"].reviews
     assert sorted([*train.rows, *val.rows]) == list(range(300))
     for label in (0, 1):
-        rest, last = (split.rows[split.labels[split.rows] == label] for split in (train, val))
-        assert len(last) == 30
-        assert rest.max() < last.min()
+        rest, held_out = (split.rows[split.labels[split.rows] == label] for split in (train, val))
+        assert len(held_out) == 30
+        assert rest.max() < held_out.min()
     with pytest.raises(InputError, match=r"data\.val_fraction=0\.001: 0 of 150 rows of a class"):
-        prepared(source="files", path=str(small), val_rows="last", val_fraction=0.001)
+        prepare_datamodule(source="files", path=str(small), val_split="tail", val_fraction=0.001)
 
 
-def test_validating_on_the_test_half_trains_on_the_whole_training_half(small: Path) -> None:
-    splits = prepared(source="files", path=str(small), validate_on="test").splits
+def test_validating_on_the_test_set_trains_on_the_complete_training_set(small: Path) -> None:
+    splits = prepare_datamodule(source="files", path=str(small), validate_on="test").splits
     assert len(splits["train"]) == 300
     assert np.array_equal(splits["val"].reviews.rows, splits["test"].reviews.rows)
 
 
-def test_only_what_changes_the_encoding_encodes_again(small: Path) -> None:
-    first = prepared(source="files", path=str(small))
+def test_only_settings_that_change_the_encoding_change_its_folder(small: Path) -> None:
+    def folder(**settings: object) -> Path:
+        return ReviewDataModule(source="files", path=str(small), **settings).folder  # type: ignore[arg-type]
+
+    first = folder()
     for unchanged in ({"maxlen": 10}, {"max_features": 50}, {"batch_size": 7}, {"padding": "post"}, {"seed": 3}):
-        assert ReviewDataModule(source="files", path=str(small), **unchanged).folder == first.folder
-    for changed in ({"tokenizer": "basic_english"}, {"split_seed": 1}, {"val_fraction": 0.2}, {"val_rows": "last"}):
-        assert ReviewDataModule(source="files", path=str(small), **changed).folder != first.folder
+        assert folder(**unchanged) == first
+    for changed in ({"tokenizer": "basic_english"}, {"split_seed": 1}, {"val_fraction": 0.2}, {"val_split": "tail"}):
+        assert folder(**changed) != first
 
 
 def test_reviews_are_pickled_as_a_reference(small: Path) -> None:
-    reviews = prepared(source="files", path=str(small)).splits["train"].reviews
+    reviews = prepare_datamodule(source="files", path=str(small)).splits["train"].reviews
     assert len(pickle.dumps(reviews)) < 1000
-    copy: Reviews = pickle.loads(pickle.dumps(reviews))
+    copy: EncodedReviews = pickle.loads(pickle.dumps(reviews))
     assert [ids.tolist() for ids in copy] == [ids.tolist() for ids in reviews]
 
 
-def test_unusual_reviews_are_no_errors(tmp_path: Path) -> None:
+def test_unusual_reviews_are_encoded(tmp_path: Path) -> None:
     texts = ["", "?!", "电影 很好", "word " * 100_000, "ok"] * 8
     path = write_csv(tmp_path / "reviews.csv", [(text, i % 2) for i, text in enumerate(texts)])
-    splits = prepared(source="files", path=str(path), max_features=3).splits
+    splits = prepare_datamodule(source="files", path=str(path), max_features=3).splits
     for split in splits.values():
-        matrix = split.matrix()
-        assert matrix.shape == (len(split), 80)
-        assert (matrix[:, -1] > 0).all()
+        ids = split.pad()
+        assert ids.shape == (len(split), 80)
+        assert (ids[:, -1] > 0).all()
 
 
-def test_what_is_read_is_described(small: Path) -> None:
-    text = prepared(source="files", path=str(small), maxlen=20, max_features=50).describe()
-    for part in ("train (270 x 20)", "val (30 x 20)", "test (100 x 20)", "bad 135, good 135", "median", "cuts", "unk"):
-        assert part in text
+def test_description_of_the_data(tmp_path: Path) -> None:
+    train: list[tuple[str, object]] = [("the film was " + "very " * i + "good", "good") for i in range(10)]
+    train += [("the film was bad", "bad"), ("the film was weak", "bad")] * 5
+    write_csv(tmp_path / "train.csv", train)
+    write_csv(tmp_path / "test.csv", [("a novel", "good"), ("a play", "bad")])
+    datamodule = prepare_datamodule(
+        source="files", path=str(tmp_path), val_split="tail", val_fraction=0.2, maxlen=6, max_features=7
+    )
+    assert datamodule.describe().splitlines() == [
+        "reviews    train (16 x 6), val (4 x 6), test (2 x 6); validation rows: the last of each class in train; "
+        "2 val reviews also occur in the training set",
+        "labels     bad 8, good 8 (train)",
+        "lengths    mean 6, median 4, longest 11",
+        "maxlen     6 truncates 31% of the reviews and drops 16% of their tokens",
+        "vocabulary 7 words; 10.9% of the tokens are unknown",
+        "first one  good: the film was good",
+    ]
 
 
-def test_what_would_go_unnoticed_is_told(tmp_path: Path) -> None:
+def test_description_warns_of_duplicates_imbalance_and_short_maxlen(tmp_path: Path) -> None:
     rows: list[tuple[str, object]] = [(f"film {i} and so on", ("good" if i % 4 else "bad")) for i in range(80)]
-    folder = tmp_path / "reviews"
-    folder.mkdir()
-    write_csv(folder / "train.csv", rows)
+    write_csv(tmp_path / "train.csv", rows)
     copies = [(text.upper() + "!", label) for text, label in rows[:5]]
-    write_csv(folder / "test.csv", [*copies, ("another film", "good"), ("", "bad")])
-    data = prepared(source="files", path=str(folder), maxlen=2)
-    trained_on = set(data.splits["train"].reviews.rows)
-    assert data.repeated == {"val": 0, "test": len(trained_on & {*range(5)})}
-    text = data.describe()
-    for part in (f"{data.repeated['test']} of test stand in train too", "unbalanced, good alone is right in 75%",
-                 "60% of their words, more than half"):  # fmt: skip
-        assert part in text
-    balanced = prepared(source="demo").describe()
-    for part in ("stand in train too", "unbalanced", "more than half"):
-        assert part not in balanced
+    write_csv(tmp_path / "test.csv", [*copies, ("another film", "good"), ("", "bad")])
+    datamodule = prepare_datamodule(source="files", path=str(tmp_path), maxlen=2)
+    copied = len({*datamodule.splits["train"].reviews.rows} & {*range(5)})
+    assert datamodule.duplicates == {"val": 0, "test": copied}
+    reviews, labels, _, maxlen, *_ = datamodule.describe().splitlines()
+    assert reviews.endswith(f"; {copied} test reviews also occur in the training set")
+    assert labels == 'labels     bad 18, good 54 (train); imbalanced: always predicting "good" gives 75% accuracy'
+    assert maxlen == "maxlen     2 truncates 100% of the reviews and drops 60% of their tokens, more than half"
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"maxlen": 0}, "data.maxlen=0"),
-        ({"maxlen": "long"}, "data.maxlen=long"),
-        ({"batch_size": 0}, "data.batch_size=0"),
-        ({"max_features": 0}, "data.max_features=0"),
-        ({"padding": "middle"}, "data.padding=middle: must be one of pre, post"),
-        ({"tokenizer": "bpe"}, "data.tokenizer=bpe"),
-        ({"val_fraction": 1.5}, "data.val_fraction=1.5"),
-        ({"source": "files"}, "data.path: not set"),
+        ({"maxlen": 0}, "maxlen=0: must be an integer >= 1"),
+        ({"maxlen": "long"}, "maxlen=long: must be an integer >= 1"),
+        ({"batch_size": 0}, "batch_size=0: must be an integer >= 1"),
+        ({"max_features": 2}, "max_features=2: must be an integer >= 3"),
+        ({"padding": "middle"}, "padding=middle: must be one of pre, post"),
+        ({"tokenizer": "bpe"}, "tokenizer=bpe: must be one of words, words_and_punctuation, basic_english"),
+        ({"val_fraction": 1.5}, "val_fraction=1.5: must be between 0 and 1, both excluded"),
+        ({"val_split": "first"}, "val_split=first: must be one of random, tail"),
+        ({"source": "files"}, "path: not set"),
     ],
 )
-def test_settings_out_of_range_are_named(setting: dict[str, object], message: str) -> None:
+def test_invalid_arguments_are_rejected(setting: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ReviewDataModule(**setting)  # type: ignore[arg-type]

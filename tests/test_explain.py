@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import itertools
 import re
@@ -8,12 +9,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from sentiment import explain as tool
-from sentiment.classifier import load
-from sentiment.errors import InputError
-from sentiment.explanation import attribute, explain
-
-from .test_lstm import trained
+from sentiment import explain as explain_command
+from sentiment.analysis.explanation import attribute, explain
+from sentiment.analysis.explanation_views import draw_line_chart, format_decomposition, print_explanation, render_html
+from sentiment.classifier import Classifier, load
+from sentiment.runtime.errors import InputError
+from tests.helpers import train_net
 
 TEXT = "not a good film, zorgblatt: a convincing ending"
 
@@ -22,104 +23,110 @@ TEXT = "not a good film, zorgblatt: a convincing ending"
     ("pooling", "bidirectional", "masked"),
     list(itertools.product(["last", "max", "mean"], [False, True], [False, True])),
 )
-def test_the_shares_add_up_to_the_difference_of_the_logits(pooling: str, bidirectional: bool, masked: bool) -> None:
-    net = trained(pooling=pooling, bidirectional=bidirectional, masked=masked)
+def test_attributions_sum_to_the_difference_of_the_logits(
+    pooling: str, bidirectional: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentiment.analysis.explanation.MAX_STEPS", 256)
+    net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked)
     ids = torch.randint(1, 30, (1, 14))
     ids[0, 10:] = 0
-    found = attribute(net, ids, 0)
-    zeros = torch.zeros(1, 10 if masked else 14, 12)
+    attribution = attribute(net, ids, 0)
+    baseline = torch.zeros(1, 10 if masked else 14, 12)
     with torch.no_grad():
-        difference = float(net(ids) - net.logits(zeros, torch.tensor([zeros.shape[1]])))
-    assert found.logit - found.baseline == pytest.approx(difference, abs=1e-5)
-    assert found.shares.sum() + found.residual == pytest.approx(difference, abs=1e-4)
-    # Max pooling over both directions may switch almost like a step, which no number of steps integrates.
-    assert abs(found.residual) <= max(0.01 * abs(difference), 0.01) or (pooling == "max" and found.steps == 2048)
-    assert (found.shares[10:] == 0).all() == masked  # what is not read has no share
+        difference = float(net(ids) - net.forward_embedded(baseline, torch.tensor([baseline.shape[1]])))
+    assert attribution.logit - attribution.baseline == pytest.approx(difference, abs=1e-5)
+    total = attribution.attributions.sum() + attribution.convergence_delta
+    assert total == pytest.approx(difference, abs=1e-4)
+    # Max pooling over both directions may change almost like a step function, which no number of steps integrates.
+    assert attribution.converged or (pooling == "max" and attribution.steps == 256)
+    assert (attribution.attributions[10:] == 0).all() == masked
 
 
 def test_steps_are_doubled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = trained()
+    net = train_net()
     ids = torch.randint(1, 30, (1, 14))
-    monkeypatch.setattr("sentiment.explanation.FIRST_STEPS", 1)
-    found = attribute(net, ids, 0)
-    assert found.steps in {2, 4, 8, 16, 32}
-    monkeypatch.setattr("sentiment.explanation.MOST_STEPS", found.steps // 2)
-    fewer = attribute(net, ids, 0)
-    assert fewer.steps == found.steps // 2
-    assert abs(fewer.residual) > abs(found.residual)
+    monkeypatch.setattr("sentiment.analysis.explanation.MIN_STEPS", 1)
+    converged = attribute(net, ids, 0)
+    assert converged.steps in {2, 4, 8, 16, 32}
+    monkeypatch.setattr("sentiment.analysis.explanation.MAX_STEPS", converged.steps // 2)
+    limited = attribute(net, ids, 0)
+    assert limited.steps == converged.steps // 2
+    assert abs(limited.convergence_delta) > abs(converged.convergence_delta)
 
 
-def test_every_word_has_a_share_and_a_probability(run: Path, masked_run: Path) -> None:
+def test_every_word_has_an_attribution_and_a_prefix_probability(run: Path, masked_run: Path) -> None:
     for folder in (run, masked_run):
         explanation = explain(load(folder), TEXT)
         assert explanation.words == ["not", "a", "good", "film", "zorgblatt", "a", "convincing", "ending"]
-        assert explanation.known[4] is False
-        assert explanation.shares.shape == explanation.reading.running.shape == (8,)
-        assert explanation.toward == "good"
-        parts = explanation.shares.sum() + explanation.padding
-        assert parts == pytest.approx(explanation.attribution.shares.sum(), abs=1e-5)
+        assert explanation.in_vocabulary[2:5] == [True, True, False]
+        assert explanation.attributions.shape == explanation.trace.prefix_probabilities.shape == (8,)
+        assert explanation.target == "good"
+        total = explanation.attributions.sum() + explanation.padding
+        assert total == pytest.approx(explanation.attribution.attributions.sum(), abs=1e-5)
         assert (explanation.padding == 0) == (folder == masked_run)
 
 
-def test_of_three_classes_the_likeliest_is_followed(run_of_three: Path) -> None:
+def test_the_most_probable_of_three_classes_is_explained(run_of_three: Path) -> None:
     for name in "abc":
         explanation = explain(load(run_of_three), f"film {name}")
-        assert explanation.toward == explanation.label == name
-        assert explanation.words[explanation.shares.argmax()] == name
+        assert explanation.target == explanation.label == name
+        assert explanation.words[explanation.attributions.argmax()] == name
 
 
-def test_words_that_are_cut_off_are_told_from_those_that_are_read(run: Path) -> None:
+def test_words_beyond_maxlen_are_kept_apart(run: Path) -> None:
     explanation = explain(load(run), "before " * 5 + "film " * 32)
     assert (explanation.before, len(explanation.words), explanation.after) == (["before"] * 5, 32, [])
     assert explain(load(run), "").words == ["<unk>"]
 
 
-def test_the_terminal_shows_the_words_the_line_and_the_sum(run: Path) -> None:
+def test_terminal_output_has_words_line_chart_and_decomposition(run: Path) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     explanation = explain(load(run), TEXT)
-    tool.in_terminal(explanation, console)
-    shown = console.export_text()
-    assert f"p(good) = {explanation.reading.running[-1]:.4f}" in shown
-    assert "zorgblatt" in shown
-    assert "not in the vocabulary" in shown
-    assert "1.0 ┤" in shown
-    assert "residual" in shown
+    print_explanation(explanation, console)
+    text = console.export_text()
+    assert f"p(good) = {explanation.trace.prefix_probabilities[-1]:.4f}" in text
+    assert "a good film zorgblatt a convincing" in text
+    assert "not in the vocabulary: zorgblatt" in text
+    assert "1.0 ┤" in text
+    assert re.search(r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text)
 
 
-def test_the_line_runs_from_left_to_right_through_the_probabilities() -> None:
-    assert tool.chart([1.0, 0.0, 0.5], 6, height=3) == ["1.0 ┤──╮", "0.5 ┤  │ ╭─", "0.0 ┤  ╰─╯"]
-    thinned = tool.chart([0.5] * 1000, 60)
+def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> None:
+    explanation = explain(load(run), TEXT)
+    assert "did not converge" not in format_decomposition(explanation)
+    attribution = explanation.attribution._replace(convergence_delta=0.8, steps=2048)
+    text = format_decomposition(explanation._replace(attribution=attribution))
+    assert text.endswith("delta +0.8000 (integrated gradients, 2,048 steps); did not converge, the attributions are a "
+                         "rough guide only")  # fmt: skip
+
+
+def test_line_chart_connects_the_probabilities_and_fits_the_width() -> None:
+    assert draw_line_chart([1.0, 0.0, 0.5], 6, height=3) == ["1.0 ┤──╮", "0.5 ┤  │ ╭─", "0.0 ┤  ╰─╯"]
+    thinned = draw_line_chart([0.5] * 1000, 60)
     assert len(thinned) == 9
     assert thinned[4] == "0.5 ┤" + "─" * 60
 
 
-def test_the_page_loads_nothing_runs_nothing_and_shows_markup_as_text(run: Path, masked_run: Path) -> None:
-    classifier = load(masked_run)
-    classifier.text = {**classifier.text, "tokenizer": "basic_english"}
+def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:
+    net, encoder, label_names = load(masked_run).net, load(masked_run).encoder, load(masked_run).label_names
+    classifier = Classifier(net, dataclasses.replace(encoder, tokenizer="basic_english"), label_names)
     explanation = explain(classifier, "film <script>alert(1)</script> &amp; <img src=x onerror=y> 电影 $x$")
-    page = tool.as_page(explanation)
+    page = render_html(explanation)
     assert "default-src 'none'" in page
     assert "<script" not in page
     assert not re.search(r"<img(?! alt=\"gates)", page)
     assert not re.findall(r"(?:src|href)=\"(?!data:image/svg)", page)
     assert "&lt;script&gt;" in page
     assert "电影" in page
-    assert page.count("data:image/svg") == 4
+    assert page.count("data:image/svg") == 4  # two layers in two directions
 
 
-def test_the_tool_writes_the_page_whole_or_not_at_all(run: Path, tmp_path: Path) -> None:
+def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    tool.run(Namespace(checkpoint=run, text=TEXT, html=page))
+    explain_command.run(Namespace(checkpoint=run, text=TEXT, html=page))
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
-    for target, message in (("absent/page.html", "there is no folder"), (".", "a folder or device")):
+    for target, message in (("absent/page.html", "does not exist"), (".", "is a directory or device")):
         with pytest.raises(InputError, match=message):
-            tool.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / target))
+            explain_command.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / target))
     assert list(tmp_path.iterdir()) == [page]
-
-
-def test_a_sum_that_does_not_add_up_is_told(run: Path) -> None:
-    explanation = explain(load(run), TEXT)
-    assert "rough guide" not in tool.sums(explanation)
-    poor = explanation._replace(attribution=explanation.attribution._replace(residual=0.8, steps=2048))
-    assert "the shares do not add up and are a rough guide only" in tool.sums(poor)

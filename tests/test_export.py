@@ -1,5 +1,8 @@
+import ast
 import json
 import os
+import textwrap
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -7,62 +10,83 @@ import onnxruntime
 import pytest
 import torch
 
-from sentiment import export as tool
-from sentiment.classifier import Classifier, load
-from sentiment.errors import InputError
+from sentiment import export as export_command
+from sentiment.classifier import load
+from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.onnx_export import export_onnx
+from sentiment.runtime.errors import InputError
 
-TEXT = "not a good film at all but a convincing ending"
+WORDS = ["not", "a", "good", "film", "at", "all", "but", "a", "convincing", "ending"]
 
 
-def test_the_file_alone_says_what_the_model_says(run: Path, masked_run: Path, tmp_path: Path) -> None:
+def export(run: Path, path: Path) -> float:
+    """Export the model of a run."""
+    classifier = load(run)
+    return export_onnx(classifier.net, classifier.encoder, classifier.label_names, path)
+
+
+def test_file_and_its_metadata_suffice_to_reproduce_predictions(run: Path, masked_run: Path, tmp_path: Path) -> None:
     for folder in (run, masked_run):
         path = tmp_path / "model.onnx"
-        assert tool.export(load(folder), path) <= 1e-4
+        assert export(folder, path) <= 1e-4
         assert list(tmp_path.iterdir()) == [path]
         session = onnxruntime.InferenceSession(path)
-        about = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
-        assert about["tokenizer"] == "words"
-        number = {word: id_ for id_, word in enumerate(about["words"])}
-        ids = [
-            number.get(word, 1)
-            for word in ["not", "a", "good", "film", "at", "all", "but", "a", "convincing", "ending"]
-        ]
-        padding = [0] * (about["maxlen"] - len(ids))
-        row = np.array([padding + ids if about["padding"] == "pre" else ids + padding])
+        metadata = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+        assert metadata["tokenizer"] == "words"
+        word_ids = {word: id_ for id_, word in enumerate(metadata["vocabulary"])}
+        ids = [word_ids.get(word, 1) for word in WORDS]
+        padding = [0] * (metadata["maxlen"] - len(ids))
+        row = np.array([padding + ids if metadata["padding"] == "pre" else ids + padding])
         ((*probabilities,),) = session.run(None, {"ids": row})[0].tolist()
-        (expected,) = load(folder).predict([TEXT])
-        assert dict(zip(about["label_names"], probabilities, strict=True)) == pytest.approx(
-            expected.probabilities, abs=1e-5
-        )
+        (expected,) = load(folder).predict([" ".join(WORDS)])
+        found = dict(zip(metadata["label_names"], probabilities, strict=True))
+        assert found == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_example_in_the_docstring_reproduces_a_prediction(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    export_command.run(Namespace(checkpoint=run, file=Path("model.onnx")))
+    assert "model.onnx: written; at 1 x 3, 5 x 24, 3 x 400 tokens within" in capsys.readouterr().out
+    example = (export_command.__doc__ or "").partition("the defaults:\n")[2]
+    exec(textwrap.dedent(example), {})
+    (expected,) = load(run).predict(["A slow start, but what an ending!"])
+    assert ast.literal_eval(capsys.readouterr().out) == pytest.approx(expected.probabilities, abs=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["pre", "post"])
-@pytest.mark.parametrize("chunk", [None, 7])
+@pytest.mark.parametrize("chunk_length", [None, 7])
 @pytest.mark.parametrize("pooling", ["last", "max", "mean", "max_mean"])
-def test_every_pooling_and_number_of_classes(tmp_path: Path, pooling: str, chunk: int | None, padding: str) -> None:
-    words = ["<pad>", "<unk>", *map(str, range(28))]
-    text = {"words": words, "label_names": list("abc"), "padding": padding, "truncating": "pre", "maxlen": 20}
-    model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True, "chunk": chunk}
-    classifier = Classifier(LSTMClassifier.of(text, model), text | {"tokenizer": "words"})
-    assert tool.export(classifier, tmp_path / "model.onnx") <= 1e-4
+def test_every_pooling_and_three_classes_are_exported(
+    tmp_path: Path, pooling: str, chunk_length: int | None, padding: str
+) -> None:
+    vocabulary = Vocabulary([*SPECIALS, *map(str, range(28))])
+    encoder = TextEncoder(vocabulary, tokenizer="words", maxlen=20, padding=padding, truncating="pre")
+    model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True, "chunk_length": chunk_length}
+    net = LSTMClassifier.from_config(encoder, ["a", "b", "c"], model).eval()
+    assert export_onnx(net, encoder, ["a", "b", "c"], tmp_path / "model.onnx") <= 1e-4
 
 
-def test_a_file_that_froze_its_sizes_is_no_success(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_constant_sizes_is_rejected(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     true_export = torch.onnx.export
     monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: true_export(*a, **k | {"dynamic_axes": None}))
-    with pytest.raises(InputError, match=r"model\.onnx: not written, it cannot read"):
-        tool.export(load(run), tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=r"model\.onnx: not written, it fails on"):
+        export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_computes_something_else_is_no_success(
+def test_file_that_computes_something_else_is_rejected(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tool, "TOLERANCE", 1e-12)
+    monkeypatch.setattr("sentiment.model.onnx_export.TOLERANCE", 1e-12)
     with pytest.raises(InputError, match="not written, its probabilities differ from PyTorch's by"):
-        tool.export(load(run), tmp_path / "model.onnx")
+        export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
-    for target in (tmp_path / "absent" / "model.onnx", tmp_path, Path(os.devnull)):
-        with pytest.raises(InputError, match=r"there is no folder|a folder or device"):
-            tool.export(load(run), target)
+
+
+@pytest.mark.parametrize("target", ["absent/model.onnx", ".", os.devnull])
+def test_paths_that_cannot_be_written_are_rejected(run: Path, tmp_path: Path, target: str) -> None:
+    with pytest.raises(InputError, match=r"does not exist|is a directory or device"):
+        export(run, tmp_path / target)

@@ -1,4 +1,4 @@
-"""What grows with epochs or jobs would end a long sweep: memory, open files and threads stay flat."""
+"""Memory, open files and threads must not grow with the number of epochs or runs, or a long sweep would fail."""
 
 import os
 import sys
@@ -9,63 +9,61 @@ from typing import Any, NamedTuple
 import pytest
 from pytorch_lightning import Callback
 
-from sentiment.train import train
-
-from .conftest import Compose
+from sentiment.training.experiment import train
+from tests.helpers import Compose
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
 ]
-SLACK = 16  # MB of memory that may come and go
+TOLERANCE = 16  # MB
 
 
-class Held(NamedTuple):
-    """What this process holds: megabytes, open files, threads."""
+class Resources(NamedTuple):
+    """What this process uses: megabytes, open files, threads."""
 
     memory: float
     files: int
     threads: int
 
 
-def held() -> Held:
+def measure_resources() -> Resources:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     memory = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return Held(memory, len(os.listdir("/proc/self/fd")), threading.active_count())
+    return Resources(memory, len(os.listdir("/proc/self/fd")), threading.active_count())
 
 
-def flat(early: Held, late: Held) -> None:
+def assert_no_growth(early: Resources, late: Resources) -> None:
     assert late.files <= early.files
     assert late.threads <= early.threads
-    assert late.memory < early.memory + SLACK
+    assert late.memory < early.memory + TOLERANCE
 
 
-class Watches(Callback):
-    """Notes what is held after every epoch."""
+class RecordResources(Callback):
+    """Measures the resources after every epoch."""
 
-    seen: list[Held]
+    measured: list[Resources]
 
     def on_train_start(self, *_: Any) -> None:
-        type(self).seen = []
+        type(self).measured = []
 
     def on_train_epoch_end(self, *_: Any) -> None:
-        self.seen.append(held())
+        self.measured.append(measure_resources())
 
 
-def test_200_epochs_hold_what_20_do(composed: Compose) -> None:
-    """On the built-in corpus, with the default's inspection, checkpoints and event files."""
-    watched = ["+callbacks.watches._target_=tests.test_leaks.Watches", "callbacks.early_stopping=null"]
+def test_200_epochs_need_no_more_than_20(composed: Compose) -> None:
+    """On the built-in corpus, with checkpoints and event files."""
+    recorder = ["+callbacks.recorder._target_=tests.test_leaks.RecordResources", "callbacks.early_stopping=null"]
     demo = ["data=demo", "data.path=null", "trainer.max_epochs=200", "trainer.limit_train_batches=20"]
-    train(composed(*demo, *watched))
-    assert len(Watches.seen) == 200
-    flat(Watches.seen[20], Watches.seen[-1])
+    train(composed(*demo, *recorder))
+    assert len(RecordResources.measured) == 200
+    assert_no_growth(RecordResources.measured[20], RecordResources.measured[-1])
 
 
-def test_a_sweep_of_50_jobs_holds_what_5_do(composed: Compose, tmp_path: Path) -> None:
-    seen = []
+def test_50_runs_in_one_process_need_no_more_than_5(composed: Compose, tmp_path: Path) -> None:
+    measured = []
     for seed in range(50):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        train(composed(f"seed={seed}", "baseline=logistic_regression", "trainer.max_epochs=1", folder=folder))
-        seen.append(held())
-    flat(seen[5], seen[-1])
+        settings = [f"seed={seed}", "baseline=logistic_regression", "trainer.max_epochs=1"]
+        train(composed(*settings, folder=tmp_path / str(seed)))
+        measured.append(measure_resources())
+    assert_no_growth(measured[5], measured[-1])

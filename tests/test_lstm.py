@@ -1,164 +1,137 @@
-import itertools
-
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sentiment.errors import InputError
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.lstm import LSTMClassifier, log_probabilities
+from sentiment.runtime.errors import ArgumentError
+from tests.helpers import train_net
 
-
-@torch.enable_grad()
-def trained(**settings: object) -> LSTMClassifier:
-    """A net some steps away from its start, where a forget bias of 1 and zero biases hide what padding does."""
-    torch.manual_seed(0)
-    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, **settings)  # type: ignore[arg-type]
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
-    ids, labels = torch.randint(1, 30, (64, 20)), torch.randint(0, 2, (64,)).float()
-    for _ in range(30):
-        optimizer.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(net(ids)[:, 0], labels)
-        torch.autograd.backward(loss)
-        optimizer.step()
-    return net.eval()
+POOLINGS = ["last", "max", "mean", "max_mean"]
 
 
-@pytest.mark.parametrize(
-    ("pooling", "bidirectional", "num_layers", "chunk"),
-    list(itertools.product(["last", "max", "mean", "max_mean"], [False, True], [1, 2], [None, 8])),
-)
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("chunk_length", [None, 8])
 @torch.no_grad()
-def test_masked_a_review_gets_the_same_logit_alone_and_in_any_batch(
-    pooling: str, bidirectional: bool, num_layers: int, chunk: int | None
+def test_masked_logits_do_not_depend_on_the_rest_of_the_batch(
+    pooling: str, bidirectional: bool, num_layers: int, chunk_length: int | None
 ) -> None:
-    net = trained(pooling=pooling, bidirectional=bidirectional, num_layers=num_layers, chunk=chunk, masked=True)
+    net = train_net(
+        pooling=pooling, bidirectional=bidirectional, num_layers=num_layers, chunk_length=chunk_length, masked=True
+    )
     reviews = [torch.randint(1, 30, (length,)) for length in (1, 3, 8, 17, 40)]
     alone = torch.cat([net(review[None]) for review in reviews])
     batch = nn.utils.rnn.pad_sequence(reviews, batch_first=True)
     wider = nn.functional.pad(batch, (0, 24))
-    for together in (net(batch), net(wider)[:5], net(wider.flip(0)).flip(0)):
-        assert (together - alone).abs().max() <= 1e-6
+    for logits in (net(batch), net(wider), net(wider.flip(0)).flip(0)):
+        assert (logits - alone).abs().max() <= 1e-6
     assert alone.std() > 0.1
 
 
 @torch.no_grad()
-def test_the_logits_are_those_of_torchs_own_bidirectional_lstm() -> None:
-    net = trained(bidirectional=True, num_layers=2)
+def test_logits_equal_those_of_torchs_bidirectional_lstm() -> None:
+    net = train_net(bidirectional=True, num_layers=2)
     reference = nn.LSTM(12, 10, num_layers=2, bidirectional=True, batch_first=True)
-    for depth, (forwards, backwards) in enumerate(zip(net.forwards, net.backwards, strict=True)):
+    for layer, (forward, backward) in enumerate(zip(net.forward_lstms, net.backward_lstms, strict=True)):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            getattr(reference, f"{name}_l{depth}").copy_(getattr(forwards, f"{name}_l0"))
-            getattr(reference, f"{name}_l{depth}_reverse").copy_(getattr(backwards, f"{name}_l0"))
+            getattr(reference, f"{name}_l{layer}").copy_(getattr(forward, f"{name}_l0"))
+            getattr(reference, f"{name}_l{layer}_reverse").copy_(getattr(backward, f"{name}_l0"))
     ids = torch.randint(0, 30, (4, 9))
-    _, (last, _) = reference(net.embedding(ids))
-    assert torch.allclose(net(ids), net.linear(torch.cat([last[-2], last[-1]], 1)), atol=1e-6)
+    _, (hidden, _) = reference(net.embedding(ids))
+    assert torch.allclose(net(ids), net.linear(torch.cat([hidden[-2], hidden[-1]], 1)), atol=1e-6)
 
 
-@pytest.mark.parametrize(("masked", "num_layers"), list(itertools.product([False, True], [1, 2])))
+@pytest.mark.parametrize(("masked", "lengths"), [(False, [12, 12, 12]), (True, [12, 7, 1])])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @torch.no_grad()
-def test_the_gates_step_to_what_torchs_lstm_gives(masked: bool, num_layers: int) -> None:
-    net = trained(bidirectional=True, num_layers=num_layers, masked=masked)
+def test_gates_agree_with_the_fused_kernel(masked: bool, lengths: list[int], num_layers: int) -> None:
+    net = train_net(bidirectional=True, num_layers=num_layers, masked=masked)
     ids = torch.randint(1, 30, (3, 12))
     ids[1, 7:] = ids[2, 1:] = 0
-    counted = net.lengths(ids)
-    assert (counted is not None) == masked
-    lengths = [12, 12, 12] if counted is None else counted.tolist()
-    assert lengths == ([12, 7, 1] if masked else [12, 12, 12])
     layers = net.gates(ids)
+    assert len(layers) == num_layers
     for row, length in enumerate(lengths):
         x = net.embedding(ids[row : row + 1, :length])
-        for depth, directions in enumerate(layers):
-            outputs = []
-            for gates, lstms, turn in zip(directions, (net.forwards, net.backwards), (False, True), strict=True):
-                output, (_, last_cell) = lstms[depth](x.flip(1) if turn else x)
-                output = output.flip(1) if turn else output
-                assert (gates.hidden[row, :length] - output[0]).abs().max() <= 1e-5
-                assert (gates.cell[row, 0 if turn else length - 1] - last_cell[0, 0]).abs().max() <= 1e-5
+        for (forward, backward), forward_lstm, backward_lstm in zip(
+            layers, net.forward_lstms, net.backward_lstms, strict=True
+        ):
+            forward_output, (_, forward_cell) = forward_lstm(x)
+            backward_output, (_, backward_cell) = backward_lstm(x.flip(1))
+            x = torch.cat([forward_output, backward_output.flip(1)], 2)
+            hidden = torch.cat([forward.hidden, backward.hidden], 2)[row, :length]
+            assert (hidden - x[0]).abs().max() <= 1e-5
+            assert (forward.cell[row, length - 1] - forward_cell[0, 0]).abs().max() <= 1e-5
+            assert (backward.cell[row, 0] - backward_cell[0, 0]).abs().max() <= 1e-5
+            for gates in (forward, backward):
                 for gate in (gates.input, gates.forget, gates.output):
                     assert ((gate > 0) & (gate < 1)).all()
-                outputs.append(output)
-            x = torch.cat(outputs, 2)
 
 
-@pytest.mark.parametrize(
-    ("pooling", "bidirectional", "masked", "chunk"),
-    list(itertools.product(["last", "max", "mean", "max_mean"], [False, True], [False, True], [None, 5])),
-)
+def test_lengths_are_counted_only_if_padding_is_masked() -> None:
+    ids = torch.tensor([[5, 6, 7], [5, 0, 0], [0, 0, 0]])
+    counted = train_net(masked=True).lengths(ids)
+    assert counted is not None
+    assert counted.tolist() == [3, 1, 1]
+    assert train_net(masked=False).lengths(ids) is None
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("chunk_length", [None, 5])
 @torch.no_grad()
-def test_the_running_logit_is_that_of_the_text_so_far(
-    monkeypatch: pytest.MonkeyPatch, pooling: str, bidirectional: bool, masked: bool, chunk: int | None
+def test_prefix_logits_equal_those_of_the_prefixes(
+    pooling: str, bidirectional: bool, masked: bool, chunk_length: int | None
 ) -> None:
-    net = trained(pooling=pooling, bidirectional=bidirectional, masked=masked, chunk=chunk)
+    net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked, chunk_length=chunk_length)
     ids = torch.randint(1, 30, (17,))
-    one_by_one = torch.cat([net(ids[None, :end]) for end in range(1, 18)])
-    assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
-    monkeypatch.setattr("sentiment.model.lstm.EVALUATED_WORDS", 50)  # in several batches
-    assert (net.running(ids) - one_by_one).abs().max() <= 1e-6
+    expected = torch.cat([net(ids[None, :end]) for end in range(1, 18)])
+    for batch_size in (17, 5):
+        assert (net.prefix_logits(ids, batch_size) - expected).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @torch.no_grad()
-def test_chunks_are_texts_of_their_own_but_for_the_pooling(masked: bool) -> None:
-    net = trained(bidirectional=True, num_layers=2, pooling="max", chunk=5, masked=masked)
+def test_chunks_are_read_independently_and_pooled_together(masked: bool) -> None:
+    net = train_net(bidirectional=True, num_layers=2, pooling="max", chunk_length=5, masked=masked)
     ids = torch.randint(1, 30, (3, 13))
-    each = [net.gates(part) for part in (ids[:, :5], ids[:, 5:10], ids[:, 10:])]
-    for depth, directions in enumerate(net.gates(ids)):
+    of_chunks = [net.gates(chunk) for chunk in (ids[:, :5], ids[:, 5:10], ids[:, 10:])]
+    layers = net.gates(ids)
+    for layer, directions in enumerate(layers):
         for direction, gates in enumerate(directions):
-            for whole, parts in zip(gates, zip(*(part[depth][direction] for part in each), strict=True), strict=True):
-                assert (whole - torch.cat(parts, 1)).abs().max() <= 1e-6
-    outputs = torch.cat([gates.hidden for gates in net.gates(ids)[-1]], 2)
+            parts = zip(*(chunk[layer][direction] for chunk in of_chunks), strict=True)
+            for actual, expected in zip(gates, parts, strict=True):
+                assert (actual - torch.cat(expected, 1)).abs().max() <= 1e-6
+    outputs = torch.cat([gates.hidden for gates in layers[-1]], 2)
     assert (net(ids) - net.linear(outputs.amax(1))).abs().max() <= 1e-5
 
 
 @torch.no_grad()
-def test_word_and_output_dropout_drop_what_they_say() -> None:
+def test_word_dropout_zeroes_embeddings_and_scales_the_others() -> None:
     net = LSTMClassifier(30, 1, embedding_dim=1000, units=10, word_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
     ids = torch.randint(1, 30, (8, 50))
-    seen: list[torch.Tensor] = []
-    net.forwards[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    inputs: list[Tensor] = []
+    net.forward_lstms[0].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     net(ids)
-    dropped = (seen[0] == 0).all(2)
+    dropped = (inputs[0] == 0).all(2)
     assert 0.4 < dropped.float().mean() < 0.6
-    assert torch.equal(seen[0][~dropped], 2 * net.embedding(ids)[~dropped])
-    net = LSTMClassifier(30, 1, units=1000, output_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
-    net.linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    net(ids)
-    assert 0.4 < (seen[1] == 0).float().mean() < 0.6
+    assert torch.equal(inputs[0][~dropped], 2 * net.embedding(ids)[~dropped])
 
 
 @torch.no_grad()
-def test_ngrams_tell_apart_what_the_words_alone_do_not() -> None:
-    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, ngrams=3, ngram_rows=100_003, ngram_dim=4)
-    x = net.embed(torch.tensor([[5, 6, 7, 6, 7, 8], [7, 6, 5, 6, 7, 8]]))
-    assert x.shape == (2, 6, 20)
-    words, pairs, triples = torch.split(x, [12, 4, 4], 2)
-    assert torch.equal(words[0, 1], words[1, 1])
-    assert not torch.equal(pairs[0, 1], pairs[1, 1])
-    assert torch.equal(pairs[0, 1], pairs[1, 3])  # 5 6
-    assert torch.equal(pairs[0, 4], pairs[1, 4])  # 6 7
-    assert not torch.equal(triples[0, 4], triples[1, 4])  # 7 6 7, 5 6 7
-    assert torch.equal(triples[0, 2], triples[1, 4])  # 5 6 7
-    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, ngrams=2, ngram_rows=100_003, ngram_dim=8)
-    each = torch.cartesian_prod(torch.arange(300), torch.arange(300))
-    rows = len({*map(tuple, net.embed(each)[:, 1, 1:].tolist())})
-    assert 0.57 < rows / 100_003 < 0.61  # of a random hash: 1 - exp(-0.9)
+def test_output_dropout_zeroes_inputs_of_the_linear_layer() -> None:
+    net = LSTMClassifier(30, 1, units=1000, output_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
+    inputs: list[Tensor] = []
+    net.linear.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    net(torch.randint(1, 30, (8, 50)))
+    assert 0.4 < (inputs[0] == 0).float().mean() < 0.6
 
 
-def test_weights_start_as_in_keras() -> None:
-    net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
-    lstm = net.forwards[0]
-    assert isinstance(lstm, nn.LSTM)
-    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
-    assert net.embedding.weight.abs().max() <= 0.05
-    assert 0.9 < input_weight.abs().max() / (6 / (128 + 4 * 64)) ** 0.5 <= 1
-    assert torch.allclose(hidden_weight.T @ hidden_weight, torch.eye(64), atol=1e-5)
-    assert (input_bias + hidden_bias).tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
-
-
-def test_recurrent_dropout_drops_whole_units_and_lets_their_weights_learn() -> None:
+def test_recurrent_dropout_drops_units_at_every_step_and_trains_the_others() -> None:
     torch.manual_seed(0)
     net = LSTMClassifier(30, 1, embedding_dim=12, units=50, dropout=0.0, recurrent_dropout=0.4)
-    lstm = net.forwards[0]
+    lstm = net.forward_lstms[0]
     assert isinstance(lstm, nn.LSTM)
     weight = lstm.all_weights[0][1]
     net(torch.randint(1, 30, (8, 5))).sum().backward()
@@ -169,30 +142,73 @@ def test_recurrent_dropout_drops_whole_units_and_lets_their_weights_learn() -> N
     assert lstm.all_weights[0][1] is weight
 
 
-def test_dropout_draws_anew_in_training_only() -> None:
+def test_dropout_is_active_in_training_only() -> None:
     net = LSTMClassifier(30, 1, embedding_dim=12, units=10)
     ids = torch.randint(1, 30, (8, 5))
     assert not torch.equal(net(ids), net(ids))
     assert torch.equal(net.eval()(ids), net(ids))
 
 
+@torch.no_grad()
+def test_ngram_embeddings_depend_on_the_preceding_words() -> None:
+    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, max_ngram=3, ngram_buckets=100_003, ngram_dim=4)
+    x = net.embed(torch.tensor([[5, 6, 7, 6, 7, 8], [7, 6, 5, 6, 7, 8]]))
+    assert x.shape == (2, 6, 20)
+    words, pairs, triples = torch.split(x, [12, 4, 4], 2)
+    assert torch.equal(words[0, 1], words[1, 1])
+    assert not torch.equal(pairs[0, 1], pairs[1, 1])
+    assert torch.equal(pairs[0, 1], pairs[1, 3])  # 5 6
+    assert torch.equal(pairs[0, 4], pairs[1, 4])  # 6 7
+    assert not torch.equal(triples[0, 4], triples[1, 4])  # 7 6 7, 5 6 7
+    assert torch.equal(triples[0, 2], triples[1, 4])  # 5 6 7
+
+
+@torch.no_grad()
+def test_ngram_hash_fills_the_buckets_like_a_random_one() -> None:
+    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, max_ngram=2, ngram_buckets=100_003, ngram_dim=8)
+    pairs = torch.cartesian_prod(torch.arange(300), torch.arange(300))
+    used = len({*map(tuple, net.embed(pairs)[:, 1, 1:].tolist())})
+    assert 0.57 < used / 100_003 < 0.61  # 1 - exp(-0.9) of a random hash
+
+
+def test_weights_are_initialized_as_in_keras() -> None:
+    net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
+    lstm = net.forward_lstms[0]
+    assert isinstance(lstm, nn.LSTM)
+    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
+    assert net.embedding.weight.abs().max() <= 0.05
+    assert 0.9 < input_weight.abs().max() / (6 / (128 + 4 * 64)) ** 0.5 <= 1
+    assert torch.allclose(hidden_weight.T @ hidden_weight, torch.eye(64), atol=1e-5)
+    assert (input_bias + hidden_bias).tolist() == [0.0] * 64 + [1.0] * 64 + [0.0] * 128
+
+
+def test_log_probabilities_of_one_logit_and_of_several() -> None:
+    logits = torch.tensor([[2.0], [-100.0]])
+    binary = log_probabilities(logits)
+    assert torch.allclose(binary.exp(), torch.cat([1 - logits.sigmoid(), logits.sigmoid()], 1))
+    assert binary.isfinite().all()
+    assert torch.allclose(log_probabilities(torch.tensor([[1.0, 1.0, 1.0]])).exp(), torch.full((1, 3), 1 / 3))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"units": 0}, "model.units=0"),
-        ({"embedding_dim": -1}, "model.embedding_dim=-1"),
-        ({"num_layers": 0}, "model.num_layers=0"),
-        ({"pooling": "first"}, "model.pooling=first: must be one of last, max, mean, max_mean"),
-        ({"ngrams": 0}, "model.ngrams=0"),
-        ({"ngram_rows": 0}, "model.ngram_rows=0"),
-        ({"ngram_dim": 0}, "model.ngram_dim=0"),
-        ({"chunk": 0}, "model.chunk=0"),
-        ({"word_dropout": -0.1}, "model.word_dropout=-0.1"),
-        ({"output_dropout": 1}, "model.output_dropout=1"),
-        ({"dropout": 1.0}, "model.dropout=1.0"),
-        ({"recurrent_dropout": "some"}, "model.recurrent_dropout=some"),
+        ({"units": 0}, "units=0: must be an integer >= 1"),
+        ({"embedding_dim": -1}, "embedding_dim=-1: must be an integer >= 1"),
+        ({"num_layers": 0}, "num_layers=0: must be an integer >= 1"),
+        ({"bidirectional": "yes"}, "bidirectional=yes: must be one of False, True"),
+        ({"pooling": "first"}, "pooling=first: must be one of last, max, mean, max_mean"),
+        ({"max_ngram": 0}, "max_ngram=0: must be an integer >= 1"),
+        ({"ngram_buckets": 0}, "ngram_buckets=0: must be an integer >= 1"),
+        ({"ngram_dim": 0}, "ngram_dim=0: must be an integer >= 1"),
+        ({"chunk_length": 0}, "chunk_length=0: must be an integer >= 1"),
+        ({"word_dropout": -0.1}, "word_dropout=-0.1: must be at least 0 and below 1"),
+        ({"output_dropout": 1}, "output_dropout=1: must be at least 0 and below 1"),
+        ({"dropout": 1.0}, "dropout=1.0: must be at least 0 and below 1"),
+        ({"recurrent_dropout": "some"}, "recurrent_dropout=some: must be at least 0 and below 1"),
     ],
 )
-def test_settings_out_of_range_are_named(setting: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_invalid_arguments_are_rejected(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(ArgumentError) as error:
         LSTMClassifier(30, 1, **setting)  # type: ignore[arg-type]
+    assert str(error.value) == message

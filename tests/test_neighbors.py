@@ -4,42 +4,47 @@ from pathlib import Path
 import pytest
 import torch
 
+from sentiment import neighbors as neighbors_command
+from sentiment.analysis.neighbors import find_word, nearest_words
 from sentiment.classifier import load
-from sentiment.errors import InputError
-from sentiment.neighbors import known, neighbors
-from sentiment.neighbors import run as print_neighbors
+from sentiment.runtime.errors import InputError
 
 
-def test_the_nearest_words_come_first(run: Path) -> None:
+def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
     classifier = load(run)
-    found = neighbors(classifier, "convincing", 5)
-    vectors, ids = classifier.net.embedding.weight.detach(), classifier.vocabulary.ids
-    every = torch.cosine_similarity(vectors, vectors[ids["convincing"]][None])
-    expected = sorted((float(every[id_]) for word, id_ in ids.items() if word != "convincing"), reverse=True)[:5]
+    found = nearest_words(classifier, "convincing", 5)
+    vectors, ids = classifier.net.embedding.weight.detach(), classifier.encoder.vocabulary.ids
+    cosine = torch.cosine_similarity(vectors, vectors[ids["convincing"]][None])
+    expected = sorted((float(cosine[id_]) for word, id_ in ids.items() if word != "convincing"), reverse=True)[:5]
     assert [value for _, value in found] == pytest.approx(expected, abs=1e-6)
-    for word, value in found:
-        assert float(every[ids[word]]) == pytest.approx(value, abs=1e-6)
-    assert len(neighbors(classifier, "convincing", 10**6)) == len(ids) - 1
+    assert [float(cosine[ids[word]]) for word, _ in found] == pytest.approx(expected, abs=1e-6)
+    assert len(nearest_words(classifier, "convincing", 10**6)) == len(ids) - 1
 
 
-def test_words_are_written_as_the_model_writes_them_and_unknown_ones_get_close_spellings(run: Path) -> None:
+def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
     classifier = load(run)
-    assert known(classifier, "Convincing!") == "convincing"
-    with pytest.raises(InputError, match=r"'convincingg': none of the .* did you mean convincing"):
-        known(classifier, "convincingg")
-    with pytest.raises(InputError, match=r"'电影': none of the .*; try another"):
-        known(classifier, "电影")
-    with pytest.raises(InputError, match="'<pad>': none of the"):
-        known(classifier, "<pad>")
+    assert find_word(classifier, "Convincing!") == "convincing"
+    with pytest.raises(InputError, match=r"'convincingg': not in the vocabulary of .* did you mean convincing"):
+        find_word(classifier, "convincingg")
+    with pytest.raises(InputError, match=r"'电影': not in the vocabulary of .*; try another word"):
+        find_word(classifier, "电影")
+    with pytest.raises(InputError, match="'<pad>': not in the vocabulary"):
+        find_word(classifier, "<pad>")
 
 
-def test_a_table_for_each_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_neighbors(Namespace(checkpoint=run, word=["good", "film"], count=3))
-    shown = capsys.readouterr().out
-    assert shown.count("polarity (good)") == 2
-    assert "1.000" in shown
-    with pytest.raises(InputError, match="--count 0: must be at least 1"):
-        print_neighbors(Namespace(checkpoint=run, word=["good"], count=0))
-    with pytest.raises(InputError, match="none of the"):
-        print_neighbors(Namespace(checkpoint=run, word=["good", "zorgblatt"], count=3))
+def test_command_prints_a_table_per_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    neighbors_command.run(Namespace(checkpoint=run, word=["good", "film"], count=3))
+    output = capsys.readouterr().out
+    assert output.count("polarity (good)") == 2
+    assert output.count("1.000") == 2  # each word is its own nearest neighbor
+
+
+@pytest.mark.parametrize(("words", "count", "message"), [
+    (["good"], 0, "--count 0: must be at least 1"), (["good", "zorgblatt"], 3, "not in the vocabulary"),
+])  # fmt: skip
+def test_command_prints_nothing_for_invalid_arguments(
+    run: Path, capsys: pytest.CaptureFixture[str], words: list[str], count: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        neighbors_command.run(Namespace(checkpoint=run, word=words, count=count))
     assert capsys.readouterr().out == ""

@@ -4,51 +4,93 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.data.text import TOKENIZERS, Vocabulary, rank_words
-from sentiment.errors import InputError
+from sentiment.data.text import TOKENIZERS, TextEncoder, Vocabulary, rank_words
+from sentiment.runtime.errors import ArgumentError, InputError
+
+VOCABULARY = Vocabulary(["<pad>", "<unk>", "good"])
 
 
-def test_words_are_split_as_keras_splits_them() -> None:
-    assert TOKENIZERS["words"]('It\'s NOT "bad"... <br />at\tall!') == ["it's", "not", "bad", "br", "at", "all"]
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "tokens"),
+    [
+        ("words", 'It\'s NOT "bad"... <br />at\tall!', ["it's", "not", "bad", "br", "at", "all"]),
+        (
+            "words_and_punctuation",
+            "I DON\u2019T think it's 'bad' <br /><br />8/10!!! :-) so...",
+            ["i", "do", "n't", "think", "it", "'s", "'", "bad", "'", "8/10", "!!!", ":-)", "so", "..."],
+        ),
+        ("basic_english", "Not bad!", ["not", "bad", "!"]),
+    ],
+)
+def test_tokenizer_splits_text(tokenizer: str, text: str, tokens: list[str]) -> None:
+    assert TOKENIZERS[tokenizer](text) == tokens
 
 
-def test_words_and_marks_keep_what_carries_a_verdict() -> None:
-    text = "I DON\u2019T think it's 'bad' <br /><br />8/10!!! :-) so..."
-    tokens = ["i", "do", "n't", "think", "it", "'s", "'", "bad", "'", "8/10", "!!!", ":-)", "so", "..."]
-    assert TOKENIZERS["words_and_marks"](text) == tokens
-
-
-def test_basic_english_keeps_punctuation_as_words() -> None:
-    assert TOKENIZERS["basic_english"]("Not bad!") == ["not", "bad", "!"]
-
-
-def test_ids_are_frequency_ranks_and_ties_go_by_alphabet() -> None:
+def test_words_are_ranked_by_frequency_then_alphabetically() -> None:
     assert rank_words({"rare": 1, "often": 5, "b": 2, "a": 2}) == ["<pad>", "<unk>", "often", "a", "b", "rare"]
 
 
-def test_a_text_without_a_known_word_is_unknown_and_never_empty() -> None:
-    vocabulary = Vocabulary(["<pad>", "<unk>", "good"])
-    assert vocabulary.encode(["good", "电影"]) == [2, 1]
-    assert vocabulary.encode([]) == [1]
-    assert vocabulary.decode([0, 0, 2, 1]) == "good <unk>"
-    assert vocabulary.encode(["<pad>", "<unk>"]) == [1, 1]  # words like any other in a text
+def test_vocabulary_maps_other_words_and_an_empty_text_to_unknown() -> None:
+    assert VOCABULARY.encode(["good", "电影"]) == [2, 1]
+    assert VOCABULARY.encode([]) == [1]
+    assert VOCABULARY.decode([0, 0, 2, 1]) == "good <unk>"
+    assert VOCABULARY.encode(["<pad>", "<unk>"]) == [1, 1]  # in a text they are ordinary words
 
 
-def test_vectors_of_a_local_file_come_with_the_ids_of_their_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("truncating", "kept", "ids"), [("pre", ["bad", "good"], [1, 2]), ("post", ["good", "bad"], [2, 1])]
+)
+def test_encoder_truncates_long_texts(truncating: str, kept: list[str], ids: list[int]) -> None:
+    encoder = TextEncoder(VOCABULARY, "words", maxlen=2, padding="pre", truncating=truncating)
+    tokens, read = encoder.split("Good, bad, good!")
+    assert tokens == ["good", "bad", "good"]
+    assert tokens[read] == kept
+    assert encoder.encode("Good, bad, good!") == ids
+    assert encoder.encode("good") == [2]
+    assert encoder.encode("") == [1]
+
+
+def test_encoder_survives_a_round_trip_through_plain_values() -> None:
+    encoder = TextEncoder(VOCABULARY, "basic_english", maxlen=7, padding="post", truncating="pre")
+    values = encoder.to_dict()
+    assert values == {"vocabulary": ["<pad>", "<unk>", "good"], "tokenizer": "basic_english", "maxlen": 7,
+                      "padding": "post", "truncating": "pre"}  # fmt: skip
+    assert TextEncoder.from_dict(values).to_dict() == values
+    assert TextEncoder.from_dict(values).encode("Good!") == encoder.encode("Good!") == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"maxlen": 0}, ArgumentError, "maxlen=0: must be an integer >= 1"),
+        ({"padding": "middle"}, ArgumentError, "padding=middle: must be one of pre, post"),
+        ({"tokenizer": "bpe"}, ArgumentError, "tokenizer=bpe: must be one of words, "),
+        ({"vocabulary": [1, 2, 3]}, TypeError, "vocabulary: not a list of strings"),
+        ({"vocabulary": ["good"]}, ValueError, "vocabulary: does not start with"),
+        ({"stemming": True}, TypeError, "stemming"),
+    ],
+)
+def test_encoder_rejects_invalid_values(change: dict[str, object], error: type[Exception], message: str) -> None:
+    values = TextEncoder(VOCABULARY, "words", maxlen=7, padding="pre", truncating="pre").to_dict()
+    with pytest.raises(error, match=message):
+        TextEncoder.from_dict(values | change)
+
+
+def test_pretrained_vectors_of_a_local_file_come_with_the_ids_of_their_words(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text("good 1 2 3\nelsewhere 4 5 6\nbad 7 8 9\n")
-    checked = ssl._create_default_https_context
-    vectors, ids = Vocabulary(["<pad>", "<unk>", "bad", "odd", "good"]).vectors(str(file))
+    certificate_check = ssl._create_default_https_context
+    vectors, ids = Vocabulary(["<pad>", "<unk>", "bad", "odd", "good"]).pretrained_vectors(str(file))
     assert ids.tolist() == [2, 4]
     assert torch.equal(vectors, torch.tensor([[7.0, 8, 9], [1, 2, 3]]))
-    assert ssl._create_default_https_context is checked
+    assert ssl._create_default_https_context is certificate_check
     file.write_text("good 3 2 1\n")
-    assert Vocabulary(["<pad>", "<unk>", "good"]).vectors(str(file))[0].tolist() == [[3, 2, 1]]
+    assert VOCABULARY.pretrained_vectors(str(file))[0].tolist() == [[3, 2, 1]]
 
 
 @pytest.mark.parametrize("content", [None, "", "no numbers here\n"])
-def test_vectors_that_cannot_be_read_are_refused(tmp_path: Path, content: str | None) -> None:
+def test_pretrained_vectors_that_cannot_be_read_are_rejected(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "vectors.txt").write_text(content)
-    with pytest.raises(InputError, match=r"model\.vectors="):
-        Vocabulary(["<pad>", "<unk>"]).vectors(str(tmp_path / "vectors.txt"))
+    with pytest.raises(InputError, match=r"model\.embedding_init=.*vectors\.txt: cannot be read or downloaded"):
+        VOCABULARY.pretrained_vectors(str(tmp_path / "vectors.txt"))

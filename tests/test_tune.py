@@ -1,4 +1,4 @@
-"""Studies: what is searched, pruned, cut, shared, and tested at the end."""
+"""Studies: what is searched, pruned, interrupted, shared and tested at the end."""
 
 import os
 import shlex
@@ -19,223 +19,239 @@ from hydra import compose, initialize_config_dir
 from optuna.trial import TrialState
 from pytorch_lightning import Callback, Trainer
 
-from sentiment.errors import InputError
-from sentiment.settings import CONF
-from sentiment.train import train
-from sentiment.tune import Tuning
-
-from .conftest import background, command, metrics_of
+from sentiment.runtime.config import CONF_DIR
+from sentiment.runtime.errors import InputError
+from sentiment.training.experiment import train
+from sentiment.training.tuning import Tuning
+from tests.helpers import QUICK, background, command, read_metrics
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
-QUICK = ["data=files", "trainer=cpu", "data.maxlen=16", "model.embedding_dim=8", "model.dropout=0", "baseline=none",
-         "callbacks.inspection=null", "trainer.enable_progress_bar=false", "callbacks.progress=null"]  # fmt: skip
-
 
 @pytest.fixture
-def started(small: Path, tmp_path: Path) -> Iterator[Any]:
-    """Composes and opens a study."""
+def open_study(small: Path, tmp_path: Path) -> Iterator[Any]:
+    """Composes the configuration of a quick study and opens it."""
 
-    def start(*overrides: str, folder: Path = tmp_path) -> Tuning:
-        fixed = [*QUICK, f"data.path={small}", "trainer.max_epochs=2"]
-        cfg = compose("tune", [*fixed, f"output_dir={folder}", *overrides])
-        return Tuning(cfg, [*fixed, *(override for override in overrides if not override.startswith("hydra."))])
+    def open_(*overrides: str, folder: Path = tmp_path) -> Tuning:
+        fixed = [*QUICK, f"data.path={small}", *overrides]
+        return Tuning(compose("tune", [*fixed, f"output_dir={folder}"]), fixed)
 
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield start
-
-
-def finish(study: Tuning) -> None:
-    study.search()
-    study.test_winner()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):  # trials compose, too
+        yield open_
 
 
-def states(study: Tuning) -> Counter[str]:
-    return Counter(trial.state.name for trial in study.study.optuna.trials)
+def prune_below(accuracy: float) -> list[str]:
+    return ["tune.pruner._target_=optuna.pruners.ThresholdPruner", "~tune.pruner.n_startup_trials",
+            f"+tune.pruner.lower={accuracy}"]  # fmt: skip
 
 
-class Interrupted(Callback):
-    """Presses Ctrl-C in the second trial's second epoch."""
+def run_study(tuning: Tuning) -> None:
+    tuning.search()
+    tuning.test_best_trial()
+
+
+def count_states(tuning: Tuning) -> Counter[str]:
+    return Counter(trial.state.name for trial in tuning.study.optuna_study.trials)
+
+
+def is_trial(trainer: Trainer, number: int) -> bool:
+    return f"trial_{number:04}" in str(trainer.log_dir)
+
+
+class PressCtrlC(Callback):
+    """Sends SIGINT in the second epoch of the second trial."""
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if "trial_0001" in str(trainer.checkpoint_callback.dirpath) and trainer.current_epoch == 1:  # type: ignore[union-attr]
+        if is_trial(trainer, 1) and trainer.current_epoch == 1:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             os.kill(os.getpid(), signal.SIGINT)
 
 
-class Diverges(Callback):
-    """Leads the first trial astray."""
+class Diverge(Callback):
+    """Gives the first trial an absurd learning rate."""
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
-        if "trial_0000" in str(trainer.checkpoint_callback.dirpath):  # type: ignore[union-attr]
-            pl_module._loss_sum *= float("nan")
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        if is_trial(trainer, 0):
+            trainer.optimizers[0].param_groups[0]["lr"] = 1e30
 
 
-def test_a_study_searches_prunes_and_tests_the_winner_once(started: Any, tmp_path: Path, small: Path) -> None:
-    never_below = ["tune.pruner._target_=optuna.pruners.ThresholdPruner", "~tune.pruner.n_startup_trials",
-                   "+tune.pruner.lower=0.4", "tune.sampler.seed=1"]  # fmt: skip
-    study = started("tune.trials=3", *never_below)
-    assert set(study.space) == {"model.units", "optimizer", "optimizer.lr"}  # the others stand on the command line
-    finish(study)
-    assert states(study)["COMPLETE"] >= 1
-    assert len(study.study.optuna.trials) == 3
-    best = study.study.optuna.best_trial
-    for trial in study.study.optuna.trials:
-        metrics = metrics_of(tmp_path / f"trial_{trial.number:04}")
+def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_path: Path) -> None:
+    settings = ["tune.trials=3", "tune.sampler.seed=1", *prune_below(0.4)]
+    tuning = open_study(*settings)
+    assert set(tuning.space) == {"model.dropout", "optimizer", "optimizer.lr"}  # the others are set in QUICK
+    run_study(tuning)
+    assert count_states(tuning)["COMPLETE"] >= 1
+    trials, best = tuning.study.optuna_study.trials, tuning.study.optuna_study.best_trial
+    assert len(trials) == 3
+    for trial in trials:
+        metrics = read_metrics(tmp_path / f"trial_{trial.number:04}")
         assert metrics["status"] == ("pruned" if trial.state == TrialState.PRUNED else "finished")
         assert ("test/accuracy" in metrics) == (trial.number == best.number)
         assert trial.value == metrics["val/accuracy"] or trial.state == TrialState.PRUNED
 
-    tested = (tmp_path / f"trial_{best.number:04}" / "metrics.json").stat().st_mtime_ns
-    again = started("tune.trials=3", *never_below)
-    finish(again)
-    assert len(again.study.optuna.trials) == 3
-    assert (tmp_path / f"trial_{best.number:04}" / "metrics.json").stat().st_mtime_ns == tested
+    metrics_file = tmp_path / f"trial_{best.number:04}" / "metrics.json"
+    tested = metrics_file.stat().st_mtime_ns
+    again = open_study(*settings)
+    run_study(again)
+    assert len(again.study.optuna_study.trials) == 3
+    assert metrics_file.stat().st_mtime_ns == tested
 
-    (tmp_path / "repeated").mkdir()  # by the command that is printed
-    overrides = shlex.split(shlex.join(study.overrides(best.params)))
+
+def test_printed_command_repeats_the_best_trial(open_study: Any, tmp_path: Path) -> None:
+    tuning = open_study("tune.trials=2")
+    run_study(tuning)
+    best = tuning.study.best_trial()
+    overrides = shlex.split(shlex.join(tuning.overrides(best.params)))
     train(compose("config", [*overrides, f"output_dir={tmp_path / 'repeated'}"]))
-    winner, repeated = metrics_of(tmp_path / f"trial_{best.number:04}"), metrics_of(tmp_path / "repeated")
-    assert {k: v for k, v in winner.items() if k.startswith(("val/", "test/"))} == {
-        k: v for k, v in repeated.items() if k.startswith(("val/", "test/"))
-    }
+    trial, repeated = (
+        {tag: value for tag, value in read_metrics(tmp_path / name).items() if tag.startswith(("val/", "test/"))}
+        for name in (f"trial_{best.number:04}", "repeated")
+    )
+    assert trial == repeated
 
 
-def test_unpromising_trials_are_pruned_after_an_epoch(started: Any, tmp_path: Path) -> None:
-    never = ["tune.pruner._target_=optuna.pruners.ThresholdPruner", "~tune.pruner.n_startup_trials",
-             "+tune.pruner.lower=2"]  # fmt: skip
-    study = started("tune.trials=2", "trainer.max_epochs=9", *never)
-    with pytest.raises(InputError, match="no trial finished"):
-        finish(study)
-    assert states(study) == {"PRUNED": 2}
-    assert metrics_of(tmp_path / "trial_0000")["epochs"] == 1
+def test_trials_are_pruned_after_an_epoch(open_study: Any, tmp_path: Path) -> None:
+    tuning = open_study("tune.trials=2", "trainer.max_epochs=9", *prune_below(2))
+    with pytest.raises(InputError, match=r"tune\.name=default: no trial finished"):
+        run_study(tuning)
+    assert count_states(tuning) == {"PRUNED": 2}
+    assert read_metrics(tmp_path / "trial_0000")["epochs"] == 1
 
 
-def test_a_study_goes_on_past_a_trial_that_diverges(
-    started: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    study = started("tune.trials=2", "+callbacks.diverges._target_=tests.test_tune.Diverges")
-    finish(study)
-    assert [trial.state.name for trial in study.study.optuna.trials[:2]] == ["FAIL", "COMPLETE"]
-    assert "trial 0 failed, the study goes on: step 9: training diverged" in caplog.text
+def test_study_continues_after_a_diverged_trial(open_study: Any, caplog: pytest.LogCaptureFixture) -> None:
+    tuning = open_study("tune.trials=2", "+callbacks.diverge._target_=tests.test_tune.Diverge")
+    run_study(tuning)
+    assert [trial.state.name for trial in tuning.study.optuna_study.trials[:2]] == ["FAIL", "COMPLETE"]
+    assert "trial 0 failed, the study continues: step 9: training diverged" in caplog.text
 
 
-def test_ctrl_c_loses_nothing_and_the_cut_trial_is_tried_again(started: Any, tmp_path: Path) -> None:
-    bomb = "+callbacks.bomb._target_=tests.test_tune.Interrupted"
-    study = started("tune.trials=3", bomb)
+def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
+    settings = ["tune.trials=3", "+callbacks.ctrl_c._target_=tests.test_tune.PressCtrlC"]
+    tuning = open_study(*settings)
     with pytest.raises(KeyboardInterrupt):
-        finish(study)
-    assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
-    assert metrics_of(tmp_path / "trial_0001")["status"] == "interrupted"
-    study = started("tune.trials=3", bomb)
-    finish(study)
-    assert states(study)["COMPLETE"] + states(study)["PRUNED"] == 3
-    assert study.study.optuna.trials[2].params == study.study.optuna.trials[1].params
+        run_study(tuning)
+    assert count_states(tuning) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
+    assert read_metrics(tmp_path / "trial_0001")["status"] == "interrupted"
+    tuning = open_study(*settings)
+    run_study(tuning)
+    states = count_states(tuning)
+    assert states["COMPLETE"] + states["PRUNED"] == 3
+    trials = tuning.study.optuna_study.trials
+    assert trials[2].params == trials[1].params
 
 
 @pytest.mark.parametrize(
-    ("first", "then", "message"),
+    ("earlier", "overrides", "message"),
     [
-        ([], ["trainer.max_epochs=3"], "was started with trainer.max_epochs=2, not 3; keep that, or take another"),
-        ([], ["optimizer=adam"], "was started with .*keep that, or take another tune.name"),
-        ([], ["objective=val/loss"], "was started with objective=val/accuracy; take another tune.name"),
+        ([], ["trainer.max_epochs=3"], "was started with trainer.max_epochs=2, not 3; keep that, or choose another"),
+        ([], ["optimizer=adam"], "was started with .*keep that, or choose another tune.name"),
+        ([], ["objective=val/loss"], "was started with objective=val/accuracy; choose another tune.name"),
         (None, ["objective=val/f1"], "objective=val/f1: must be one of"),
-        (None, ["tune.trials=0"], "tune.trials=0: must be a whole number"),
+        (None, ["tune.trials=0"], "tune.trials=0: must be an integer >= 1"),
+        (None, ["tune.heartbeat_interval=0"], "tune.heartbeat_interval=0: must be an integer >= 1"),
         (None, ["tune.space.optimizer.kind=normal"], "tune.space.optimizer.kind=normal: must be one of categorical"),
         (None, ["tune.storage=nonsense"], "tune.storage: "),
         (None, ["tune.storage=postgresql+psycopg://nobody@127.0.0.1:9/none"], "tune.storage: .*refused"),
-        (None, ["tune.sampler.seed=x"], "tune.sampler: "),
+        (None, ["tune.sampler.seed=x"], "tune.sampler"),
         (None, ["data.validate_on=test"], "data.validate_on=test: must be one of train"),
-        (None, ["test=last"], "test=last: must be one of best, False"),
+        (None, ["test_ckpt=last"], "test_ckpt=last: must be one of best, null"),
         (None, ["trainer=ddp"], "trainer: a sweep .* trains each run on one device"),
         (None, ["trainer.devices=2"], "trainer: a sweep .* trains each run on one device"),
     ],
 )
-def test_wrong_settings_are_told_in_one_line(
-    started: Any, first: Sequence[str] | None, then: Sequence[str], message: str
+def test_invalid_settings_are_reported_in_one_line(
+    open_study: Any, earlier: Sequence[str] | None, overrides: Sequence[str], message: str
 ) -> None:
-    if first is not None:
+    if earlier is not None:
         with pytest.warns(UserWarning, match="Heartbeat"):
-            started(*first).study.optuna.ask()
-    with pytest.raises(InputError, match=message) as refused:
-        started(*then)
-    assert "\n" not in str(refused.value)
+            open_study(*earlier).study.optuna_study.ask()
+    with pytest.raises(InputError, match=message) as error:
+        open_study(*overrides)
+    assert "\n" not in str(error.value)
 
 
-def test_a_space_that_train_refuses_ends_the_study(started: Any) -> None:
-    study = started("tune.trials=3", "tune.space.optimizer.choices=[nadam]")
+def test_study_ends_at_an_invalid_search_space(open_study: Any) -> None:
+    tuning = open_study("tune.trials=3", "tune.space.optimizer.choices=[nadam]")
     with pytest.raises(InputError, match=r"trial 0: tune\.space: .*nadam"):
-        finish(study)
-    assert states(study) == {"FAIL": 1}
-    finish(started("tune.trials=2", "tune.space.optimizer.choices=[adam]"))  # a failure alone keeps nothing
+        run_study(tuning)
+    assert count_states(tuning) == {"FAIL": 1}
+    corrected = open_study("tune.trials=2", "tune.space.optimizer.choices=[adam]")  # only failed trials: a new study
+    run_study(corrected)
+    assert count_states(corrected).total() == 2
 
 
-@pytest.mark.slow
-def test_a_trial_that_was_cut_before_its_first_heartbeat_is_tried_again(started: Any) -> None:
-    study = started("tune.trials=2", "tune.heartbeat=1")
-    with pytest.warns(UserWarning, match="Heartbeat"):
-        study.study.optuna.ask()  # and its worker is killed
-    finish(study)
-    assert states(study) == {"FAIL": 1, "COMPLETE": 2}
-    assert 0 in (study.study.cut(1), study.study.cut(2))
-
-
-def test_a_study_keeps_its_data(started: Any, small: Path, tmp_path: Path) -> None:
-    finish(started("tune.trials=1"))
-    copied, other = tmp_path / "copied", tmp_path / "other"
-    for folder in (copied, other):
+def test_study_keeps_its_data(open_study: Any, small: Path, tmp_path: Path) -> None:
+    run_study(open_study("tune.trials=1"))
+    copied, changed = tmp_path / "copied", tmp_path / "changed"
+    for folder in (copied, changed):
         shutil.copytree(small, folder)
-    finish(started("tune.trials=2", f"data.path={copied}"))  # the same, elsewhere
-    (other / "train.csv").write_text((small / "train.csv").read_text().replace("film", "movie"))
-    with pytest.raises(InputError, match="was started with the data's words and labels"):
-        finish(started("tune.trials=3", f"data.path={other}"))
+    tuning = open_study("tune.trials=2", f"data.path={copied}")  # the same reviews elsewhere
+    run_study(tuning)
+    assert len(tuning.study.optuna_study.trials) == 2
+    (changed / "train.csv").write_text((small / "train.csv").read_text().replace("film", "movie"))
+    with pytest.raises(InputError, match="was started with the vocabulary and labels of the data="):
+        run_study(open_study("tune.trials=3", f"data.path={changed}"))
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_mid_trial_goes_on_and_tries_that_trial_again(small: Path, tmp_path: Path) -> None:
-    """Kills 1 worker at its third trial."""
-    long = ["trainer.max_epochs=20", "callbacks.early_stopping=null"]  # a trial takes seconds
-    line = [f"data.path={small}", *long, "tune.trials=5", "tune.heartbeat=1"]
-    killed = background(*QUICK, *line, cwd=tmp_path, module="tune")
-    assert killed.stdout
-    for text in killed.stdout:
-        if text.startswith("trial 2: model"):
-            time.sleep(0.3)
-            killed.kill()
-            break
-    killed.stdout.close()
-    assert killed.wait() == -signal.SIGKILL
-    url = f"sqlite:///{tmp_path}/outputs/studies/default/study.db"
-    before = optuna.load_study(study_name="default", storage=url).trials
+def test_trial_killed_before_its_first_heartbeat_is_retried(open_study: Any) -> None:
+    tuning = open_study("tune.trials=2", "tune.heartbeat_interval=1")
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        tuning.study.optuna_study.ask()  # a worker that is killed now
+    run_study(tuning)
+    assert count_states(tuning) == {"FAIL": 1, "COMPLETE": 2}
+    assert 0 in (tuning.study.retried_from(1), tuning.study.retried_from(2))
+
+
+@pytest.mark.slow
+def test_killed_study_continues_and_retries_its_trial(small: Path, tmp_path: Path) -> None:
+    """Kills one worker in its third trial, after an epoch of it."""
+    settings = ["trainer.max_epochs=40", "callbacks.early_stopping=null"]  # a trial takes seconds
+    line = [*QUICK, f"data.path={small}", *settings, "tune.trials=5", "tune.heartbeat_interval=1"]
+    killed = background(*line, cwd=tmp_path, module="tune")
+    study = tmp_path / "outputs" / "studies" / "default"
+    deadline = time.monotonic() + 300
+    while not (study / "trial_0002" / "checkpoints" / "last.ckpt").exists():
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+
+    def load_trials() -> list[optuna.trial.FrozenTrial]:
+        return optuna.load_study(study_name="default", storage=f"sqlite:///{study}/study.db").trials
+
+    before = load_trials()
     assert [trial.state.is_finished() for trial in before] == [True, True, False]
-    done = command(*QUICK, *line, cwd=tmp_path, module="tune")
+    done = command(*line, cwd=tmp_path, module="tune")
     assert done.returncode == 0, done.stdout + done.stderr
-    after = optuna.load_study(study_name="default", storage=url).trials
+    after = load_trials()
     assert [trial.value for trial in after[:2]] == [trial.value for trial in before[:2]]
     assert after[2].state == TrialState.FAIL
     assert sum(trial.params == before[2].params for trial in after[3:]) == 1
     assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in after) == 5
-    assert "which was trial 2 and was cut" in done.stdout
+    assert ", a retry of trial 2: " in done.stdout
 
 
 @pytest.fixture
 def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server of its own on loopback."""
+    """The URL of a new PostgreSQL server on the loopback interface."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = str(programs[-1]) if programs else shutil.which("initdb")
-    if not found:
+    initdb = str(programs[-1]) if programs else shutil.which("initdb")
+    if not initdb:
         pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
     pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
+    user = "postgres" if os.geteuid() == 0 else None  # it does not run as root
     with tempfile.TemporaryDirectory() as home, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
         if user:
             shutil.chown(home, user)
         quiet: dict[str, Any] = {"user": user, "cwd": home, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([found, "-D", f"{home}/db", "-U", "tester", "-A", "trust", "--no-sync"], check=True, **quiet)
+        subprocess.run([initdb, "-D", f"{home}/db", "-U", "tester", "-A", "trust", "--no-sync"], check=True, **quiet)
         options = ["-D", f"{home}/db", "-p", str(port), "-h", "127.0.0.1", "-k", home, "-F"]
-        server = subprocess.Popen([str(Path(found).with_name("postgres")), *options], **quiet)
+        server = subprocess.Popen([str(Path(initdb).with_name("postgres")), *options], **quiet)
         try:
             for _ in range(100):
                 with socket.socket() as probe:
@@ -251,24 +267,24 @@ def postgres() -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_two_workers_on_two_machines_share_one_study(small: Path, tmp_path: Path, postgres: str) -> None:
-    """Two processes in two folders, as on two disks, and one PostgreSQL."""
+def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, postgres: str) -> None:
+    """Two processes in two folders, as on two disks, and one PostgreSQL server."""
     machines = [tmp_path / name for name in ("first", "second")]
     workers = []
     for machine in machines:
         machine.mkdir()
-        line = [f"data.path={small}", "trainer.max_epochs=3", "tune.trials=10", "tune.heartbeat=1"]
-        workers.append(background(*QUICK, *line, f"tune.storage={postgres}", cwd=machine, module="tune"))
-    said = [process.communicate(timeout=300)[0] for process in workers]
-    assert [process.returncode for process in workers] == [0, 0], "\n".join(said)
+        settings = ["trainer.max_epochs=3", "tune.trials=10", "tune.heartbeat_interval=1", f"tune.storage={postgres}"]
+        workers.append(background(*QUICK, f"data.path={small}", *settings, cwd=machine, module="tune"))
+    outputs = [process.communicate(timeout=300)[0] for process in workers]
+    assert [process.returncode for process in workers] == [0, 0], "\n".join(outputs)
     storage = optuna.storages.RDBStorage(postgres)
     trials = optuna.load_study(study_name="default", storage=storage).trials
     storage.remove_session()
     storage.engine.dispose()
     assert 10 <= sum(trial.state.is_finished() for trial in trials) <= 11  # both may see that one is missing
-    ran = [{path.name for path in machine.glob("outputs/studies/default/trial_*")} for machine in machines]
-    assert not ran[0] & ran[1]
-    assert len(ran[0] | ran[1]) == len(trials)
-    assert min(map(len, ran)) >= 2
-    assert sum(text.count("Test half, ") for text in said) == 1
-    assert sum("on another machine" in text for text in said) == 1
+    first, second = ({path.name for path in machine.glob("outputs/studies/default/trial_*")} for machine in machines)
+    assert not first & second
+    assert len(first | second) == len(trials)
+    assert min(len(first), len(second)) >= 2
+    assert sum(output.count("Test set, ") for output in outputs) == 1
+    assert sum("on another machine" in output for output in outputs) == 1

@@ -1,1 +1,1 @@
-"""Reviews, from where they lie to padded batches."""
+"""From a source of reviews to padded batches."""

@@ -1,7 +1,7 @@
-"""Encoded reviews → padded batches.
+"""From encoded reviews to padded batches.
 
-A batch is cut, padded and limited to `max_features` when it is asked for, by index arithmetic over all its rows at
-once; nothing is stored per `maxlen`.
+A batch is truncated, padded and limited to the vocabulary when it is requested, by index arithmetic over all its rows
+at once. Nothing is stored per `maxlen`.
 """
 
 import itertools
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sentiment.data.encoding import Reviews
-from sentiment.data.text import PADDING, UNKNOWN
+from sentiment.data.encoding import EncodedReviews
+from sentiment.data.text import PADDING, UNKNOWN, TextEncoder
 
-BUCKET = 8  # lengths are rounded up to a multiple: many distinct lengths bloat the caches of oneDNN
-POOL = 50  # batches among whose reviews those of like length are put together
-EVALUATED_WORDS = 1 << 15  # words of an evaluation batch, which needs no gradients and so may be large
+PAD_TO_MULTIPLE_OF = 8  # many distinct lengths bloat the caches of oneDNN
+POOL_SIZE = 50  # batches whose reviews are sorted by length together
+EVAL_TOKENS_PER_BATCH = 1 << 15  # evaluation needs no gradients, so its batches may be large
 
 Rows = npt.NDArray[np.int64]
 
@@ -39,22 +39,16 @@ class Batch(NamedTuple):
 
 
 class PaddedReviews(Dataset[Batch]):
-    """Gives a padded `Batch` for an array of positions in `reviews`.
+    """Returns a padded `Batch` for an array of positions in `reviews`.
 
     Args:
-        reviews: the split to take them from.
-        max_features: ids from here on become unknown words.
-        maxlen: words kept of a review.
-        padding: `pre` pads in front, always to `maxlen`; `post` pads behind, to the batch's own length bucket.
-        truncating: `pre` drops words in front and keeps the last, `post` keeps the first.
+        reviews: one split of the encoded reviews.
+        encoder: its vocabulary, `maxlen`, `padding` and `truncating` are applied.
     """
 
-    def __init__(self, reviews: Reviews, max_features: int, maxlen: int, padding: str, truncating: str) -> None:
+    def __init__(self, reviews: EncodedReviews, encoder: TextEncoder) -> None:
         self.reviews = reviews
-        self.max_features = max_features
-        self.maxlen = maxlen
-        self.padding = padding
-        self.truncating = truncating
+        self.encoder = encoder
 
     def __len__(self) -> int:
         return len(self.reviews)
@@ -62,117 +56,105 @@ class PaddedReviews(Dataset[Batch]):
     def __getitem__(self, positions: Rows) -> Batch:
         rows = self.reviews.rows[positions]
         return Batch(
-            torch.from_numpy(self.matrix(positions)),
+            torch.from_numpy(self.pad(positions)),
             torch.from_numpy(self.reviews.labels[rows]),
             torch.from_numpy(rows),
         )
 
     @property
     def lengths(self) -> Rows:
-        """Words of each review after the cut, int64 `(N,)`."""
-        return np.minimum(self.reviews.lengths, self.maxlen)
+        """Tokens of each review after truncation, int64 `(N,)`."""
+        return np.minimum(self.reviews.lengths, self.encoder.maxlen)
 
-    @property
-    def bucketed(self) -> Rows | None:
-        """The lengths by which reviews are put together; None where all are padded to one."""
-        return self.lengths if self.padding == "post" else None
+    def pad(self, positions: Rows | None = None) -> npt.NDArray[np.int64]:
+        """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
 
-    def batches(self, rank: int = 0, devices: int = 1) -> "OrderedBatches":
-        """Every position once, for a net that does not learn; the arguments are those of `ShuffledBatches`."""
-        return OrderedBatches(len(self), max(1, EVALUATED_WORDS // self.maxlen), self.bucketed, rank, devices)
-
-    def matrix(self, positions: Rows | None = None) -> npt.NDArray[np.int64]:
-        """The padded ids, int64 `(B, T)`, of some reviews or of all of them."""
+        `T` is `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
+        """
+        maxlen, pre = self.encoder.maxlen, self.encoder.padding == "pre"
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
         starts, ends = self.reviews.offsets[rows], self.reviews.offsets[rows + 1]
-        lengths = np.minimum(ends - starts, self.maxlen)
-        width = self.maxlen if self.padding == "pre" else min(self.maxlen, -(-int(lengths.max()) // BUCKET) * BUCKET)
-        first = starts if self.truncating == "post" else ends - lengths
-        column = np.arange(width) - (width - lengths if self.padding == "pre" else np.zeros_like(lengths))[:, None]
+        lengths = np.minimum(ends - starts, maxlen)
+        rounded = -(-int(lengths.max()) // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
+        width = maxlen if pre else min(maxlen, rounded)
+        first = starts if self.encoder.truncating == "post" else ends - lengths
+        column = np.arange(width) - (width - lengths if pre else np.zeros_like(lengths))[:, None]
         inside = (column >= 0) & (column < lengths[:, None])  # (B, T)
         ids = self.reviews.ids[np.where(inside, first[:, None] + column, 0)].astype(np.int64)
-        ids[ids >= self.max_features] = UNKNOWN
+        ids[ids >= len(self.encoder.vocabulary)] = UNKNOWN
         ids[~inside] = PADDING
         return ids
 
+    def train_sampler(self, batch_size: int, seed: int, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
+        """Shuffled batches; see `BucketBatchSampler` for the arguments."""
+        return BucketBatchSampler(len(self), batch_size, self._bucket_lengths, True, seed, rank, num_replicas)
 
-class ShuffledBatches(Sampler[Rows]):
-    """Every position once per epoch, in batches whose order depends on `(seed, epoch)` alone.
+    def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
+        """Large batches in the same order every time."""
+        batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
+        return BucketBatchSampler(len(self), batch_size, self._bucket_lengths, False, 0, rank, num_replicas)
 
-    With `lengths`, reviews of like length share a batch: each pool of 50 batches is sorted before it is cut up.
+    @property
+    def _bucket_lengths(self) -> Rows | None:
+        """None if all reviews are padded to the same length anyway."""
+        return self.lengths if self.encoder.padding == "post" else None
+
+
+class BucketBatchSampler(Sampler[Rows]):
+    """Yields every position once per epoch, in batches; with `lengths`, reviews of similar length share a batch.
+
+    With `shuffle` the order depends on `(seed, epoch)` alone, and each pool of 50 batches is sorted by length. Without
+    it all positions are sorted by length, but the batches come in random order, the same every time, so that the first
+    of them (Lightning's `limit_val_batches`) are a fair sample.
 
     Args:
-        count: positions in all.
-        batch_size: positions in a batch of one device.
-        seed: draws the order.
-        lengths: words of each position, int64 `(count,)`.
-        rank: which of the devices this is.
-        devices: how many share the batches.
+        count: number of positions.
+        batch_size: positions in a batch, per device.
+        lengths: tokens of each position, int64 `(count,)`, or None.
+        shuffle: draw a new order for every epoch.
+        seed: of the order.
+        rank: of this device.
+        num_replicas: devices that share the batches.
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        lengths: Rows | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        rank: int = 0,
+        num_replicas: int = 1,
     ) -> None:
-        self.edges = _edges(count, batch_size * devices, devices)
-        self.seed = seed
+        # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
+        starts = np.arange(0, max(1, count - num_replicas + 1), batch_size * num_replicas)
+        self.bounds = np.append(starts, count)
         self.lengths = lengths
+        self.shuffle = shuffle
+        self.seed = seed
         self.rank = rank
-        self.devices = devices
+        self.num_replicas = num_replicas
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this at the start of every epoch, in a resumed run only after it has called `iter`."""
+        """Called by Lightning at the start of every epoch, in a resumed run only after `iter`."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.edges) - 1
+        return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[Rows]:
-        random = np.random.default_rng([self.seed, self.epoch])  # when the first batch is asked for, see set_epoch
-        order = random.permutation(self.edges[-1])
-        turns = np.arange(len(self))
+        # A generator: this runs when the first batch is requested, after `set_epoch`.
+        random = np.random.default_rng([self.seed, self.epoch] if self.shuffle else 0)
+        count = self.bounds[-1]
+        order = random.permutation(count) if self.shuffle else np.arange(count)
+        batch_order = np.arange(len(self))
         if self.lengths is not None:
-            for start, end in itertools.pairwise([*self.edges[:-1:POOL], self.edges[-1]]):
+            pools = [*self.bounds[:-1:POOL_SIZE], count] if self.shuffle else [0, count]
+            for start, end in itertools.pairwise(pools):
                 pool = order[start:end]
                 order[start:end] = pool[np.argsort(self.lengths[pool], kind="stable")]
-            turns = random.permutation(turns)
-        yield from _cut(order, self.edges, turns, self.rank, self.devices)
-
-
-class OrderedBatches(Sampler[Rows]):
-    """Every position once, in the same order each time: as it is, or in batches of like length.
-
-    Those come in random order, so that a part of them (Lightning's `limit_val_batches`) is a fair sample. The
-    arguments are those of `ShuffledBatches`.
-    """
-
-    def __init__(
-        self, count: int, batch_size: int, lengths: Rows | None = None, rank: int = 0, devices: int = 1
-    ) -> None:
-        self.edges = _edges(count, batch_size * devices, devices)
-        self.order = np.arange(count) if lengths is None else np.argsort(lengths, kind="stable")
-        self.turns = np.arange(len(self))
-        if lengths is not None:
-            self.turns = np.random.default_rng(0).permutation(self.turns)
-        self.rank = rank
-        self.devices = devices
-
-    def __len__(self) -> int:
-        return len(self.edges) - 1
-
-    def __iter__(self) -> Iterator[Rows]:
-        return _cut(self.order, self.edges, self.turns, self.rank, self.devices)
-
-
-def _edges(count: int, size: int, devices: int) -> Rows:
-    """Where each batch starts in an order of all positions, and the last one's end.
-
-    A rest too small to give each device a row, all of which take as many steps, joins the last batch.
-    """
-    return np.append(np.arange(0, max(1, count - devices + 1), size), count)
-
-
-def _cut(order: Rows, edges: Rows, turns: Rows, rank: int, devices: int) -> Iterator[Rows]:
-    """The batches of `order`, taken in `turns`: of each the positions of one device."""
-    for i in turns:
-        yield order[edges[i] : edges[i + 1]][rank::devices]
+            batch_order = random.permutation(batch_order)
+        for i in batch_order:
+            yield order[self.bounds[i] : self.bounds[i + 1]][self.rank :: self.num_replicas]

@@ -1,26 +1,28 @@
-"""Where reviews come from: the Hub, a local copy of IMDB, anyone's own files, or the built-in corpus.
+"""Where reviews come from: the Hub, a local copy of IMDB, the user's own files, or the built-in corpus.
 
-Whatever the source, what comes out is one `Corpus`: a memory-mapped `datasets.Dataset` of texts, and a class for each.
+Every source gives a `Corpus`: a memory-mapped `datasets.Dataset` of texts, and the class of each.
 """
 
-import hashlib
-import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import numpy as np
 import numpy.typing as npt
-from datasets import ClassLabel, Dataset, concatenate_datasets, load_dataset
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import ClassLabel, Dataset, Features, concatenate_datasets, load_dataset
 from huggingface_hub import HfApi
-from sklearn.model_selection import train_test_split
+from pyarrow.parquet import read_schema
 
-from sentiment.data import demo, tables
-from sentiment.errors import InputError
+from sentiment.data import demo
+from sentiment.data.splits import stratified_split
+from sentiment.data.tables import READERS, Columns, check_format, describe_files, find_files, load_table
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.files import fingerprint
 
 HUB = "stanfordnlp/imdb"
 IMDB_LABELS = ["negative", "positive"]
@@ -34,13 +36,13 @@ if not sys.stderr.isatty():
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled reviews with their official or drawn split.
+    """Labelled reviews with their training and test sets.
 
     Attributes:
-        texts: one string column, `text`; the rows of the training half come first.
+        texts: one string column, `text`; the rows of the training set come first.
         labels: class of each row, int64 `(rows,)`.
-        train_rows: size of the training half.
-        label_names: what the classes are called, by number.
+        train_rows: size of the training set.
+        label_names: names of the classes.
     """
 
     texts: Dataset
@@ -51,13 +53,13 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus that can be told from others without being read.
+    """A corpus that is identified, but not read yet.
 
     Attributes:
         fingerprint: changes whenever the reviews do (files: names, sizes and times of change).
-        load: reads it; raises `InputError` for what cannot be read.
-        train_files: tables that training rows stand in.
-        test_files: tables that test rows stand in.
+        load: reads it; raises `InputError` if that fails.
+        train_files: tables with training rows.
+        test_files: tables with test rows.
     """
 
     fingerprint: str
@@ -66,26 +68,26 @@ class Source:
     test_files: frozenset[Path] = frozenset()
 
 
-def find(
+def resolve_source(
     source: str, path: str | None, text_column: str, label_column: str, test_fraction: float, split_seed: int
 ) -> Source:
-    """Finds a source without reading it.
+    """Find a source without reading it.
 
     Args:
         source: `imdb`, `files` or `demo`.
-        path: file or folder; with `imdb` None stands for the Hub.
+        path: file or folder; with `imdb`, None is the Hub.
         text_column: name of the column of reviews (tables only).
         label_column: name of the column of classes (tables only).
-        test_fraction: share of a single file that becomes the test half; 1 for all of it.
-        split_seed: draws that share.
+        test_fraction: fraction of a single file that becomes the test set; 1 for all of it.
+        split_seed: draws that fraction.
 
     Raises:
-        InputError: there is nothing at `path` that the source could read.
+        InputError: `path` holds nothing that the source can read.
     """
     if text_column == label_column:
         raise InputError(f"data.label_column={label_column}: is data.text_column too; name the column of the classes")
     if source == "demo":
-        return Source(digest(Path(demo.__file__).read_bytes().hex()), _load_demo)
+        return Source(fingerprint(Path(demo.__file__).read_bytes().hex()), _load_demo)
     if source == "imdb" and path is None:
         return Source(f"hub:{HUB}", _load_hub)
     if path is None:
@@ -96,47 +98,47 @@ def find(
     if not root.exists():
         raise InputError(f"data.path={path}: no such file or folder; check the path, or try data=demo")
     if source == "imdb" and (tree := _acl_tree(root)):
-        folders = [tree / half / label for half in ("train", "test") for label in ("neg", "pos")]
+        folders = [tree / split / label for split in ("train", "test") for label in ("neg", "pos")]
         changed = [[str(folder.resolve()), folder.stat().st_mtime_ns] for folder in folders if folder.is_dir()]
-        return Source(digest(changed), lambda: _load_acl(tree))
-    files = {"train": [root]} if root.is_file() else {half: tables.shards(root, half) for half in ("train", "test")}
-    for half, found in files.items():
+        return Source(fingerprint(changed), lambda: _load_acl(tree))
+    labels = IMDB_LABELS if source == "imdb" else None
+    return _resolve_tables(root, Columns(text_column, label_column), test_fraction, split_seed, labels)
+
+
+def _resolve_tables(
+    root: Path, columns: Columns, test_fraction: float, split_seed: int, label_names: list[str] | None
+) -> Source:
+    files = {"train": [root]} if root.is_file() else {split: find_files(root, split) for split in ("train", "test")}
+    for split, found in files.items():
         if not found:
-            raise InputError(
-                f"data.path={path}: no {half}.* there (csv, tsv, jsonl or parquet); add it or name one file"
-            )
-    suffixes = {file.suffix.lower() for found in files.values() for file in found}
-    if wrong := sorted(suffixes - tables.BUILDERS.keys()):
-        raise InputError(
-            f"data.path={path}: cannot read {wrong[0] or 'a file without suffix'}; use {', '.join(tables.BUILDERS)}"
-        )
-    stats = [
-        (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-        for found in files.values()
-        for file in found
-    ]
-    names = IMDB_LABELS if source == "imdb" else None
+            formats = ", ".join(suffix[1:] for suffix in READERS)
+            raise InputError(f"data.path={root}: contains no {split}.* ({formats}); add it or name one file")
+        for file in found:
+            check_format(file)
+    described = [describe_files(found) for found in files.values()]
+    key = fingerprint([described, columns.text, columns.label, test_fraction, split_seed])
 
     def load() -> Corpus:
-        train = tables.read(files["train"], text_column, label_column)
-        if "test" in files:
-            test = tables.read(files["test"], text_column, label_column)
-        elif test_fraction == 1:
-            train, test = train.select([]), train
-        else:
-            rest, drawn = stratified(
-                np.arange(len(train)), train["label"][:], test_fraction, split_seed, "data.test_fraction"
-            )
-            train, test = train.select(rest), train.select(drawn)
-        return _corpus(train, test, path, names)
+        tables = [load_table(found, columns) for found in files.values()]
+        types = [table.schema.field("label").type for table in tables]
+        if types[0] != types[-1]:
+            raise InputError(f"{root}: labels are {types[0]} in train, {types[-1]} in test; use one type")
+        table = pa.concat_tables(tables)
+        texts, labels, train_rows = Dataset(table.select(["text"]), fingerprint=key), table["label"], len(tables[0])
+        if "test" not in files and test_fraction == 1:
+            train_rows = 0
+        elif "test" not in files:
+            rows = np.arange(len(table))
+            train, test = stratified_split(rows, labels.to_pylist(), test_fraction, split_seed, "data.test_fraction")
+            order = np.concatenate([train, test])
+            texts, labels, train_rows = texts.select(order), labels.take(order), len(train)
+        class_names = _read_class_names(files["train"][0], columns.label)
+        return _number_classes(texts, labels, train_rows, str(root), label_names, class_names)
 
-    halves = (frozenset(file.resolve() for file in files.get(half, files["train"])) for half in ("train", "test"))
-    return Source(digest([stats, text_column, label_column, test_fraction, split_seed]), load, *halves)
-
-
-def digest(value: Any) -> str:
-    """A name that tells any two JSON values apart."""
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+    train_files, test_files = (
+        frozenset(file.resolve() for file in files.get(split, [root])) for split in ("train", "test")
+    )
+    return Source(key, load, train_files, test_files)
 
 
 def _load_demo() -> Corpus:
@@ -147,20 +149,23 @@ def _load_demo() -> Corpus:
 def _load_hub() -> Corpus:
     try:
         HfApi().dataset_info(HUB, timeout=10)
-    except Exception:  # whatever stands between here and the Hub, a copy in the cache will do, without retries
+    except Exception:  # whatever the reason, use the copy in the cache without retries
         datasets.config.HF_HUB_OFFLINE = True
     try:
-        halves = load_dataset(HUB)
+        splits = load_dataset(HUB)
     except Exception as error:
         raise InputError(
-            f"data=imdb: {HUB} cannot be fetched from the Hub ({type(error).__name__}) and is not cached; "
+            f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is not cached; "
             "name a local copy with data.path=DIR, or use data=demo"
         ) from error
-    return _corpus(halves["train"], halves["test"], HUB, IMDB_LABELS)
+    reviews = concatenate_datasets([splits["train"], splits["test"]])
+    return _number_classes(
+        reviews.select_columns("text"), reviews.data["label"], len(splits["train"]), HUB, IMDB_LABELS, {}
+    )
 
 
 def _acl_tree(root: Path) -> Path | None:
-    """The folder with `train/pos`, …, as the original archive unpacks: `root` itself or `root/aclImdb`."""
+    """The folder of the extracted archive, which contains `train/pos`: `root` or `root/aclImdb`; None if neither."""
     return next((tree for tree in (root, root / "aclImdb") if (tree / "train" / "pos").is_dir()), None)
 
 
@@ -168,69 +173,61 @@ def _load_acl(tree: Path) -> Corpus:
     texts: list[str] = []
     labels: list[int] = []
     rows: dict[str, int] = {}
-    for half in ("train", "test"):
+    for split in ("train", "test"):
         for label, folder in enumerate(("neg", "pos")):
-            files = sorted((tree / half / folder).glob("*.txt"), key=lambda file: int(file.name.split("_")[0]))
+            files = sorted((tree / split / folder).glob("*.txt"), key=lambda file: int(file.name.split("_")[0]))
             if not files:
-                raise InputError(f"data.path={tree}: no reviews in {half}/{folder}; unpack the whole aclImdb archive")
+                raise InputError(f"data.path={tree}: no reviews in {split}/{folder}; extract the aclImdb archive again")
             for file in files:
                 try:
                     texts.append(file.read_text(encoding="utf-8"))
                 except UnicodeDecodeError as error:
                     raise InputError(f"{file}: not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
             labels += [label] * len(files)
-        rows[half] = len(texts)
+        rows[split] = len(texts)
     return Corpus(Dataset.from_dict({"text": texts}), np.array(labels), rows["train"], IMDB_LABELS)
 
 
-def stratified(
-    rows: npt.NDArray[np.int64], labels: Any, fraction: float, seed: int, key: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Draws `fraction` of the rows, each class in proportion; returns the rest and what was drawn, both in order.
-
-    Raises:
-        InputError: too few rows of some class; the message names `key`.
-    """
+def _read_class_names(file: Path, column: str | None) -> dict[int, str]:
+    """Names of integer classes in the metadata that the `datasets` library writes to Parquet files; else empty."""
+    if file.suffix.lower() != ".parquet":
+        return {}
+    schema = read_schema(file)
     try:
-        rest, drawn = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise InputError(f"{key}={fraction}: too few rows to draw from every class ({error}); add rows") from error
-    return np.sort(rest), np.sort(drawn)
+        feature = Features.from_arrow_schema(pa.schema([schema.field(column)], schema.metadata))[column]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"{file}: metadata of the datasets library cannot be read ({one_line(error)}); write the file again"
+        raise InputError(message) from error
+    return dict(enumerate(feature.names)) if isinstance(feature, ClassLabel) else {}
 
 
-def last_of_each_class(
-    rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], fraction: float, key: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Takes the last `fraction` of the rows of each class; returns the rest and what was taken, both in order.
+def _number_classes(
+    texts: Dataset,
+    labels: pa.ChunkedArray,
+    train_rows: int,
+    path: str,
+    label_names: list[str] | None,
+    class_names: Mapping[int, str],
+) -> Corpus:
+    """Number the classes: integers by value, other labels alphabetically.
 
-    Raises:
-        InputError: a class keeps no row or gives none; the message names `key`.
+    Args:
+        texts: one string column, `text`; the rows of the training set come first.
+        labels: string, integer or boolean `(rows,)`.
+        train_rows: size of the training set.
+        path: for messages.
+        label_names: names of the classes in the order of their numbers.
+        class_names: names by label, if `label_names` is None; other labels are their own names.
     """
-    taken = np.zeros(len(rows), dtype=bool)
-    for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
-        count = round(fraction * len(members))
-        if not 0 < count < len(members):
-            raise InputError(f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows")
-        taken[members[-count:]] = True
-    return rows[~taken], rows[taken]
-
-
-def _corpus(train: Dataset, test: Dataset, shown: str | None, names: list[str] | None) -> Corpus:
-    """Numbers the labels: integers by value, text by alphabet."""
-    known = train.unique("label") or test.unique("label")
-    if strange := set(test.unique("label")) - set(known):
-        raise InputError(f"{shown}: label {strange.pop()} stands in the test half but not in train; mend the split")
-    if len(known) < 2:
-        raise InputError(f"{shown}: every label is {known[0]}; a classifier needs two classes or more")
-    known.sort(key=int if all(re.fullmatch(r"-?[0-9]+", str(label)) for label in known) else str)
-    feature = train.features["label"]
-    if names is None:
-        names = [feature.int2str(label) if isinstance(feature, ClassLabel) else str(label) for label in known]
-    if len(names) != len(known):
-        raise InputError(f"{shown}: {len(known)} classes, where IMDB has {len(names)}; use data=files")
-    numbers = {label: number for number, label in enumerate(known)}
-    labels = [numbers[label] for half in (train, test) for label in half["label"][:]]
-    if test.features != train.features:
-        test = test.cast(train.features)
-    texts = [half.select_columns("text") for half in (train, test)]
-    return Corpus(concatenate_datasets(texts), np.array(labels), len(train), names)
+    test_classes = labels[train_rows:].unique().to_pylist()
+    classes = labels[:train_rows].unique().to_pylist() or test_classes
+    if unknown := sorted(set(test_classes) - set(classes)):
+        raise InputError(f"{path}: label {unknown[0]} occurs in the test set only; fix the split")
+    if len(classes) < 2:
+        raise InputError(f"{path}: every label is {classes[0]}; a classifier needs two classes or more")
+    classes.sort(key=int if all(re.fullmatch(r"-?[0-9]+", str(label)) for label in classes) else str)
+    names = label_names or [class_names.get(label, str(label)) for label in classes]
+    if len(names) != len(classes):
+        raise InputError(f"{path}: {len(classes)} classes, but IMDB has {len(names)}; use data=files")
+    numbers = pc.index_in(labels, pa.array(classes, labels.type)).to_numpy().astype(np.int64)
+    return Corpus(texts, numbers, train_rows, names)

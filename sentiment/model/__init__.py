@@ -1,1 +1,1 @@
-"""The network and its training."""
+"""The network, its training, its metrics and its checkpoints."""

@@ -1,86 +1,114 @@
-"""Checkpoints, read without running anything in them."""
+"""Checkpoints: written atomically, and read without running anything in them."""
 
 import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 
-from sentiment.data.text import SPECIALS, TOKENIZERS
-from sentiment.errors import InputError, require_at_least, require_choice
+from sentiment.data.text import TextEncoder
 from sentiment.model.lstm import LSTMClassifier
+from sentiment.runtime.errors import InputError, check_choice, one_line
+from sentiment.runtime.files import atomic_write
+
+# What inference needs, and what the epoch was. The rest, such as the optimizer's state, is for resuming.
+INFERENCE_KEYS = ("state_dict", "hyper_parameters", "metrics", "epoch", "global_step", "pytorch-lightning_version")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a temporary file and renames it, on the same disk; only `last.ckpt` gets what resuming needs."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Save `checkpoint` at `path`, which never holds a partial one."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.stem != "last":
+            checkpoint = {key: checkpoint[key] for key in INFERENCE_KEYS if key in checkpoint}
+        try:
+            with atomic_write(target) as temporary, open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # the error of the disk, which torch hides behind its own
+                raise error.__context__ from None
+            raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint of `SentimentModule`, tensors and plain values only.
+    """Read a checkpoint of `SentimentModule`: tensors and plain values only.
 
     Raises:
         InputError: it is missing, damaged, of another kind, or holds more than tensors and plain values.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; name a run's checkpoints/best.ckpt or last.ckpt")
+        raise InputError(f"{path}: no such checkpoint; pass a run directory or its checkpoints/best.ckpt")
     with open(path, "rb") as file:
-        if file.read(1) not in (b"P", b"\x80"):  # of an archive, as torch writes it, or of a pickle
-            raise InputError(f"{path}: no checkpoint; name a run's checkpoints/best.ckpt or last.ckpt")
+        if file.read(1) not in (b"P", b"\x80"):  # a zip archive, as torch writes, or a pickle
+            raise InputError(f"{path}: not a checkpoint; pass a run directory or its checkpoints/best.ckpt")
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(record.file_size for record in archive.infolist()) > path.stat().st_size:
-                    raise zipfile.BadZipFile("packed, which torch's archives are not")
+                    raise zipfile.BadZipFile("compressed, unlike torch's archives")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old formats, which are refused below
+            warnings.simplefilter("ignore")  # about old formats, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: refused, it holds more than tensors and plain values; nothing was run") from error
+        message = f"{path}: refused, it holds more than tensors and plain values; nothing in it was run"
+        raise InputError(message) from error
     except Exception as error:
-        raise InputError(f"{path}: damaged or no checkpoint ({type(error).__name__}); take another one") from error
+        raise InputError(f"{path}: damaged or not a checkpoint ({type(error).__name__}); use another one") from error
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not isinstance(settings, dict) or not {"text", "model"} <= settings.keys():
-        raise InputError(f"{path}: a checkpoint of another program; name one that sentiment.train wrote")
+    if not isinstance(settings, dict) or not {"text_encoder", "label_names", "model"} <= settings.keys():
+        raise InputError(f"{path}: not created by this version of sentiment.train; use another one")
     return checkpoint
 
 
-def read_network(path: Path, checkpoint: dict[str, Any]) -> LSTMClassifier:
-    """The trained net of what `read_checkpoint` read at `path`; no memory is taken before its sizes are known to fit.
+class TrainedModel(NamedTuple):
+    """What a checkpoint holds for inference."""
+
+    net: LSTMClassifier
+    encoder: TextEncoder
+    label_names: list[str]
+
+
+def restore_model(path: Path, checkpoint: dict[str, Any]) -> TrainedModel:
+    """The trained model of a checkpoint that was read from `path`. No memory is allocated before all sizes agree.
 
     Raises:
-        InputError: settings, vocabulary and weights do not fit together, or the weights are no numbers.
+        InputError: settings, vocabulary and weights do not match, or the weights are not finite.
     """
-    text, model = (checkpoint["hyper_parameters"][name] for name in ("text", "model"))
+    settings = checkpoint["hyper_parameters"]
+    model, label_names = settings["model"], settings["label_names"]
     try:
-        require_at_least(1, maxlen=text["maxlen"])
-        require_choice(("pre", "post"), padding=text["padding"], truncating=text["truncating"])
-        require_choice(tuple(TOKENIZERS), tokenizer=text["tokenizer"])
-        for name in ("words", "label_names"):
-            if not isinstance(text[name], list) or not all(isinstance(word, str) for word in text[name]):
-                raise TypeError(f"{name}: no list of text")
-        if text["words"][: len(SPECIALS)] != SPECIALS or len(set(text["label_names"])) < 2:
-            raise ValueError("words or label_names: not as sentiment.train writes them")
+        encoder = TextEncoder.from_dict(settings["text_encoder"])
+        if not all(isinstance(name, str) for name in label_names) or len(set(label_names)) < 2:
+            raise ValueError("label_names: not two different names or more")
         weights = {name.removeprefix("net."): weight for name, weight in checkpoint["state_dict"].items()}
-        weights = {name: weight for name, weight in weights.items() if not name.startswith("measures.")}
-        require_choice(tuple(range(1, len(weights))), num_layers=model.get("num_layers", 1))
+        check_choice(tuple(range(1, len(weights))), num_layers=model.get("num_layers", 1))
         with torch.device("meta"):
-            net = LSTMClassifier.of(text, model)
+            net = LSTMClassifier.from_config(encoder, label_names, model)
         net.load_state_dict(weights, assign=True)
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: weights and settings do not fit together ({reason}); take another one") from error
+        raise InputError(
+            f"{path}: weights and settings do not match ({one_line(error)[:200]}); use another one"
+        ) from error
     if not all(weight.is_floating_point() and weight.isfinite().all() for weight in net.parameters()):
-        raise InputError(f"{path}: its weights are not finite, the training diverged; take another one")
-    return net.float()
+        raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
+    return TrainedModel(net.float(), encoder, label_names)
 
 
-def require_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Raises `InputError` if no training can go on from what `read_checkpoint` read at `path`.
+def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Raise `InputError` if training cannot continue from a checkpoint that was read from `path`.
 
-    So it is where the run was moved: Lightning would forget its best checkpoint.
+    That includes runs that were moved: Lightning stores absolute paths of its checkpoints.
     """
     states = checkpoint.get("callbacks")
     if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
-        raise InputError(f"{path}: holds no state of a training; start anew")
+        raise InputError(f"{path}: holds no training state; resume from last.ckpt, or start a new run")
     for state in states.values():
         home = Path(state.get("dirpath", path.parent))
         if home != path.parent:
-            raise InputError(f"resume={path.parents[1]}: was moved; put it back to {home.parent}")
+            raise InputError(f"resume={path.parents[1]}: the run was moved; move it back to {home.parent}")

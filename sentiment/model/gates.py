@@ -1,6 +1,6 @@
-"""The gates of an LSTM, word by word, which torch's kernel does not show.
+"""The gates of an LSTM at every time step, which torch's kernel does not return.
 
-Legend of shapes: `B` batch, `T` tokens, `E` values of an input, `H` units.
+Legend of shapes: `B` batch, `T` tokens, `E` input size, `H` units.
 """
 
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class Gates(NamedTuple):
-    """What happens in one layer and direction, in the order of the words; each float `(B, T, H)`.
+    """Activations of one layer and direction, in the order of the tokens; each float `(B, T, H)`.
 
     Attributes:
-        input: share of the new candidate that enters the cell, 0 to 1.
-        forget: share of the cell's state that stays, 0 to 1.
-        output: share of the cell's state that is shown, 0 to 1.
-        cell: the state.
-        hidden: what the next layer sees, `output · tanh(cell)`.
+        input: input gate, between 0 and 1.
+        forget: forget gate, between 0 and 1.
+        output: output gate, between 0 and 1.
+        cell: cell state.
+        hidden: hidden state, `output · tanh(cell)`.
     """
 
     input: Tensor
@@ -27,18 +27,18 @@ class Gates(NamedTuple):
     hidden: Tensor
 
 
-def read_by_hand(lstm: nn.Module, x: Tensor) -> Gates:
-    """Steps one layer and direction over `(B, T, E)`, as the equations have it, without dropout.
+def unroll_lstm(lstm: nn.Module, x: Tensor) -> Gates:
+    """Compute one layer and direction step by step over `(B, T, E)`, without dropout.
 
-    Those of Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
+    The equations are those of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
     """
     assert isinstance(lstm, nn.LSTM)
     input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
-    from_words = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4H)
-    hidden = cell = x.new_zeros(x.shape[0], lstm.hidden_size)
+    projected = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4·H)
+    hidden = cell = x.new_zeros(x.shape[0], lstm.hidden_size)  # (B, H)
     steps = []
-    for from_word in from_words.unbind(1):
-        input_, forget, candidate, output = (from_word + hidden @ hidden_weight.T).chunk(4, 1)
+    for projected_step in projected.unbind(1):
+        input_, forget, candidate, output = (projected_step + hidden @ hidden_weight.T).chunk(4, 1)
         input_, forget, output = input_.sigmoid(), forget.sigmoid(), output.sigmoid()
         cell = forget * cell + input_ * candidate.tanh()
         hidden = output * cell.tanh()

@@ -1,10 +1,10 @@
-"""LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear; and its gates, word by word.
+"""LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding with those of n-grams, `H` units, `D` directions, `C` outputs;
-where texts are read in chunks, `N` of them and `S` steps in each.
+Legend of shapes: `B` batch, `T` tokens, `E` embedding including that of n-grams, `H` units, `D` directions, `C` outputs,
+`N` chunks of a text, `S` tokens of a chunk.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,44 +13,43 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from sentiment.data.batching import EVALUATED_WORDS
-from sentiment.data.text import PADDING
-from sentiment.errors import InputError, require_at_least, require_choice
-from sentiment.model.gates import Gates, read_by_hand
+from sentiment.data.text import PADDING, TextEncoder
+from sentiment.model.gates import Gates, unroll_lstm
+from sentiment.runtime.errors import check_at_least, check_choice, check_dropout
 
 
 class LSTMClassifier(nn.Module):
-    """Reads word ids, gives logits.
+    """Maps word ids to logits.
 
-    Every layer and direction is an `nn.LSTM` of its own. Where padding is masked, the backward direction reads each row
-    reversed within its own length, so it never meets padding, and rows of unlike lengths still run through the fused
-    kernel. Weights start as Keras starts them: embedding uniform in ±0.05, Glorot input weights (Glorot & Bengio 2010),
+    Every layer and direction is an `nn.LSTM` of its own. With masked padding, the backward direction reads each row
+    reversed within its own length: it never reads padding, and rows of different lengths still use the fused kernel.
+    Weights are initialized as in Keras: embedding uniform in ±0.05, Glorot input weights (Glorot & Bengio 2010),
     orthogonal recurrent weights (Saxe et al. 2014), forget bias 1 (Jozefowicz et al. 2015).
 
     Args:
-        max_features: rows of the embedding.
-        outputs: `C`; 1 for two classes (a sigmoid's logit), else one per class (softmax).
-        embedding_dim: values of each word.
-        ngrams: longest run of words, up to each word, that is embedded beside it: pairs, triples, … share a second
-            embedding, whose rows are hashes of the words (Joulin et al. 2017); 1 for none.
-        ngram_rows: of that embedding.
-        ngram_dim: values of each run.
+        max_features: size of the vocabulary.
+        outputs: `C`; 1 for two classes (the logit of a sigmoid), else one per class (softmax).
+        embedding_dim: size of the word embedding.
+        max_ngram: maximum order of n-grams. Hashed embeddings of the pairs, triples, … that end at a word are
+            concatenated to the embedding of the word (Joulin et al. 2017); 1 disables them.
+        ngram_buckets: number of n-gram embeddings, shared by all orders through the hash.
+        ngram_dim: size of each n-gram embedding.
         units: `H`, per direction.
-        num_layers: LSTM layers, each fed with the outputs of the one below.
-        bidirectional: also read every text backwards.
-        dropout: share of a layer's inputs that is zeroed, the same ones at every step, as in Keras.
-        recurrent_dropout: share of the hidden state that is zeroed on its way to the next step, the same units at every
-            step (Gal & Ghahramani 2016) and, unlike in Keras, in every row of the batch.
-        word_dropout: share of the words whose embedding is zeroed (Iyyer et al. 2015).
-        output_dropout: share of the inputs of the linear layer that is zeroed (Srivastava et al. 2014).
+        num_layers: number of LSTM layers.
+        bidirectional: add LSTMs that read in the opposite direction.
+        dropout: dropout of the inputs of each LSTM layer, with one mask for all time steps, as in Keras.
+        recurrent_dropout: dropout of the hidden state between time steps, with one mask for all of them (Gal &
+            Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
+        word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
+        output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
         pooling: what of the last layer's outputs is classified: the `last` state, the `max` or `mean` over time, or
-            both of them side by side, `max_mean`.
-        chunk: steps after which the LSTM starts anew from an empty state, while the pooling goes over the whole text
-            (Johnson & Zhang 2016); None reads a text in one go.
-        masked: padding stands behind the words and is not read; otherwise it is read like any word.
+            both concatenated, `max_mean`.
+        chunk_length: tokens after which the LSTM starts again from the zero state; pooling covers all chunks of a
+            text (Johnson & Zhang 2016). None reads a text in one piece.
+        masked: padding is at the end and masked; otherwise padding is read like any other token.
 
     Raises:
-        InputError: a setting is out of range.
+        ArgumentError: an argument is out of range.
     """
 
     def __init__(
@@ -58,8 +57,8 @@ class LSTMClassifier(nn.Module):
         max_features: int,
         outputs: int,
         embedding_dim: int = 128,
-        ngrams: int = 1,
-        ngram_rows: int = 1_000_000,
+        max_ngram: int = 1,
+        ngram_buckets: int = 1_000_000,
         ngram_dim: int = 32,
         units: int = 64,
         num_layers: int = 1,
@@ -69,52 +68,50 @@ class LSTMClassifier(nn.Module):
         word_dropout: float = 0.0,
         output_dropout: float = 0.0,
         pooling: str = "last",
-        chunk: int | None = None,
+        chunk_length: int | None = None,
         masked: bool = False,
     ) -> None:
         super().__init__()
-        require_at_least(1, model__embedding_dim=embedding_dim, model__units=units, model__num_layers=num_layers)
-        require_at_least(1, model__ngrams=ngrams, model__ngram_rows=ngram_rows, model__ngram_dim=ngram_dim)
-        require_choice(("last", *_POOLS), model__pooling=pooling)
-        require_choice((False, True), model__bidirectional=bidirectional)
-        if chunk is not None:
-            require_at_least(1, model__chunk=chunk)
-        for name, value in {
-            "dropout": dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "word_dropout": word_dropout,
-            "output_dropout": output_dropout,
-        }.items():
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise InputError(f"model.{name}={value}: must be at least 0 and below 1")
+        check_at_least(1, embedding_dim=embedding_dim, units=units, num_layers=num_layers)
+        check_at_least(1, max_ngram=max_ngram, ngram_buckets=ngram_buckets, ngram_dim=ngram_dim)
+        check_choice(("last", *_POOLS), pooling=pooling)
+        check_choice((False, True), bidirectional=bidirectional)
+        if chunk_length is not None:
+            check_at_least(1, chunk_length=chunk_length)
+        check_dropout(
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            word_dropout=word_dropout,
+            output_dropout=output_dropout,
+        )
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.word_dropout = word_dropout
         self.output_dropout = output_dropout
         self.pooling = pooling
-        self.chunk = chunk
+        self.chunk_length = chunk_length
         self.masked = masked
-        self.embedding = nn.Embedding(max_features, embedding_dim)
-        self.ngrams = ngrams
-        self.ngram_embedding = nn.Embedding(ngram_rows, ngram_dim) if ngrams > 1 else None
-        self.directions = 2 if bidirectional else 1
-        outputs_dim = units * self.directions
-        sizes = [embedding_dim + (ngrams - 1) * ngram_dim] + [outputs_dim] * (num_layers - 1)
-        self.forwards = nn.ModuleList(nn.LSTM(size, units, batch_first=True) for size in sizes)
-        self.backwards = nn.ModuleList(
-            nn.LSTM(size, units, batch_first=True) for size in (sizes if bidirectional else [])
-        )
         self.units = units
-        pooled = 1 if pooling == "last" else len(_POOLS[pooling])
-        self.linear = nn.Linear(outputs_dim * pooled, outputs)
+        self.max_ngram = max_ngram
+        self.num_directions = 2 if bidirectional else 1
+        self.embedding = nn.Embedding(max_features, embedding_dim)
+        self.ngram_embedding = nn.Embedding(ngram_buckets, ngram_dim) if max_ngram > 1 else None
+        hidden_dim = units * self.num_directions
+        input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
+        self.forward_lstms = nn.ModuleList(nn.LSTM(dim, units, batch_first=True) for dim in input_dims)
+        self.backward_lstms = nn.ModuleList(
+            nn.LSTM(dim, units, batch_first=True) for dim in (input_dims if bidirectional else [])
+        )
+        pooled_dim = hidden_dim * (1 if pooling == "last" else len(_POOLS[pooling]))
+        self.linear = nn.Linear(pooled_dim, outputs)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, as Keras does."""
+        """Initialize all weights as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
         if self.ngram_embedding is not None:
             nn.init.uniform_(self.ngram_embedding.weight, -0.05, 0.05)
-        for lstm in [*self.forwards, *self.backwards]:
+        for lstm in [*self.forward_lstms, *self.backward_lstms]:
             assert isinstance(lstm, nn.LSTM)
             input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
             nn.init.xavier_uniform_(input_weight)
@@ -126,173 +123,181 @@ class LSTMClassifier(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     @classmethod
-    def of(cls, text: Mapping[str, Any], model: Mapping[str, Any]) -> "LSTMClassifier":
-        """A fresh net for the hyperparameters of a `SentimentModule`, which its checkpoints carry."""
-        classes = len(text["label_names"])
-        outputs = 1 if classes == 2 else classes
-        return cls(len(text["words"]), outputs, masked=text["padding"] == "post", **model)
+    def from_config(
+        cls, encoder: TextEncoder, label_names: Sequence[str], model: Mapping[str, Any]
+    ) -> "LSTMClassifier":
+        """A freshly initialized network for texts of `encoder`; `model` holds the arguments from `embedding_dim` on."""
+        outputs = 1 if len(label_names) == 2 else len(label_names)
+        return cls(len(encoder.vocabulary), outputs, masked=encoder.masked, **model)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Classifies a batch.
+        """Classify a batch.
 
         Args:
-            ids: int64 `(B, T)`; with `masked`, words first and padding behind.
+            ids: int64 `(B, T)`; if `masked`, with padding at the end.
 
         Returns:
             Logits, float `(B, C)`.
         """
-        return self.logits(self.embed(ids), self.lengths(ids))
+        return self.forward_embedded(self.embed(ids), self.lengths(ids))
 
     def embed(self, ids: Tensor) -> Tensor:
-        """What the first layer reads: int64 `(B, T)` → `(B, T, E)`."""
+        """Embed word ids, and the n-grams that end at each of them: int64 `(B, T)` → `(B, T, E)`."""
         x: Tensor = self.embedding(ids)
         if self.ngram_embedding is None:
             return x
-        parts, hashed = [x], ids
-        prime = 2**31 - 1  # whose square int64 holds
-        for before in range(1, self.ngrams):
-            hashed = (F.pad(ids, (before, 0))[:, : ids.shape[1]] * 1_000_003 + hashed) % prime
-            hashed = hashed * hashed % prime  # squared, since small ids make a lattice
-            parts.append(self.ngram_embedding(hashed % self.ngram_embedding.num_embeddings))
+        parts, hashes = [x], ids
+        prime = 2**31 - 1  # its square fits int64
+        for shift in range(1, self.max_ngram):
+            hashes = (F.pad(ids, (shift, 0))[:, : ids.shape[1]] * 1_000_003 + hashes) % prime
+            hashes = hashes * hashes % prime  # squared, because small ids form a lattice
+            parts.append(self.ngram_embedding(hashes % self.ngram_embedding.num_embeddings))
         return torch.cat(parts, 2)
 
     def lengths(self, ids: Tensor) -> Tensor | None:
-        """How many steps of each row are read, int64 `(B,)`; None where all are."""
+        """Number of tokens of each row, int64 `(B,)`; None if padding is not masked."""
         return (ids != PADDING).sum(1).clamp(min=1) if self.masked else None
 
-    def logits(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Classifies embedded words.
+    def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Classify embedded tokens.
 
         Args:
             x: float `(B, T, E)`.
-            lengths: how many steps of each row to read, int64 `(B,)`; None for all.
+            lengths: number of tokens of each row, int64 `(B,)`; None if all of them are read.
 
         Returns:
             Logits, float `(B, C)`.
         """
         if self.training and self.word_dropout:
-            x = x * F.dropout(x.new_ones(*x.shape[:2], 1), self.word_dropout)
-        outputs = self._joined(self._outputs(*self._cut(x, lengths), self._read), x)
-        logits: Tensor = self.linear(F.dropout(self._pool(outputs, lengths), self.output_dropout, self.training))
+            x = x * F.dropout(x.new_ones(*x.shape[:2], 1), self.word_dropout)  # (B, T, E)
+        chunks, chunk_lengths = self._split_into_chunks(x, lengths)  # (B·N, S, E), (B·N,)
+        outputs = self._encode(chunks, chunk_lengths, self._run_lstm)  # (B·N, S, D·H)
+        outputs = self._merge_chunks(outputs, x)  # (B, T, D·H)
+        pooled = self._pool(outputs, lengths)  # (B, D·H), twice that for max_mean
+        pooled = F.dropout(pooled, self.output_dropout, self.training)
+        logits: Tensor = self.linear(pooled)  # (B, C)
         return logits
 
     def gates(self, ids: Tensor) -> list[tuple[Gates, ...]]:
-        """Steps every cell by hand, where torch's kernel shows outputs only; without dropout.
+        """Gate activations and cell states, which the fused kernel does not return; without dropout.
 
         Args:
             ids: as in `forward`.
 
         Returns:
-            For each layer the gates of its directions: forwards, and backwards where there is one.
+            For each layer the gates of the forward LSTM, and those of the backward one if there is one.
         """
-        seen: list[Gates] = []
+        unrolled: list[Gates] = []
 
-        def read(lstm: nn.Module, x: Tensor) -> Tensor:
-            seen.append(read_by_hand(lstm, x))
-            return seen[-1].hidden
+        def run_lstm(lstm: nn.Module, x: Tensor) -> Tensor:
+            unrolled.append(unroll_lstm(lstm, x))
+            return unrolled[-1].hidden
 
         x = self.embed(ids)
-        chunks, lengths = self._cut(x, self.lengths(ids))
-        self._outputs(chunks, lengths, read)
-        if self.backwards:
-            turn = _turn(lengths, chunks.shape[1])
-            seen[1::2] = [Gates(*map(turn, backwards)) for backwards in seen[1::2]]
-        whole = [Gates(*(self._joined(part, x) for part in gates)) for gates in seen]
-        return [tuple(whole[i : i + self.directions]) for i in range(0, len(whole), self.directions)]
+        chunks, lengths = self._split_into_chunks(x, self.lengths(ids))
+        self._encode(chunks, lengths, run_lstm)
+        if self.backward_lstms:
+            reverse = _reverse_within_length(lengths, chunks.shape[1])
+            unrolled[1::2] = [Gates(*map(reverse, gates)) for gates in unrolled[1::2]]
+        merged = [Gates(*(self._merge_chunks(part, x) for part in gates)) for gates in unrolled]
+        return [tuple(merged[i : i + self.num_directions]) for i in range(0, len(merged), self.num_directions)]
 
-    def running(self, ids: Tensor) -> Tensor:
-        """What the net would say if the text ended at each of its words.
+    def prefix_logits(self, ids: Tensor, batch_size: int) -> Tensor:
+        """Logits for every prefix of a text.
 
         Args:
-            ids: of one text, int64 `(T,)`.
+            ids: int64 `(T,)`.
+            batch_size: prefixes to classify at a time.
 
         Returns:
-            Logits after each of them, float `(T, C)`.
+            Logits after each token, float `(T, C)`.
         """
         x = self.embed(ids[None])
-        steps, rows = len(ids), max(1, EVALUATED_WORDS // len(ids))
-        parts = [torch.arange(end, min(end + rows, steps + 1), device=x.device) for end in range(1, steps + 1, rows)]
-        return torch.cat([self.logits(x[:, : ends[-1]].expand(len(ends), -1, -1), ends) for ends in parts])
+        ends = torch.split(torch.arange(1, len(ids) + 1, device=x.device), batch_size)
+        return torch.cat([self.forward_embedded(x[:, : end[-1]].expand(len(end), -1, -1), end) for end in ends])
 
-    def _cut(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Texts and their lengths as chunks and theirs: `(B, T, E)` and `(B,)` → `(B·N, S, E)` and `(B·N,)`."""
-        if self.chunk is None:
+    def _split_into_chunks(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """`(B, T, E)` and `(B,)` → `(B·N, S, E)` and `(B·N,)`."""
+        if self.chunk_length is None:
             return x, lengths
-        steps = x.shape[1]
-        chunks = F.pad(x, (0, 0, 0, -steps % self.chunk)).reshape(-1, self.chunk, x.shape[2])
-        starts = torch.arange(0, steps, self.chunk, device=x.device)
-        ends = torch.full_like(x[:, 0, 0], steps, dtype=torch.int64) if lengths is None else lengths
-        return chunks, (ends[:, None] - starts).clamp(0, self.chunk).flatten()
+        length = x.shape[1]
+        chunks = F.pad(x, (0, 0, 0, -length % self.chunk_length)).reshape(-1, self.chunk_length, x.shape[2])
+        starts = torch.arange(0, length, self.chunk_length, device=x.device)
+        ends = torch.full_like(x[:, 0, 0], length, dtype=torch.int64) if lengths is None else lengths
+        return chunks, (ends[:, None] - starts).clamp(0, self.chunk_length).flatten()
 
     @staticmethod
-    def _joined(outputs: Tensor, x: Tensor) -> Tensor:
-        """What was given for the chunks of `x`: `(B·N, S, H)` → `(B, T, H)`."""
+    def _merge_chunks(outputs: Tensor, x: Tensor) -> Tensor:
+        """Outputs for the chunks of `x`, `(B·N, S, D·H)` → `(B, T, D·H)`."""
         return outputs.reshape(x.shape[0], -1, outputs.shape[2])[:, : x.shape[1]]
 
-    def _outputs(self, x: Tensor, lengths: Tensor | None, read: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """What the last layer gives for each word, by a way to read one layer: `(B, T, E)` → `(B, T, D·H)`."""
-        turn = _turn(lengths, x.shape[1]) if self.backwards else None
-        for depth, lstm in enumerate(self.forwards):
-            output = read(lstm, x)  # (B, T, H)
-            if turn:
-                backwards = turn(read(self.backwards[depth], turn(x)))
-                output = torch.cat([output, backwards], 2)  # (B, T, 2H)
+    def _encode(self, x: Tensor, lengths: Tensor | None, run_lstm: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """Outputs of the last layer, `(B, T, E)` → `(B, T, D·H)`; `run_lstm` runs one layer in one direction."""
+        reverse = _reverse_within_length(lengths, x.shape[1])
+        for depth, lstm in enumerate(self.forward_lstms):
+            output = run_lstm(lstm, x)  # (B, T, H)
+            if self.backward_lstms:
+                backward = reverse(run_lstm(self.backward_lstms[depth], reverse(x)))  # (B, T, H)
+                output = torch.cat([output, backward], 2)  # (B, T, 2·H)
             x = output
         return x
 
-    def _read(self, lstm: nn.Module, x: Tensor) -> Tensor:
-        """Runs one layer in one direction, with both dropouts on the fused kernel: `(B, T, E)` → `(B, T, H)`."""
+    def _run_lstm(self, lstm: nn.Module, x: Tensor) -> Tensor:
+        """Run one layer in one direction, with both dropouts, on the fused kernel: `(B, T, E)` → `(B, T, H)`."""
         assert isinstance(lstm, nn.LSTM)
         output: Tensor
         if self.training:
             x = x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout)
-            # A hidden unit that is dropped at every step is a column of weight_hh that is zero.
+            # Dropping a hidden unit at every step means zeroing its column of weight_hh.
             hidden_weight = lstm.all_weights[0][1]
-            kept = F.dropout(hidden_weight.new_ones(self.units), self.recurrent_dropout)
-            output, _ = functional_call(lstm, {"weight_hh_l0": hidden_weight * kept}, (x,))
+            mask = F.dropout(hidden_weight.new_ones(self.units), self.recurrent_dropout)
+            output, _ = functional_call(lstm, {"weight_hh_l0": hidden_weight * mask}, (x,))
         else:
             output, _ = lstm(x)
         return output
 
     def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """`(B, T, D·H)` → `(B, D·H)`, or twice that for `max_mean`; padding left out where it is masked."""
+        """`(B, T, D·H)` → `(B, D·H)`, or twice that for `max_mean`; masked padding is left out."""
         if self.pooling == "last":
-            forwards, backwards = x[:, :, : self.units], x[:, 0, self.units :]  # backwards, the first word is read last
-            ends = forwards[:, -1] if lengths is None else _gather(forwards, (lengths - 1)[:, None, None])[:, 0]
-            return torch.cat([ends, backwards], 1)
-        inside = None if lengths is None else (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
-        return torch.cat([pool(x, inside) for pool in _POOLS[self.pooling]], 1)
+            forward, backward = (
+                x[:, :, : self.units],
+                x[:, 0, self.units :],
+            )  # the backward LSTM ends at the first token
+            ends = forward[:, -1] if lengths is None else _gather_steps(forward, (lengths - 1)[:, None, None])[:, 0]
+            return torch.cat([ends, backward], 1)
+        mask = None if lengths is None else (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+        return torch.cat([pool(x, mask) for pool in _POOLS[self.pooling]], 1)
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
-    """Of the classes: `(B, C)` → `(B, classes)`; a single logit is the second of two classes'."""
+    """Log-probabilities of all classes, `(B, C)` → `(B, classes)`; a single logit is that of the second class."""
     if logits.shape[1] == 1:
         return F.logsigmoid(torch.cat([-logits, logits], 1))
     return logits.log_softmax(1)
 
 
-def _max(x: Tensor, inside: Tensor | None) -> Tensor:
-    """Over the steps that are `inside`, bool `(B, T, 1)`: `(B, T, H)` → `(B, H)`."""
-    return (x if inside is None else x.masked_fill(~inside, -torch.inf)).amax(1)
+def _max_pool(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Maximum over the steps in `mask`, bool `(B, T, 1)`: `(B, T, H)` → `(B, H)`."""
+    return (x if mask is None else x.masked_fill(~mask, -torch.inf)).amax(1)
 
 
-def _mean(x: Tensor, inside: Tensor | None) -> Tensor:
-    """As `_max`."""
-    return x.mean(1) if inside is None else (x * inside).sum(1) / inside.sum(1)
+def _mean_pool(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the steps in `mask`, bool `(B, T, 1)`: `(B, T, H)` → `(B, H)`."""
+    return x.mean(1) if mask is None else (x * mask).sum(1) / mask.sum(1)
 
 
-_POOLS = {"max": (_max,), "mean": (_mean,), "max_mean": (_max, _mean)}
+_POOLS = {"max": (_max_pool,), "mean": (_mean_pool,), "max_mean": (_max_pool, _mean_pool)}
 
 
-def _turn(lengths: Tensor | None, width: int) -> Callable[[Tensor], Tensor]:
-    """Turns each row of `(B, T, E)` round within its own length."""
+def _reverse_within_length(lengths: Tensor | None, width: int) -> Callable[[Tensor], Tensor]:
+    """A function that reverses each row of a `(B, T, E)` tensor within its own length."""
     if lengths is None:
         return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
     order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
-    return partial(_gather, order=order)
+    return partial(_gather_steps, order=order)
 
 
-def _gather(x: Tensor, order: Tensor) -> Tensor:
-    """Takes each row's steps in its own order: `(B, T, E)` by `(B, T, 1)`."""
+def _gather_steps(x: Tensor, order: Tensor) -> Tensor:
+    """Reorder the steps of each row: `(B, T, E)` by int64 `(B, T, 1)`."""
     return x.gather(1, order.expand(-1, -1, x.shape[2]))

@@ -1,157 +1,127 @@
-"""SentimentModule: the training of an LSTMClassifier — loss, metrics, optimizer, and what its checkpoints carry."""
+"""SentimentModule: how an LSTMClassifier is trained — loss, metrics, optimizer, and what its checkpoints carry."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, MetricCollection
 
 from sentiment.data.batching import Batch
-from sentiment.data.text import PADDING
-from sentiment.errors import DivergedError, InputError
-from sentiment.files import whole
+from sentiment.data.text import PADDING, TextEncoder
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
+from sentiment.model.metrics import ClassificationMetrics, Predictions
+from sentiment.runtime.errors import DivergedError, InputError
 
-HOPELESS = 100.0  # nats; float32 has no probability of e^-104
-
-
-class Measures(nn.Module):
-    """The metrics of torchmetrics, under the tags that TensorBoard shows.
-
-    Attributes:
-        val: of the validation rows.
-        test: of the test rows. Where there are two classes, F1 is the second one's and the expected calibration error
-            (15 bins) that of its probability; else F1 is the mean over classes, and calibration the winner's.
-        rows: row numbers of the reviews of either, `(N,)`, in the order in which they are read.
-        probabilities: of the classes for each of them, `(N, classes)`.
-    """
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        task: dict[str, Any] = {"task": "binary" if classes == 2 else "multiclass", "num_classes": classes}
-        self.val = MetricCollection({"val/accuracy": Accuracy(**task, average="micro")})
-        self.test = MetricCollection(
-            {
-                "test/accuracy": Accuracy(**task, average="micro"),
-                "test/auroc": AUROC(**task),
-                "test/f1": F1Score(**task, average="macro"),
-                "test/ece": CalibrationError(**task, n_bins=15),
-            },
-            compute_groups=False,
-        )
-        self.rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # exact for any number of rows
-        self.probabilities = CatMetric(nan_strategy="disable")
-
-
-class Evaluated(NamedTuple):
-    """What was said of each review of a validation or test.
-
-    Attributes:
-        rows: row numbers of the reviews in their source, int64 `(N,)`, ascending.
-        probabilities: of the classes, float32 `(N, classes)`.
-    """
-
-    rows: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
+DIVERGENCE_THRESHOLD = 100.0  # nats; float32 cannot represent a probability of e^-104
 
 
 class SentimentModule(LightningModule):
-    """Trains an `LSTMClassifier` and measures it.
+    """Trains an `LSTMClassifier` and computes its metrics.
 
-    Its checkpoints carry, as plain values and tensors, all that reading a text needs.
+    Its checkpoints carry all that is needed to classify a text, as plain values and tensors.
 
     Args:
-        text: how a text becomes ids, and classes names: `words` (the vocabulary by id), `tokenizer`, `maxlen`,
-            `padding`, `truncating`, `label_names`.
-        model: arguments of `LSTMClassifier` besides sizes that follow from `text`.
-        optimizer: makes an optimizer of parameters.
-        scheduler: makes a per-step schedule of an optimizer and `total_steps`; None keeps the learning rate.
-        adversarial: length, as a root mean square over words, by which the embedded words of each text are pushed to
-            where its loss rises fastest; the net learns from both (Miyato et al. 2017). 0 for none.
-        seed: together with the epoch it draws the dropout masks, so that a resumed run draws the same.
-
-    Raises:
-        InputError: a setting is out of range.
+        text_encoder: the values of `TextEncoder.to_dict`.
+        label_names: names of the classes.
+        model: arguments of `LSTMClassifier` that do not follow from the two above.
+        optimizer: makes an optimizer of the parameters.
+        scheduler: makes a learning rate schedule of an optimizer and `total_steps`, stepped after every batch; None
+            keeps the learning rate constant.
+        adversarial_epsilon: RMS norm per token of the adversarial perturbation of the embeddings; the model learns
+            from the original and the perturbed batch (Miyato et al. 2017). 0 disables it.
+        seed: seeds the dropout masks of each epoch, so that a resumed run draws the same ones.
 
     Attributes:
-        evaluated: what the latest validation or test said of each review.
+        predictions: of the latest validation or test epoch.
+
+    Raises:
+        InputError: an argument is out of range.
     """
+
+    predictions: Predictions
 
     def __init__(
         self,
-        text: Mapping[str, Any],
+        text_encoder: Mapping[str, Any],
+        label_names: Sequence[str],
         model: Mapping[str, Any],
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = torch.optim.Adam,
         scheduler: Callable[..., LRScheduler] | None = None,
-        adversarial: float = 0.0,
+        adversarial_epsilon: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(adversarial, int | float) or not 0 <= adversarial < math.inf:
-            raise InputError(f"adversarial={adversarial}: must be a length of at least 0")
-        self.save_hyperparameters({"text": dict(text), "model": dict(model), "seed": seed}, logger=False)
+        if not isinstance(adversarial_epsilon, int | float) or not 0 <= adversarial_epsilon < math.inf:
+            raise InputError(f"adversarial_epsilon={adversarial_epsilon}: must be a finite number >= 0")
+        hyperparameters = {
+            "text_encoder": dict(text_encoder),
+            "label_names": list(label_names),
+            "model": dict(model),
+            "seed": seed,
+        }
+        self.save_hyperparameters(hyperparameters, logger=False)
         self.optimizer = optimizer
         self.scheduler = scheduler
-        self.adversarial = adversarial
+        self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
-        classes = len(text["label_names"])
-        self.binary = classes == 2
-        self.net = LSTMClassifier.of(text, model)
-        self.measures = Measures(classes)
+        self.net = LSTMClassifier.from_config(TextEncoder.from_dict(text_encoder), label_names, model)
+        self.metrics = ClassificationMetrics(len(label_names))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
         return log_probabilities(self.net(ids)).exp()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        if self.binary:
+        """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
+        if logits.shape[1] == 1:
             return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
         return F.cross_entropy(logits, labels)
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(_mixed(self.seed, self.current_epoch, self.global_rank))
-        self._loss_sum = torch.zeros((), device=self.device)  # a metric per step would cost more than all else here
-        self._reviews = 0
+        torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
+        self._loss_sum = torch.zeros((), device=self.device)  # a torchmetrics metric per step costs more than the step
+        self._num_reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
-        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)
-        loss = self._loss(self.net.logits(x, lengths).float(), batch.labels)
+        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
+        loss = self._loss(self.net.forward_embedded(x, lengths).float(), batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
-        self._reviews += len(batch.labels)
-        if self.adversarial:
-            pushed = x + self._worst_push(x, loss, (batch.ids != PADDING).sum(1))
-            loss = loss + self._loss(self.net.logits(pushed, lengths).float(), batch.labels)
+        self._num_reviews += len(batch.labels)
+        if self.adversarial_epsilon:
+            perturbed = x + self._adversarial_perturbation(x, loss, (batch.ids != PADDING).sum(1))
+            loss = loss + self._loss(self.net.forward_embedded(perturbed, lengths).float(), batch.labels)
         return loss
 
-    def _worst_push(self, x: Tensor, loss: Tensor, words: Tensor) -> Tensor:
-        """Along the gradient of the loss, as long as `adversarial` says: `(B, T, E)` and `(B,)` → `(B, T, E)`."""
+    def _adversarial_perturbation(self, x: Tensor, loss: Tensor, num_tokens: Tensor) -> Tensor:
+        """Perturbation along the gradient of the loss with RMS norm `adversarial_epsilon` per token.
+
+        `(B, T, E)` and `(B,)` → `(B, T, E)` (Miyato et al. 2017).
+        """
         (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
-        return F.normalize(gradient.flatten(1)).view_as(x) * (self.adversarial * words.sqrt())[:, None, None]
+        return (
+            F.normalize(gradient.flatten(1)).view_as(x) * (self.adversarial_epsilon * num_tokens.sqrt())[:, None, None]
+        )
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning outside its __init__
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
         if every and self.global_step % every == 0:
-            self._require_sane(outputs["loss"])
+            self._raise_if_diverged(outputs["loss"])
 
     def on_train_epoch_end(self) -> None:
-        loss = self._loss_sum / self._reviews
-        self._require_sane(loss)
+        loss = self._loss_sum / self._num_reviews
+        self._raise_if_diverged(loss)
         self.log("train/loss", loss, sync_dist=True, prog_bar=True)
 
-    def _require_sane(self, loss: Tensor) -> None:
-        """Raises `DivergedError`, in the processes of all devices, where the training of one has diverged."""
+    def _raise_if_diverged(self, loss: Tensor) -> None:
+        """Raise `DivergedError` on all devices if the loss of one is NaN or above the threshold."""
         trainer = self.trainer
-        if not trainer.strategy.reduce_boolean_decision(float(loss) < HOPELESS):
+        if not trainer.strategy.reduce_boolean_decision(float(loss) < DIVERGENCE_THRESHOLD):
             lr = trainer.optimizers[0].defaults["lr"]
             raise DivergedError(
                 f"step {self.global_step}: training diverged, the loss is {float(loss):.3g}; lower "
@@ -164,63 +134,31 @@ class SentimentModule(LightningModule):
     def test_step(self, batch: Batch) -> None:
         self._evaluate(batch, "test")
 
+    def _evaluate(self, batch: Batch, split: str) -> None:
+        logits = self.net(batch.ids).float()  # (B, C)
+        self.metrics.update(split, log_probabilities(logits).exp(), batch.labels, batch.rows)
+        loss, size, shown = self._loss(logits, batch.labels), len(batch.labels), split == "val"
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=size, prog_bar=shown, sync_dist=True)
+
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.measures.val, prog_bar=True)
-        self._leave_evaluated()
+        self.log_dict(self.metrics["val"], prog_bar=True)
+        self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.measures.test)
-        self._leave_evaluated()
-
-    def _leave_evaluated(self) -> None:
-        """Gathers what all devices said as `evaluated`."""
-        rows, probabilities = self.measures.rows.compute(), self.measures.probabilities.compute()
-        self.measures.rows.reset()
-        self.measures.probabilities.reset()
-        order = rows.argsort()
-        self.evaluated = Evaluated(rows[order].long().cpu().numpy(), probabilities[order].float().cpu().numpy())
-
-    def _evaluate(self, batch: Batch, stage: str) -> None:
-        logits = self.net(batch.ids).float()
-        probabilities = log_probabilities(logits).exp()
-        metrics = self.measures.test if stage == "test" else self.measures.val
-        metrics.update(probabilities[:, 1] if self.binary else probabilities, batch.labels)
-        loss = self._loss(logits, batch.labels)
-        shown = stage == "val"
-        self.log(f"{stage}/loss", loss, on_epoch=True, batch_size=len(batch.labels), prog_bar=shown, sync_dist=True)
-        self.measures.rows.update(batch.rows)
-        self.measures.probabilities.update(probabilities)
+        self.log_dict(self.metrics["test"])
+        self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:
-        try:
-            optimizer = self.optimizer(self.net.parameters())
-            if self.scheduler is None:
-                return optimizer
-            schedule = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        except (TypeError, ValueError) as error:
-            raise InputError(f"optimizer or scheduler: {error}; change that key") from error
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = self.optimizer(self.net.parameters())
+        if self.scheduler is None:
+            return optimizer
+        scheduler = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the metrics of the epoch, so that a checkpoint says how good it is."""
+        """Add the metrics of the epoch."""
         checkpoint["metrics"] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, where Lightning writes elsewhere and may have to copy."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Saves `checkpoint` at `path`, which at no moment holds half of it."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with whole(target) as unfinished, open(unfinished, "wb") as file:
-                torch.save(checkpoint, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # what the disk said, over which torch puts its own
-                raise error.__context__ from None
-            raise
-
-
-def _mixed(*seeds: int) -> int:
+def _derive_seed(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])

@@ -1,0 +1,35 @@
+"""The command `sentiment`: `sentiment train …` is `python -m sentiment.train …`; no argument lists the commands."""
+
+import ast
+import runpy
+import sys
+from pathlib import Path
+
+from sentiment import __version__
+from sentiment.runtime.cli import did_you_mean, exit_with_error
+
+COMMANDS = ("train", "tune", "evaluate", "report", "predict", "explain", "neighbors", "export")
+
+
+def main() -> None:
+    """Run a command in this process, as `python -m` does, so that Lightning can repeat it on other devices."""
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
+    if name in COMMANDS:
+        runpy.run_module(f"sentiment.{name}", run_name="__main__", alter_sys=True)
+    elif name in ("-h", "--help"):
+        print("\n".join(["Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …", "", *map(_summary, COMMANDS)]))
+        print("\nSee sentiment COMMAND --help.")
+    elif name == "--version":
+        print(f"sentiment {__version__}")
+    else:
+        exit_with_error(f"{name}: no such command{did_you_mean(name, COMMANDS) or '; see python -m sentiment'}")
+
+
+def _summary(command: str) -> str:
+    """The first line of a module's docstring, read without importing the module."""
+    tree = ast.parse(Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8"))
+    return f"  {command:<10} {str(ast.get_docstring(tree)).splitlines()[0]}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What models and runs say: explanations, statistics, comparisons of runs, figures."""

@@ -1,0 +1,173 @@
+"""Evaluation of trained models on labelled reviews, alone or as an ensemble."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from sentiment.analysis.statistics import Correct, format_result_table
+from sentiment.baselines.fitting import CachedFit
+from sentiment.classifier import Ensemble, average_probabilities, load
+from sentiment.data import sources
+from sentiment.data.encoding import is_complete
+from sentiment.model.metrics import ClassificationMetrics
+from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder, provenance
+
+log = logging.getLogger(__name__)
+
+CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
+SOURCE_KEYS = ("source", "path", "text_column", "label_column", "test_fraction", "split_seed")
+
+Integers = npt.NDArray[np.int64]
+
+
+def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
+    """Write `metrics.json` and `test_predictions.csv` to `cfg.output_dir`, and print the result table.
+
+    Args:
+        cfg: the composed configuration of `conf/evaluate.yaml`.
+        named: keys set on the command line; other keys of `data` come from the run of the first checkpoint.
+
+    Returns:
+        The metrics, with the tags of a run's.
+
+    Raises:
+        InputError: a checkpoint or the data cannot be read, or they do not match.
+    """
+    if not cfg.checkpoint:
+        raise InputError(
+            "checkpoint: not set; pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
+        )
+    output = RunFolder(cfg.output_dir)
+    if output.metrics_file.exists():
+        raise InputError(f"output_dir={output.path}: holds other results; choose another folder")
+    paths = [Path(str(path)) for path in (cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint])]
+    ensemble = Ensemble([load(path) for path in paths])
+    runs = [_run_of(path).read_config() for path in paths]
+    data = _data_config(cfg, runs[0], named)
+    trained_on = [_training_source(run) for run in runs]
+    source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
+    corpus = source.load()
+    rows, labels = _test_rows(corpus, ensemble.label_names)
+
+    texts = corpus.texts.select(rows)
+    chunks = track(range(0, len(rows), CHUNK_SIZE), "Classifying reviews", transient=True)
+    parts = [ensemble.log_probabilities(texts[start : start + CHUNK_SIZE]["text"]) for start in chunks]
+    by_member = torch.cat(parts, 1)  # (members, N, classes)
+    log_probabilities = average_probabilities(by_member)  # (N, classes)
+
+    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels))
+    name = "LSTM" if len(paths) == 1 else f"ensemble of {len(paths)}"
+    correct = {name: log_probabilities.argmax(1).numpy() == labels}
+    if len(paths) > 1:
+        correct |= {f"LSTM {i}": member.argmax(1).numpy() == labels for i, member in enumerate(by_member, 1)}
+    if runs[0] and trained_on[0] and trained_on[0].fingerprint == source.fingerprint:
+        correct |= _baselines(runs[0], labels)
+    output.write_predictions(rows, labels, log_probabilities.exp().numpy(), ensemble.label_names)
+    record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "status": "finished", **provenance()}
+    output.write_metrics(metrics | record)
+    title = "Test set" if corpus.train_rows else data.path
+    log.info(format_result_table(f"{title}, {len(rows):,} reviews: accuracy in per cent", correct, {}))
+    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()))
+    log.info("results in %s", os.path.relpath(output.path))
+    return metrics
+
+
+def _run_of(path: Path) -> RunFolder:
+    """The run that wrote a checkpoint, or whose folder is given."""
+    return RunFolder(path if path.is_dir() else path.resolve().parents[1])
+
+
+def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
+    """The data of the run with the named keys changed, or the composed one if its group is named."""
+    keys = [key for key in named if key.startswith("data.")]
+    for key in keys:
+        if key.removeprefix("data.") not in SOURCE_KEYS:
+            raise InputError(f"{key}: part of the checkpoint, cannot be changed; remove it")
+    if "data" in named or (run is None and keys):
+        return cast(DictConfig, cfg.data)
+    if run is None:
+        raise InputError("checkpoint: the .hydra folder of its run is missing; set the data: data=… data.path=…")
+    data = cast(DictConfig, run.data.copy())
+    for key in keys:
+        OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key))
+    return data
+
+
+def _training_source(run: DictConfig | None) -> sources.Source | None:
+    """Where a run's reviews came from; None if that is unknown or the data is gone."""
+    with contextlib.suppress(InputError):
+        return _resolve(run.data) if run else None
+    return None
+
+
+def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool) -> sources.Source:
+    """The source of the test rows, which excludes every table that a model was trained on, except its held-out rows.
+
+    Args:
+        data: its configuration.
+        trained_on: what the models were trained on, as far as it is known.
+        all_rows: test all rows of a single file that no model was trained on.
+
+    Raises:
+        InputError: a model was trained on rows that would be tested.
+    """
+    source = _resolve(data)
+    seen = [known for known in trained_on if known and known.train_files & source.test_files]
+    if all_rows and not seen and data.path and Path(data.path).is_file():
+        return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
+    if any(known.fingerprint != source.fingerprint for known in seen):
+        advice = "omit data=... to evaluate the held-out rows, or use other reviews"
+        raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; {advice}")
+    return source
+
+
+def _resolve(data: Any) -> sources.Source:
+    return sources.resolve_source(*(data[key] for key in SOURCE_KEYS))
+
+
+def _test_rows(corpus: sources.Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
+    """Row numbers of the test set, and their classes as the checkpoint numbers them."""
+    if unknown := sorted(set(corpus.label_names) - set(label_names)):
+        known = ", ".join(label_names)
+        raise InputError(
+            f"data: unknown class {unknown[0]!r}; the model was trained on ({known}); rename it in the data"
+        )
+    rows = np.arange(corpus.train_rows, len(corpus.labels))
+    return rows, np.array([label_names.index(name) for name in corpus.label_names])[corpus.labels[rows]]
+
+
+def _compute_metrics(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
+    metrics = ClassificationMetrics(log_probabilities.shape[1])
+    metrics.update("test", log_probabilities.exp(), labels, torch.arange(len(labels)))
+    values = {tag: float(value) for tag, value in metrics["test"].compute().items()}
+    return {"test/loss": float(F.nll_loss(log_probabilities, labels))} | values
+
+
+def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:
+    """Which rows the run's baselines predicted correctly, as far as their predictions are cached."""
+    datamodule = instantiate_checked(run.data, seed=run.seed)
+    if not is_complete(datamodule.folder):
+        return {}
+    datamodule.setup()
+    correct = {}
+    for name, settings in run.baseline.items():
+        fit = CachedFit(
+            **instantiate_checked(settings), splits=datamodule.splits, data_fingerprint=datamodule.folder.name
+        )
+        if predictions := fit.read():
+            correct[str(name)] = predictions["test"] == labels
+    return correct

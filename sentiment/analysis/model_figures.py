@@ -1,0 +1,115 @@
+"""Figures of one model: its gates, its confusion matrix, its calibration."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import confusion_matrix
+
+from sentiment.model.gates import Gates
+from sentiment.runtime.cli import escape_control_chars
+
+FOR, AGAINST = "#2166ac", "#b2182b"  # the ends of the colormap RdBu, which the colour-blind can distinguish
+CALIBRATION_BINS = 15
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+def plot_gates(words: Sequence[str], prefix_probabilities: Floats, gates: Gates, order: Labels, title: str) -> Figure:
+    """Plot the three gates and the cell state of every unit over the tokens, below the prefix probabilities.
+
+    Args:
+        words: the `T` tokens.
+        prefix_probabilities: probability of a class after each token, `(T,)`.
+        gates: of one layer and direction, each `(1, T, H)`.
+        order: units from top to bottom, `(H,)`.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 9), layout="constrained")
+    axes = figure.subplots(5, 1, sharex=True, height_ratios=(3, 4, 4, 4, 4))
+    steps, probabilities = np.arange(len(words)), prefix_probabilities
+    axes[0].plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
+    axes[0].fill_between(steps, 0.5, probabilities, probabilities >= 0.5, color=FOR, alpha=0.3, interpolate=True)
+    axes[0].fill_between(steps, 0.5, probabilities, probabilities <= 0.5, color=AGAINST, alpha=0.3, interpolate=True)
+    axes[0].axhline(0.5, color="0.6", linewidth=0.8)
+    axes[0].set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
+    for axis, name in zip(axes[1:4], ("input", "forget", "output"), strict=True):
+        activations = np.asarray(getattr(gates, name)[0]).T[order]  # (H, T)
+        image = axis.imshow(activations, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
+        axis.set_ylabel(f"{name} gate\nunits")
+    figure.colorbar(image, ax=axes[1:4], label="0 closed, 1 open", pad=0.01, aspect=60)
+    cell = np.asarray(gates.cell[0]).T[order]
+    limit = float(np.abs(cell).max())
+    image = axes[4].imshow(cell, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
+    axes[4].set_ylabel("cell state\nunits")
+    figure.colorbar(image, ax=axes[4], pad=0.01, aspect=20)
+    for axis in axes[1:]:
+        axis.set_yticks([])
+    axes[4].set_xticks(steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False)
+    axes[4].set_xlim(-0.5, len(words) - 0.5)
+    figure.suptitle(escape_control_chars(title), fontsize=11, parse_math=False)
+    return figure
+
+
+def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequence[str]) -> Figure:
+    """Plot how often each class was predicted for each true class.
+
+    Args:
+        labels: true classes, `(N,)`.
+        predicted: predicted classes, `(N,)`.
+        label_names: names of the classes.
+    """
+    counts = confusion_matrix(labels, predicted, labels=range(len(label_names)))
+    fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = 2.6 + 0.9 * len(label_names)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        fraction = fractions[row, column]
+        text = f"{count:,}\n{fraction:.1%}"
+        axis.text(column, row, text, ha="center", va="center", color="white" if fraction > 0.5 else "black")
+    axis.set_xticks(range(len(label_names)), label_names, parse_math=False)
+    axis.set_yticks(range(len(label_names)), label_names, rotation=90, va="center", parse_math=False)
+    axis.set(xlabel="predicted label", ylabel="true label")
+    figure.colorbar(image, label="fraction of the true label", shrink=0.8)
+    axis.set_title(f"accuracy {np.trace(counts) / counts.sum():.2%}, {counts.sum():,} reviews")
+    return figure
+
+
+def plot_reliability_diagram(labels: Labels, probabilities: Floats, label_names: Sequence[str], ece: float) -> Figure:
+    """Plot predicted probabilities against observed frequencies (DeGroot & Fienberg 1983) above their histogram.
+
+    They are those of the second of two classes. Of more classes it is the most probable one, whose probability is the
+    confidence and whose frequency is the accuracy.
+
+    Args:
+        labels: true classes, `(N,)`.
+        probabilities: of the classes, `(N, classes)`.
+        label_names: names of the classes.
+        ece: expected calibration error, for the title.
+    """
+    if len(label_names) == 2:
+        predicted, observed = probabilities[:, 1], labels == 1
+        xlabel, ylabel = f"predicted probability of {label_names[1]}", f"observed frequency of {label_names[1]}"
+    else:
+        predicted, observed = probabilities.max(1), probabilities.argmax(1) == labels
+        xlabel, ylabel = "confidence", "accuracy"
+    observed_means, predicted_means = calibration_curve(observed, predicted, n_bins=CALIBRATION_BINS)
+    figure = Figure(figsize=(5, 6.2), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
+    top.plot(predicted_means, observed_means, color=FOR, marker="o", label="model")
+    top.set(ylim=(-0.02, 1.02))
+    top.set_ylabel(ylabel, parse_math=False)
+    top.legend(frameon=False, loc="upper left")
+    top.set_title(f"expected calibration error {ece:.3f}")
+    bottom.hist(predicted, bins=np.linspace(0, 1, CALIBRATION_BINS + 1), color=FOR, alpha=0.6)
+    bottom.set(ylabel="reviews", xlim=(-0.02, 1.02))
+    bottom.set_xlabel(xlabel, parse_math=False)
+    for axis in (top, bottom):
+        axis.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,1 @@
+"""scikit-learn baselines on the reviews that the LSTM is trained on."""

@@ -1,1 +1,0 @@
-"""Figures; they draw, and know neither files nor checkpoints."""

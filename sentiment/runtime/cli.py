@@ -1,0 +1,68 @@
+"""Command lines: one-line errors, exit codes, and the parser of the commands that take free text."""
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import NoReturn
+
+from sentiment.runtime.errors import InputError
+
+_CONTROL_CHARS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def escape_control_chars(text: str) -> str:
+    """Replace what a terminal would obey, control characters and changes of direction, by escapes such as `\\x1b`."""
+    return _CONTROL_CHARS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def exit_with_error(error: object) -> NoReturn:
+    """Print one line to standard error and exit with code 2."""
+    print(f"error: {escape_control_chars(str(error))}", file=sys.stderr)
+    sys.exit(2)
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean adam?` for `adm`, or nothing if no choice is similar."""
+    match = get_close_matches(name, [*choices], 1)
+    return f"; did you mean {match[0]}?" if match else ""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of `python -m sentiment.<command>`.
+
+    Args:
+        command: name of the module.
+        description: docstring of the module, shown by `--help`.
+    """
+
+    def __init__(self, command: str, description: str | None) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog=f"python -m sentiment.{command}", description=description, formatter_class=raw)
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line instead of the usage."""
+        flag = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
+        exit_with_error(f"{message}{did_you_mean(flag, self._option_string_actions) or f'; see {self.prog} --help'}")
+
+    def run(self, command: Callable[[argparse.Namespace], object]) -> None:
+        """Parse the arguments, run the command and exit: 2 invalid input, 130 Ctrl-C, 141 closed pipe."""
+        if isinstance(sys.stdout, io.TextIOWrapper):  # results are UTF-8 whatever the locale
+            sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        arguments = self.parse_intermixed_args()
+        try:
+            command(arguments)
+            sys.stdout.flush()
+        except InputError as error:
+            exit_with_error(error)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except OSError as error:  # of standard output; other files have their own messages
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains on exit
+            if isinstance(error, BrokenPipeError):
+                sys.exit(141)
+            name = error.filename or "standard output"
+            exit_with_error(f"{name}: {error.strerror}; free some space or choose another place")

@@ -1,0 +1,123 @@
+"""The configuration: where it is, how objects are made from it, and which of its settings identify a run."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.runtime.errors import ArgumentError, InputError, one_line
+from sentiment.runtime.files import fingerprint
+
+CONF_DIR = next(path for up in (1, 2) if (path := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
+MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
+NO_PROGRESS = {
+    "callbacks.progress": None,
+    "callbacks.summary": None,
+    "trainer.enable_progress_bar": False,  # else Lightning adds its own
+    "trainer.enable_model_summary": False,
+}
+NOT_IN_FINGERPRINT = ("output_dir", "resume", "logger", "callbacks.diagnostics", *NO_PROGRESS)
+
+
+class Objective(NamedTuple):
+    """A metric of the validation set that sweeps and studies compare.
+
+    Attributes:
+        direction: `maximize` or `minimize`, Optuna's words.
+        is_accuracy: shown in per cent.
+    """
+
+    direction: Literal["maximize", "minimize"]
+    is_accuracy: bool
+
+    def format(self, value: float) -> str:
+        """`91.04 %` or `0.2345`."""
+        return f"{100 * value:.2f} %" if self.is_accuracy else f"{value:.4f}"
+
+
+OBJECTIVES = {"val/accuracy": Objective("maximize", True), "val/loss": Objective("minimize", False)}
+
+
+def _job_folder_name(overrides: str) -> str:
+    """Name of a sweep job's folder: its overrides without characters that Hydra or file systems reject."""
+    name = re.sub(r"[^\w.+-]+", "-", overrides).strip("-") or "run"
+    if overrides in ("", name) and len(name) <= MAX_NAME_LENGTH:
+        return name
+    return f"{name[: MAX_NAME_LENGTH - 17]}-{fingerprint(overrides)}"  # `a/b` and `a-b` differ
+
+
+def _cuda_or_cpu() -> str:
+    import torch  # takes seconds
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=True)
+OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
+
+
+def instantiate_checked(settings: DictConfig, **arguments: Any) -> Any:
+    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
+    key = settings._get_full_key(None)
+    try:
+        return instantiate(settings, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ArgumentError):
+            raise InputError(f"{key}.{cause}") from error
+        if isinstance(cause, InputError):
+            raise cause from None
+        raise InputError(f"{key}: {one_line(cause)}") from error
+
+
+def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """The settings that affect results, by dotted key.
+
+    An object's own key maps to the name of its class: `{"optimizer": "Adam", "optimizer.lr": 0.001}`.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=resolve)
+
+    def leaves(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if name.startswith("_") or key in NOT_IN_FINGERPRINT:
+                continue
+            if not isinstance(value, dict):
+                yield key, value
+                continue
+            if "_target_" in value:
+                yield key, value["_target_"].rpartition(".")[2]
+            yield from leaves(value, f"{key}.")
+
+    return dict(leaves(settings, ""))
+
+
+def format_setting(value: Any) -> str:
+    """A setting for a table or a title: `none`, `0.00123`."""
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides of a command line by Hydra's grammar."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def config_fingerprint(cfg: DictConfig) -> str:
+    """Fingerprint of all settings that affect results."""
+    return fingerprint(flatten(cfg))
+
+
+def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
+    """Columns of TensorBoard's HParams tab: settings of the LSTM and its training, and whatever is varied."""
+    settings = flatten(cfg, resolve=True)
+    groups = ("data.", "model.", "optimizer", "scheduler")
+    shown = {key: settings[key] for key in settings if key.startswith(groups) or key in cfg.logger.highlight}
+    shown["scheduler"] = shown["scheduler"] or "none"
+    trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
+    return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer[key] for key in trainer} | shown

@@ -1,0 +1,63 @@
+"""Files that are written whole or not at all, the cache, and errors of the file system."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sentiment.runtime.errors import InputError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path` that replaces it on success and is removed on error."""
+    temporary = path.with_name(path.name + ".unfinished")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """`atomic_write` for a file that the user names.
+
+    Raises:
+        InputError: the directory does not exist, `path` is not a regular file, or it cannot be written.
+    """
+    target = path.resolve()  # replaces what a symbolic link points to, not the link
+    if not target.parent.is_dir():
+        raise InputError(f"{path}: directory {target.parent} does not exist; create it or choose another file")
+    if target.exists() and not target.is_file():
+        raise InputError(f"{path}: is a directory or device; choose a file")
+    try:
+        with atomic_write(target) as temporary:
+            yield temporary
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+
+
+def describe_write_error(error: OSError, path: Path) -> str:
+    """One line about a disk that is full or a directory that is read-only or missing."""
+    return f"{error.filename or path}: cannot be written ({error.strerror}); free some space or choose another folder"
+
+
+def cache_dir() -> Path:
+    """Where encoded reviews, word vectors and the predictions of baselines are kept between runs."""
+    return Path(os.environ.get("SENTIMENT_CACHE", Path.home() / ".cache" / "sentiment"))
+
+
+def fingerprint(value: Any) -> str:
+    """Hash of a JSON value, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def escape_csv_formula(value: Any) -> Any:
+    """Put a quote in front of text that a spreadsheet would evaluate, such as `=1+1`; keep other values."""
+    formula = isinstance(value, str) and re.match(r"[=@\t\r]|[+-](?![0-9.]+$)", value)
+    return f"'{value}" if formula else value

@@ -1,0 +1,1 @@
+"""Training: one experiment, sweeps, studies, and their callbacks and loggers."""

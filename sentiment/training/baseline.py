@@ -1,0 +1,115 @@
+"""Baseline: a scikit-learn estimator on the rows that the LSTM sees, logged next to it."""
+
+import multiprocessing
+import os
+import signal
+from contextlib import nullcontext
+from multiprocessing.context import SpawnProcess
+
+import numpy as np
+import numpy.typing as npt
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.accelerators import CPUAccelerator
+from rich.console import Console
+from sklearn.base import BaseEstimator
+
+from sentiment.baselines.fitting import FEATURES, CachedFit
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line
+
+
+class Baseline(Callback):
+    """Fits an estimator to the training rows of the LSTM and scores it on the same validation and test rows.
+
+    On a CPU it is fitted after the training; on an accelerator in a background process during the training. Predictions
+    are cached by data and settings, so a sweep fits once.
+
+    Args:
+        name: its name in logs: `baseline/<name>/…`.
+        datamodule: where the rows come from.
+        estimator: any scikit-learn classifier.
+        features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of all n-grams of untruncated reviews.
+        max_ngram: maximum number of tokens of an n-gram.
+
+    Attributes:
+        metrics: final figures by tag; those of the validation set after the fit, those of the test set after the test.
+        predictions: predicted classes of the rows of `val` and `test`, int64 `(rows,)`, after the fit; empty on all
+            ranks but the first.
+
+    Raises:
+        ArgumentError: `features` or `max_ngram` is invalid.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        datamodule: ReviewDataModule,
+        estimator: BaseEstimator,
+        features: str = "padded_ids",
+        max_ngram: int = 1,
+    ) -> None:
+        check_choice(FEATURES, features=features)
+        check_at_least(1, max_ngram=max_ngram)
+        self.name = name
+        self.datamodule = datamodule
+        self.estimator = estimator
+        self.features = features
+        self.max_ngram = max_ngram
+        self.metrics: dict[str, float] = {}
+        self.predictions: dict[str, npt.NDArray[np.int64]] = {}
+        self._background: SpawnProcess | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        splits, data_fingerprint = self.datamodule.splits, self.datamodule.folder.name
+        self._fit = CachedFit(self.estimator, self.features, self.max_ngram, splits, data_fingerprint)
+        if not isinstance(trainer.accelerator, CPUAccelerator):
+            # A daemon, since an executor would wait for its worker when the training is interrupted.
+            spawn = multiprocessing.get_context("spawn")
+            self._background = spawn.Process(target=_fit_in_background, args=(self._fit,), daemon=True)
+            self._background.start()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        show_progress = trainer.progress_bar_callback is not None
+        with Console().status(f"Fitting baseline {self.name}") if show_progress else nullcontext():
+            if self._background:
+                self._background.join()
+            try:
+                self._fit.fit()  # if the background process failed, this shows why
+            except (TypeError, ValueError) as error:
+                raise InputError(f"baseline.{self.name}: {one_line(error)}") from error
+        cached = self._fit.read()
+        assert cached
+        self.predictions = {split: cached[split] for split in ("val", "test")}
+        self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))
+        self._log_accuracy(trainer, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.predictions:
+            self._log_accuracy(trainer, "test")
+
+    def lookup_predictions(self, split: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the predicted classes of rows of a split by their row numbers, int64 `(N,)`."""
+        positions = np.searchsorted(self.datamodule.splits[split].reviews.rows, rows)
+        return self.predictions[split][positions]
+
+    def _log_accuracy(self, trainer: Trainer, split: str) -> None:
+        reviews = self.datamodule.splits[split].reviews
+        accuracy = np.mean(self.predictions[split] == reviews.labels[reviews.rows])
+        self._log(trainer, f"{split}_accuracy", float(accuracy))
+
+    def _log(self, trainer: Trainer, name: str, value: float) -> None:
+        tag = f"baseline/{self.name}/{name}"
+        self.metrics[tag] = value
+        for logger in trainer.loggers:
+            logger.log_metrics({tag: value}, step=trainer.global_step)
+
+
+def _fit_in_background(fit: CachedFit) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which ends this one
+    if hasattr(os, "nice"):
+        os.nice(10)
+    fit.fit()

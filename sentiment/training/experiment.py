@@ -1,0 +1,259 @@
+"""One experiment: data, training, test, and everything that a run leaves in its folder."""
+
+import contextlib
+import gc
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer, seed_everything
+from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from sentiment.analysis.statistics import format_result_table
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.model.checkpoint import AtomicCheckpointIO, check_resumable, read_checkpoint, restore_model
+from sentiment.model.module import SentimentModule
+from sentiment.runtime.config import config_fingerprint, hyperparameters, instantiate_checked
+from sentiment.runtime.errors import InputError, one_line, prefix_key
+from sentiment.runtime.run_folder import RunFolder, provenance
+from sentiment.training.baseline import Baseline
+from sentiment.training.checks import check_settings, make_module
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), single_device: bool = False) -> float:
+    """Run one experiment in `cfg.output_dir`.
+
+    Args:
+        cfg: the composed configuration, see `conf/`.
+        callbacks: callbacks besides those of `cfg.callbacks`.
+        single_device: reject multi-device training, each process of which would run the caller again.
+
+    Returns:
+        The metric that `cfg.objective` names, of the tested checkpoint.
+
+    Raises:
+        InputError: a setting, the data or a checkpoint is invalid.
+    """
+    run = RunFolder(cfg.output_dir)
+    record = {"config_fingerprint": config_fingerprint(cfg), **provenance()}
+    write_metrics = rank_zero_only(run.write_metrics)
+    try:
+        with _open_logger(cfg) as logger:
+            metrics = _train(cfg, run, logger, callbacks, single_device)
+    except (KeyboardInterrupt, Exception) as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):  # if the disk is full, the first error is the one to report
+            write_metrics(run.read_metrics() | record)  # a resumed run keeps its earlier metrics
+        raise
+    gc.collect()  # Lightning's objects form cycles, which would keep their files open during a sweep
+    write_metrics({**metrics, "status": "finished", **record})
+    return float(metrics[cfg.objective])
+
+
+def _train(
+    cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Sequence[Callback], single_device: bool
+) -> dict[str, Any]:
+    resumed = _read_resume_point(cfg, run)
+    check_settings(cfg)
+    datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
+    seed_everything(cfg.seed, verbose=False)
+
+    baselines = _make_baselines(cfg, datamodule)
+    timer = Timer()
+    callbacks = [*_make_callbacks(cfg.callbacks), timer, *baselines, *extra_callbacks]
+    trainer = _make_trainer(cfg, logger, callbacks, resumed, single_device)
+
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    log.info(datamodule.describe())
+    if cfg.data.validate_on == "test":
+        log.warning("Validating on the test set, as the article did: validation figures are optimistic")
+
+    module = make_module(cfg, datamodule.encoder, datamodule.label_names)
+    _initialize_embedding(cfg, module, datamodule)
+    _check_same_text(cfg, resumed, module)
+    logger.log_hyperparams(hyperparameters(cfg))
+
+    with _translate_lightning_errors():
+        trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
+    tested = None if cfg.trainer.fast_dev_run else _tested_checkpoint(cfg, trainer)
+    metrics = _fit_metrics(trainer, tested, module)
+    metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, datamodule, run, resumed)
+
+    if cfg.test_ckpt:
+        with _translate_lightning_errors():
+            trainer.test(module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
+        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+        if trainer.is_global_zero:
+            _report_test(run, module, datamodule, baselines, timer.time_elapsed("train"))
+    for baseline in baselines:
+        metrics |= baseline.metrics
+    if not cfg.trainer.fast_dev_run:
+        first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of HParams
+        logger.log_hyperparams(hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
+    return {**metrics, "data_fingerprint": datamodule.folder.name, "device": _device_name(trainer)}
+
+
+class ResumePoint(NamedTuple):
+    """Where a resumed run continues.
+
+    Attributes:
+        path: of `last.ckpt`.
+        epochs: number of finished epochs.
+        stopped_early: whether early stopping had ended the training.
+        text_encoder: of the checkpoint.
+    """
+
+    path: Path
+    epochs: int
+    stopped_early: bool
+    text_encoder: dict[str, Any]
+
+
+def _read_resume_point(cfg: DictConfig, run: RunFolder) -> ResumePoint | None:
+    path = run.checkpoint("last")
+    if not cfg.resume or not path.exists():
+        return None
+    checkpoint = read_checkpoint(path)
+    check_resumable(path, checkpoint)
+    restore_model(path, checkpoint)
+    stopped_early = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
+    return ResumePoint(path, checkpoint["epoch"] + 1, stopped_early, checkpoint["hyper_parameters"]["text_encoder"])
+
+
+@contextlib.contextmanager
+def _open_logger(cfg: DictConfig) -> Iterator[Logger]:
+    """Lightning's logger, whose file and thread end with the run."""
+    logger: Logger = instantiate_checked(cfg.logger)
+    try:
+        yield logger
+    finally:
+        logger.finalize("")
+
+
+def _make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The callbacks of a group and its subgroups, in their order; null disables a callback or a subgroup."""
+    callbacks: list[Callback] = []
+    for settings in cfg.values():
+        if settings is not None:
+            callbacks += [instantiate_checked(settings)] if "_target_" in settings else _make_callbacks(settings)
+    return callbacks
+
+
+def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
+    if cfg.trainer.fast_dev_run:
+        return []
+    baselines = []
+    for name, settings in cfg.baseline.items():
+        with prefix_key(f"baseline.{name}"):
+            baselines.append(Baseline(str(name), datamodule, **instantiate_checked(settings)))
+    return baselines
+
+
+def _make_trainer(
+    cfg: DictConfig, logger: Logger, callbacks: list[Callback], resumed: ResumePoint | None, single_device: bool
+) -> Trainer:
+    plugins = [AtomicCheckpointIO()]
+    trainer: Trainer = instantiate_checked(cfg.trainer, callbacks=callbacks, logger=logger, plugins=plugins)
+    if single_device and trainer.world_size > 1:
+        raise InputError(f"trainer.devices={cfg.trainer.devices}: runs of a sweep or study train on one device each")
+    if resumed and resumed.stopped_early and cfg.callbacks.early_stopping:
+        trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
+    return trainer
+
+
+def _initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule) -> None:
+    """Copy the vectors of `model.embedding_init` into the embedding."""
+    name, dim = cfg.model.embedding_init, cfg.model.embedding_dim
+    if not name:
+        return
+    vectors, ids = datamodule.initial_embeddings(name, dim)
+    if vectors.shape[1] != dim:
+        size = vectors.shape[1]
+        raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")
+    module.net.embedding.weight.data[ids] = vectors
+    size = len(datamodule.encoder.vocabulary)
+    log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{size:,}")
+
+
+def _check_same_text(cfg: DictConfig, resumed: ResumePoint | None, module: SentimentModule) -> None:
+    if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
+        raise InputError(
+            f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
+            "restore them or start a new run"
+        )
+
+
+def _tested_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
+    """The checkpoint that the test, and the figures of a run without one, use."""
+    folder = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]  # that of rank 0
+    return RunFolder(folder.parent).checkpoint("last" if cfg.test_ckpt == "last" else "best")
+
+
+def _fit_metrics(trainer: Trainer, tested: Path | None, module: SentimentModule) -> dict[str, Any]:
+    """Training and validation metrics at the checkpoint, the number of epochs and that of parameters."""
+    latest = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    metrics: dict[str, Any] = read_checkpoint(tested)["metrics"] if tested else latest
+    return metrics | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
+
+
+def _reviews_per_second(
+    trainer: Trainer, timer: Timer, datamodule: ReviewDataModule, run: RunFolder, resumed: ResumePoint | None
+) -> float:
+    """Training speed without validation; that of the earlier training if nothing was left to train."""
+    epochs = trainer.current_epoch - (resumed.epochs if resumed else 0)
+    if not epochs:
+        return float(run.read_metrics().get("train/reviews_per_second") or math.nan)
+    rows = trainer.num_training_batches * datamodule.batch_size * trainer.world_size
+    reviews = epochs * min(len(datamodule.splits["train"]), rows)
+    start, end = timer.start_time("train") or 0, timer.end_time("train") or 0
+    return reviews / (end - start - timer.time_elapsed("validate"))
+
+
+def _report_test(
+    run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
+) -> None:
+    """Write the predictions for the test set and print the LSTM next to its baselines."""
+    rows, probabilities = module.predictions
+    labels = datamodule.splits["test"].reviews.labels[rows]
+    run.write_predictions(rows, labels, probabilities, datamodule.label_names)
+    correct = {"LSTM": probabilities.argmax(1) == labels}
+    fit_seconds = {"LSTM": seconds}
+    for baseline in (baseline for baseline in baselines if baseline.predictions):
+        correct[baseline.name] = baseline.lookup_predictions("test", rows) == labels
+        fit_seconds[baseline.name] = baseline.metrics[f"baseline/{baseline.name}/fit_seconds"]
+    log.info(format_result_table(f"Test set, {len(rows):,} reviews: accuracy in per cent", correct, fit_seconds))
+
+
+@contextlib.contextmanager
+def _translate_lightning_errors() -> Iterator[None]:
+    """Turn Lightning's SystemExit into KeyboardInterrupt, and what it says of the configuration into InputError."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except (MisconfigurationException, RuntimeError) as error:
+        if "could not create a primitive" in str(error):  # oneDNN's words
+            message = "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+            raise InputError(message) from error
+        if "'fused' optimizer" in str(error):
+            message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+            raise InputError(message) from error
+        if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+            raise
+        raise InputError(f"trainer or callbacks: {one_line(error)}") from error
+
+
+def _device_name(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

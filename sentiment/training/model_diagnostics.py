@@ -1,0 +1,113 @@
+"""Diagnostics of the model in TensorBoard: gradients, weights, embeddings, gates."""
+
+from typing import cast
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import grad_norm
+from torch.optim import Optimizer
+
+from sentiment.analysis.explanation import trace
+from sentiment.analysis.model_figures import plot_gates
+from sentiment.classifier import Classifier
+from sentiment.data.text import PADDING, SPECIALS
+from sentiment.model.module import SentimentModule
+from sentiment.runtime.errors import check_at_least
+from sentiment.training.diagnostics import EvaluatedSplit, find_tensorboard_writer, get_evaluated_split
+
+HISTOGRAM_BINS = 64
+MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
+MAX_CLASSES = 5  # of which the gates of a review are plotted
+
+
+class GradientNorm(Callback):
+    """The norm of the gradient of all weights before it is clipped, every `log_every_n_steps`."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
+        if every and trainer.global_step % every == 0:
+            norm = grad_norm(pl_module, 2)["grad_2.0_norm_total"]
+            for logger in trainer.loggers:
+                logger.log_metrics({"gradients/norm": float(norm)}, step=trainer.global_step)
+
+
+class WeightHistograms(Callback):
+    """Histograms of all weights after every validation."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        writer = find_tensorboard_writer(trainer)
+        if writer and not trainer.sanity_checking:
+            for name, weight in pl_module.named_parameters():
+                values = weight.detach().float()
+                writer.add_histogram(f"weights/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)
+
+
+class EmbeddingProjector(Callback):
+    """The embeddings of the most frequent words with their polarities, after the test.
+
+    Args:
+        count: number of words.
+    """
+
+    def __init__(self, count: int = 2000) -> None:
+        check_at_least(1, count=count)
+        self.count = count
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
+            classifier = _make_classifier(evaluated, pl_module)
+            words = classifier.encoder.vocabulary.words
+            ids = range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words)))
+            is_binary = len(evaluated.label_names) == 2
+            columns = ["polarity"] if is_binary else [f"polarity of {name}" for name in evaluated.label_names]
+            metadata = [
+                [words[id_], str(id_), *(f"{polarity:.3f}" for polarity in polarities)]
+                for id_, polarities in zip(ids, classifier.polarity(ids).tolist(), strict=True)
+            ]
+            vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
+            header = ["word", "rank", *columns]
+            evaluated.writer.add_embedding(
+                vectors, metadata, global_step=evaluated.step, tag="words", metadata_header=header
+            )
+
+
+class GatePlots(Callback):
+    """The gates of the last layer over short test reviews.
+
+    They are the review of each class whose true class has the highest predicted probability, and the one with the
+    lowest of all.
+    """
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
+            classifier = _make_classifier(evaluated, pl_module)
+            for name, i in _choose_reviews(evaluated).items():
+                self._write(evaluated, classifier, name, i)
+
+    def _write(self, evaluated: EvaluatedSplit, classifier: Classifier, name: str, i: int) -> None:
+        ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
+        words = [classifier.encoder.vocabulary.words[id_] for id_ in ids[0].tolist() if id_ != PADDING]
+        traced = trace(classifier, ids)
+        label, target = (evaluated.label_names[number] for number in (evaluated.labels[i], traced.target))
+        probability = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
+        for layer in traced.layers[-classifier.net.num_directions :]:
+            title = f"row {evaluated.rows[i]}: true label: {label}, {probability}; {layer.name}"
+            figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, title)
+            evaluated.writer.add_figure(f"gates/{name}, {layer.name}", figure, evaluated.step)
+
+
+def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
+    """Choose short reviews: indices into `evaluated.rows` by the name of their plot."""
+    lengths = evaluated.reviews.lengths[evaluated.positions]
+    short = np.flatnonzero(lengths <= max(MAX_TOKENS, lengths.min()))
+    ranked = short[evaluated.true_class_probability[short].argsort()[::-1]]
+    chosen = {"most wrong": ranked[-1]}
+    for label, name in enumerate(evaluated.label_names[:MAX_CLASSES]):
+        chosen |= {f"confidently {name}": i for i in ranked[evaluated.labels[ranked] == label][:1]}
+    return chosen
+
+
+def _make_classifier(evaluated: EvaluatedSplit, module: LightningModule) -> Classifier:
+    net = cast(SentimentModule, module).net
+    return Classifier(net, evaluated.datamodule.encoder, evaluated.label_names)

@@ -1,0 +1,153 @@
+"""Hyperparameter search: a study whose trials are runs of `train`, and the test of its best trial."""
+
+import logging
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from hydra import compose
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import Trial
+
+from sentiment.runtime.config import (
+    NO_PROGRESS,
+    OBJECTIVES,
+    flatten,
+    format_setting,
+    instantiate_checked,
+    parse_overrides,
+)
+from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
+from sentiment.runtime.files import fingerprint
+from sentiment.runtime.run_folder import RunFolder, trial_path
+from sentiment.training.checks import check_single_device
+from sentiment.training.experiment import train
+from sentiment.training.pruning import Pruning
+from sentiment.training.study import Study
+
+log = logging.getLogger(__name__)
+
+
+class Tuning:
+    """A study whose trials are runs of `train`.
+
+    Args:
+        cfg: the composed configuration of `conf/tune.yaml`.
+        overrides: those of the command line.
+
+    Raises:
+        InputError: a setting is invalid, the storage cannot be used, or it holds a study of this name with other
+            settings.
+    """
+
+    def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
+        with prefix_key("tune"):
+            check_at_least(1, trials=cfg.tune.trials, heartbeat_interval=cfg.tune.heartbeat_interval)
+        with prefix_key("data"):
+            check_choice(("train",), validate_on=cfg.data.validate_on)  # no trial may see the test set
+        check_choice(("best", None), test_ckpt=cfg.test_ckpt)  # a trial is judged by its best epoch
+        check_choice(tuple(OBJECTIVES), objective=cfg.objective)
+        check_single_device(cfg)
+        self.cfg = cfg
+        self.folder = Path(cfg.output_dir)
+        fixed = [override for override in parse_overrides(overrides) if override.key_or_group.split(".")[0] != "tune"]
+        self.fixed = [str(override.input_line) for override in fixed]
+        named = {override.key_or_group for override in fixed}
+        space: Any = OmegaConf.to_container(cfg.tune.space, resolve=True)
+        self.space = {key: settings for key, settings in space.items() if settings and key not in named}
+        for key, settings in self.space.items():
+            with prefix_key(f"tune.space.{key}"):
+                check_choice(("categorical", "float", "int"), kind=settings.get("kind"))
+        self.study = Study(cfg.tune, cfg.objective, self.folder)
+        settings = {
+            key: value
+            for key, value in flatten(cfg).items()
+            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune", *self.space)
+        }
+        self.study.check_unchanged("settings", settings | {"tune.space": self.space})
+        RunFolder(self.folder).write_config(cfg)
+
+    def search(self) -> None:
+        """Run trials until there are enough.
+
+        Raises:
+            InputError: the data or a trial's settings are invalid.
+        """
+        datamodule = instantiate_checked(self.cfg.data, seed=self.cfg.seed)
+        datamodule.prepare_data()
+        contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]
+        self.study.check_unchanged("data", {"the vocabulary and labels of the data": fingerprint(contents)})
+        self.study.optimize(self._run_trial)
+
+    def test_best_trial(self) -> None:
+        """Test the best trial's checkpoint, once, and print the command that repeats the trial.
+
+        Raises:
+            InputError: no trial finished.
+        """
+        best = self.study.best_trial()
+        settings = _format_settings(best.params)
+        log.info("\nbest: trial %s, %s %.4f, with %s", best.number, self.cfg.objective, best.value, settings)
+        run = self._trial_folder(best.number)
+        if run.read_metrics().get(self.cfg.objective) != best.value:
+            log.info("The best trial was trained on another machine, which tests it")
+        elif self.cfg.test_ckpt:
+            with FileLock(run.path / "test.lock"):  # workers may share this disk
+                if "test/accuracy" not in (metrics := run.read_metrics()):
+                    cfg = self._compose(best.params)
+                    cfg.output_dir = cfg.resume = str(run.path)
+                    cfg.trainer.max_epochs = metrics["epochs"]  # no training, only the test
+                    logging.getLogger("sentiment.training.experiment").setLevel(logging.INFO)
+                    train(cfg, single_device=True)
+            log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
+        log.info("repeat it with: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
+
+    def overrides(self, params: Mapping[str, Any]) -> list[str]:
+        """The overrides with which `sentiment.train` repeats a trial."""
+        return [*self.fixed, *(f"{key}={'null' if value is None else value}" for key, value in params.items())]
+
+    def _run_trial(self, trial: Trial) -> float:
+        """Train with the settings that Optuna suggests; return the objective."""
+        for key, settings in self.space.items():
+            arguments = {name: value for name, value in settings.items() if name != "kind"}
+            try:
+                getattr(trial, f"suggest_{settings['kind']}")(key, **arguments)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"tune.space.{key}: {one_line(error)}") from error
+        cfg = self._compose(trial.params)
+        cfg.test_ckpt, cfg.baseline = None, {}
+        run = self._trial_folder(trial.number)
+        shutil.rmtree(run.path, ignore_errors=True)  # of a deleted study of this name
+        run.write_config(cfg)
+        cfg.output_dir = str(run.path)
+        retried = self.study.retried_from(trial.number)
+        note = "" if retried is None else f", a retry of trial {retried}"
+        log.info("trial %s%s: %s", trial.number, note, _format_settings(trial.params))
+        pruning = Pruning(trial, cfg.objective)
+        result = train(cfg, [pruning], single_device=True)
+        if pruning.pruned:
+            run.write_metrics(run.read_metrics() | {"status": "pruned"})
+            raise optuna.TrialPruned
+        return result
+
+    def _trial_folder(self, number: int) -> RunFolder:
+        return RunFolder(trial_path(self.folder, number).resolve())
+
+    def _compose(self, params: Mapping[str, Any]) -> DictConfig:
+        try:
+            cfg = compose("config", self.overrides(params))
+        except HydraException as error:
+            raise InputError(f"tune.space: {one_line(error)}") from error
+        cfg.logger.highlight = sorted(params)
+        for key in ("callbacks.summary", "trainer.enable_model_summary"):
+            OmegaConf.update(cfg, key, NO_PROGRESS[key], force_add=True)
+        return cfg
+
+
+def _format_settings(params: Mapping[str, Any]) -> str:
+    return " ".join(f"{key}={format_setting(value)}" for key, value in params.items())

@@ -1,0 +1,308 @@
+"""The command line: list of commands, help, and one line for whatever cannot be read."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
+
+import sentiment.__main__
+from sentiment import __version__, train
+from sentiment.runtime import hydra_app
+from sentiment.runtime.cli import CommandParser
+from sentiment.runtime.config import CONF_DIR
+from sentiment.runtime.help import format_help
+from sentiment.runtime.hydra_app import run_hydra_app
+from sentiment.runtime.overrides import explain_syntax_error, find_invalid_override
+from sentiment.runtime.run_folder import RunFolder
+from tests.helpers import command, compose_config
+
+CONFIGS = {"train": "config", "tune": "tune", "evaluate": "evaluate"}
+HEAVY = ("torch", "pytorch_lightning", "datasets", "optuna", "scipy", "matplotlib", "pandas", "sklearn")
+ROOT = Path(__file__).parents[1]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command whose job does nothing, and return the one line that it fails with."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+
+    def fail(*arguments: str, name: str = "train") -> str:
+        monkeypatch.setattr(sys, "argv", [f"sentiment/{name}.py", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            run_hydra_app(lambda cfg: pytest.fail("the job ran"), CONFIGS[name], None)
+        assert exited.value.code == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1, lines
+        assert not [*tmp_path.rglob("*.yaml")]
+        return lines[0].removeprefix("error: ")
+
+    return fail
+
+
+def test_commands_are_listed_with_their_docstrings(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["sentiment"])
+    sentiment.__main__.main()
+    listed = capsys.readouterr().out
+    modules = {path.stem: path.read_text() for path in (ROOT / "sentiment").glob("*.py")}
+    commands = {name for name, text in modules.items() if 'if __name__ == "__main__"' in text} - {"__main__"}
+    assert commands == set(sentiment.__main__.COMMANDS)
+    for name in commands:
+        assert modules[name].startswith('"""')
+        assert re.search(rf"^  {name} +{re.escape(modules[name][3:].splitlines()[0])}$", listed, re.MULTILINE)
+
+
+def test_version_and_unknown_commands(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setattr(sys, "argv", ["sentiment", "--version"])
+    sentiment.__main__.main()
+    assert capsys.readouterr().out == f"sentiment {__version__}\n"
+    for name, message in (("trian", "did you mean train?"), ("dance", "see python -m sentiment")):
+        monkeypatch.setattr(sys, "argv", ["sentiment", name])
+        with pytest.raises(SystemExit, match="2"):
+            sentiment.__main__.main()
+        assert capsys.readouterr().err == f"error: {name}: no such command; {message}\n"
+
+
+def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning starts its other processes by the name in `__main__.__spec__` and with `sys.argv`."""
+    seen: list[Any] = []
+
+    def record(job: Any, config_name: str, doc: str) -> None:
+        spec = sys.modules["__main__"].__spec__
+        seen.append((spec and spec.name, Path(sys.argv[0]).name, sys.argv[1:], config_name))
+
+    monkeypatch.setattr(hydra_app, "run_hydra_app", record)
+    monkeypatch.delitem(sys.modules, "sentiment.train")
+    monkeypatch.setattr(sys, "argv", ["sentiment", "train", "seed=3", "trainer=ddp"])
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["sentiment"]
+    assert script == "sentiment.__main__:main"
+    sentiment.__main__.main()
+    assert seen == [("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config")]
+
+
+def test_both_ways_to_start_a_command_compose_the_same(tmp_path: Path) -> None:
+    arguments = ["--cfg", "job", "seed=3"]
+    direct = command(*arguments, cwd=tmp_path)
+    listed = command("train", *arguments, cwd=tmp_path, module="__main__")
+    assert listed.stdout == direct.stdout != ""
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        if name.startswith("_"):
+            continue
+        if not isinstance(value, dict):
+            yield f"{prefix}{name}"
+        elif not any("." in key for key in value):
+            yield from leaves(value, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_help_shows_every_key_and_comment(name: str) -> None:
+    shown = format_help("Do it.", CONFIGS[name])
+    assert shown.startswith("Do it.\n")
+    assert max(map(len, shown.splitlines())) <= 100
+    cfg: Any = OmegaConf.to_container(compose_config(name=CONFIGS[name]))
+    assert not [key for key in leaves(cfg) if f"  {key}=" not in shown]
+    options = {"default", "lstm", "adam", "tensorboard", CONFIGS[name]}
+    files = [file for file in CONF_DIR.rglob("*.yaml") if file.stem in options and file.parent.name in (*cfg, "conf")]
+    words = " ".join(shown.split())
+    for file in files:
+        for comment in re.findall(r"\S +# (.*)", file.read_text().partition("\nhydra:")[0]):
+            assert comment in words
+
+
+def test_help_shows_every_option_of_every_group() -> None:
+    shown = format_help(None, "tune") + format_help(None, "config")
+    for file in CONF_DIR.glob("*/*.yaml"):
+        if ": ???" not in file.read_text():
+            assert f"  {file.parent.name}={file.stem} " in shown.replace("\n", " \n")
+    for launcher in ("basic", "joblib", "slurm"):
+        assert f"  hydra/launcher={launcher} " in shown.replace("\n", " \n")
+    assert re.search(r"optimizer=adam +Default\. torch\.optim\.Adam", shown)
+    assert re.search(r"baseline=random_forest_counts +Default", shown)
+    assert not re.search(r"baseline=random_forest_tfidf +Default", shown)
+
+
+def test_help_and_invalid_arguments_import_nothing_slow(tmp_path: Path) -> None:
+    script = f"""
+import contextlib, io, runpy, sys
+for name in {sentiment.__main__.COMMANDS}:
+    for argument in ("--help", "--hepl", "sede=3") if name in {[*CONFIGS]} else ("--help", "--hepl"):
+        sys.argv[1:] = [argument]
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+            runpy.run_module(f"sentiment.{{name}}", run_name="__main__", alter_sys=True)
+    print(name, *(module for module in {HEAVY} if module in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert done.stdout.split() == [*sentiment.__main__.COMMANDS]
+    assert len(done.stderr.splitlines()) == len(sentiment.__main__.COMMANDS) + len(CONFIGS)
+
+
+INVALID_OVERRIDES = [  # overrides, message
+    ("model.unit=3", "model.unit: no such key; did you mean model.units?"),
+    ("data.max_len=3", "data.max_len: no such key; did you mean data.maxlen?"),
+    ("callbacks.early_stoping.patience=3",
+     "callbacks.early_stoping.patience: no such key; did you mean callbacks.early_stopping.patience?"),
+    ("callbacks.diagnostics.gate=null",
+     "callbacks.diagnostics.gate: no such key; did you mean callbacks.diagnostics.gates?"),
+    ("baseline.random_forest.estimator.n_estimator=3", "baseline.random_forest.estimator.n_estimator: no such key; "
+     "did you mean baseline.random_forest.estimator.n_estimators?"),
+    ("experiment=best trainer.precison=3", "trainer.precison: no such key; did you mean trainer.precision?"),
+    ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
+    ("maxlen=3", "maxlen: no such key; did you mean data.maxlen?"),
+    ("epochs=3", "epochs: no such key; did you mean trainer.max_epochs?"),
+    ("optimiser=sgd", "optimiser: no such key; did you mean optimizer?"),
+    ("launcher=joblib", "launcher: no such key; did you mean hydra/launcher?"),
+    ("seed.x=3", "seed.x: no such key; did you mean seed?"),
+    ("foo.bar=3", "foo.bar: no such key; see python -m sentiment.train --help"),
+    ("~foo", "foo: no such key; see python -m sentiment.train --help"),
+    ("optimizer.weight_decay=0.1",
+     "optimizer.weight_decay: no such key; +optimizer.weight_decay=0.1 passes it to torch.optim.Adam"),
+    ("trainer.max_steps=9",
+     "trainer.max_steps: no such key; +trainer.max_steps=9 passes it to pytorch_lightning.Trainer"),
+    ("optimizer=sgd,adam optimizer.momentum=0.5",
+     "optimizer.momentum: no such key; +optimizer.momentum=0.5 passes it to torch.optim.Adam"),
+    ("+seed=3", "+seed=3: the key exists; remove the +"),
+    ("hydra.launcher=joblib", "hydra.launcher=joblib: is a group; type hydra/launcher=joblib"),
+    ("optimizer=adm", "optimizer=adm: no such option; did you mean adam? (adagrad, adam, adamw, rmsprop, sgd)"),
+    ("scheduler=null", "scheduler=null: no such option; choose one of cosine, none, onecycle"),
+    ("model=3", "model=3: no such option; choose one of lstm"),
+    ("data=imdb,dmo", "data=dmo: no such option; did you mean demo? (default, demo, files, imdb)"),
+    ("model.units=3 optimizer=sgd +trainer.max_steps=9 ++seed=3 ~scheduler baseline=[] hydra/launcher=joblib", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "message"), INVALID_OVERRIDES, ids=[line for line, _ in INVALID_OVERRIDES])
+def test_invalid_overrides_are_explained(overrides: str, message: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sentiment/train.py"])
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        assert find_invalid_override("config", overrides.split()) == message
+
+
+INVALID_COMMAND_LINES = [  # arguments, start of the message
+    ("sede=3", "sede: no such key; did you mean seed?"),
+    ("optimizer=adm", "optimizer=adm: no such option; did you mean adam?"),
+    ("-m model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
+    ("-m seed=1,2 model.unit=3", "model.unit: no such key; did you mean model.units?"),
+    ("experiment=sweep model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
+    ("-m optimizer=adam,adm", "optimizer=adm: no such option; did you mean adam?"),
+    ("-m hydra/launcher=jobib seed=1,2", "hydra/launcher=jobib: no such option; did you mean joblib?"),
+    ("-m hydra.launcher=joblib seed=1,2", "hydra.launcher=joblib: is a group; type hydra/launcher=joblib"),
+    ("model.units=3,4", "model.units=3,4: a sweep over several values needs -m; a list is written [A,B]"),
+    ("seed", "seed: is not KEY=VALUE; see python -m sentiment.train --help"),
+    ("hydra.job.chdir=maybe", "hydra.job.chdir: Value 'maybe' is not a valid bool"),
+    ("hydra.sweep.dir=[1]", "hydra.sweep.dir: Cannot convert 'list' to string"),
+    ("--multirunn", "--multirunn: no such flag; did you mean --multirun?"),
+    ("seed=1 -m units=3,4", "units=3,4: flags such as -m must be before or after all settings, not between them"),
+    ("--config-name nope", "Cannot find primary config 'nope'"),
+    ("--config-dir nope", "Additional config directory"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), INVALID_COMMAND_LINES, ids=[line for line, _ in INVALID_COMMAND_LINES])
+def test_invalid_command_lines_are_answered_in_one_line(line: str, message: str, run: Run) -> None:
+    assert run(*line.split()).startswith(message)
+
+
+@pytest.mark.parametrize("name", ["tune", "evaluate"])
+def test_other_commands_explain_their_keys_too(name: str, run: Run) -> None:
+    assert run("data.pth=x", name=name) == "data.pth: no such key; did you mean data.path?"
+    assert run("foo=x", name=name) == f"foo: no such key; see python -m sentiment.{name} --help"
+
+
+RENAMED = {
+    "adversarial": "adversarial_epsilon",
+    "test": "test_ckpt",
+    "data.val_rows": "data.val_split",
+    "model.ngrams": "model.max_ngram",
+    "model.ngram_rows": "model.ngram_buckets",
+    "model.chunk": "model.chunk_length",
+    "model.vectors": "model.embedding_init",
+    "callbacks.inspection": "callbacks.diagnostics",
+    "callbacks.inspection.pr_curves": "callbacks.diagnostics.pr_curves",
+    "logger.first": "logger.highlight",
+    "tune.heartbeat": "tune.heartbeat_interval",
+    "baseline.random_forest.ngrams": "baseline.random_forest.max_ngram",
+}
+
+
+def test_renamed_keys_are_answered_with_the_new_name() -> None:
+    cfg = compose_config(name="tune")
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        for old, new in RENAMED.items():
+            assert OmegaConf.select(cfg, new, default=...) is not ...
+            assert find_invalid_override("tune", [f"{old}=null"]) == f"{old}: renamed to {new}"
+
+
+@pytest.mark.parametrize("value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("])
+def test_the_quoting_that_an_error_shows_works(value: str) -> None:
+    shown = explain_syntax_error(f"data.path={value}").partition("for the shell: ")[2]
+    [argument] = subprocess.run(["sh", "-c", f"printf %s {shown}"], capture_output=True, text=True).stdout.splitlines()
+    assert compose_config(argument).data.path == value
+
+
+def test_options_in_a_directory_of_the_user(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("it's mine")
+    (folder / "experiment").mkdir()
+    (folder / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
+    assert run("--config-dir", str(folder), "experiment=mine", "sede=3") == "sede: no such key; did you mean seed?"
+    assert "did you mean mine?" in run("--config-dir", str(folder), "experiment=mime")
+
+
+def test_resumed_runs_have_a_configuration_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg = compose_config("output_dir=x")
+    folder = RunFolder(tmp_path / "run")
+
+    def fail(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["sentiment/train.py", f"resume={folder.path}", *arguments])
+        with pytest.raises(SystemExit, match="2"):
+            train.main()
+        return capsys.readouterr().err.replace(f"{folder.path}", "RUN")
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    assert fail() == "error: resume=RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
+    folder.write_config(cfg)
+    assert fail("model.unit=3") == "error: model.unit: no such key; did you mean model.units?\n"
+    assert fail("foo=3") == "error: foo: no such key; see python -m sentiment.train --help\n"
+    assert fail("optimizer=sgd") == "error: optimizer=sgd: a resumed run keeps its optimizer; remove it\n"
+    folder.write_config(OmegaConf.create({**cfg, "adversarial": 0.0, "test": "best"}))
+    assert fail() == "error: resume=RUN: created by an older version; start a new run\n"
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3), KeyboardInterrupt()])
+def test_errors_of_the_job_pass_through(error: BaseException, monkeypatch: Any, tmp_path: Path) -> None:
+    def job(cfg: DictConfig) -> None:
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "")
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(type(error)) as raised:
+        run_hydra_app(job, "config", None)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"), [("--fiel", "did you mean --file?"), ("--zzz", "see python -m sentiment.predict --help")]
+)
+def test_misspelt_flags_of_other_commands(flag: str, message: str, capsys: Any, monkeypatch: Any) -> None:
+    parser = CommandParser("predict", None)
+    parser.add_argument("--file")
+    monkeypatch.setattr(sys, "argv", ["predict", f"{flag}=reviews.csv"])
+    with pytest.raises(SystemExit, match="2"):
+        parser.run(print)
+    assert capsys.readouterr().err == f"error: unrecognized arguments: {flag}=reviews.csv; {message}\n"

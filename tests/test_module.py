@@ -1,0 +1,78 @@
+"""SentimentModule: losses, the adversarial perturbation, and errors of training."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sentiment.data.batching import Batch
+from sentiment.model.module import SentimentModule
+from sentiment.runtime.errors import InputError
+from sentiment.training.experiment import train
+from tests.helpers import Compose
+
+ENCODER = {"vocabulary": ["<pad>", "<unk>", *map(str, range(28))], "tokenizer": "words", "maxlen": 9,
+           "padding": "post", "truncating": "pre"}  # fmt: skip
+MODEL = {"embedding_dim": 12, "units": 10, "dropout": 0.0, "recurrent_dropout": 0.0}
+
+
+def make_batch(labels: list[int]) -> Batch:
+    torch.manual_seed(0)
+    ids = torch.randint(1, 30, (4, 9))
+    ids[1, 4:] = 0
+    return Batch(ids, torch.tensor(labels), torch.arange(4))
+
+
+@pytest.mark.parametrize(("label_names", "labels"), [(["bad", "good"], [0, 1, 1, 0]), (["a", "b", "c"], [0, 1, 2, 0])])
+def test_training_loss_is_the_cross_entropy_of_the_probabilities(label_names: list[str], labels: list[int]) -> None:
+    module, batch = SentimentModule(ENCODER, label_names, MODEL), make_batch(labels)
+    module.on_train_epoch_start()
+    probabilities = module(batch.ids)
+    assert probabilities.shape == (4, len(label_names))
+    assert torch.allclose(probabilities.sum(1), torch.ones(4))
+    assert module.training_step(batch).item() == pytest.approx(F.nll_loss(probabilities.log(), batch.labels).item())
+
+
+def test_adversarial_perturbation_has_the_given_norm_and_raises_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SentimentModule(ENCODER, ["bad", "good"], MODEL, adversarial_epsilon=0.3)
+    batch, lengths = make_batch([0, 1, 1, 0]), torch.tensor([9, 4, 9, 9])
+    forward_embedded, embedded = module.net.forward_embedded, []
+
+    def loss(x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(forward_embedded(x, lengths)[:, 0], batch.labels.float())
+
+    def record(x: Tensor, lengths: Tensor | None) -> Tensor:
+        embedded.append(x)
+        return forward_embedded(x, lengths)
+
+    monkeypatch.setattr(module.net, "forward_embedded", record)
+    module.on_train_epoch_start()
+    total = module.training_step(batch)
+    x, perturbed = embedded
+    perturbation = perturbed - x
+    rms = perturbation.square().sum((1, 2)).div(lengths).sqrt()
+    assert torch.allclose(rms, torch.full((4,), 0.3))
+    assert (perturbation[1, 4:] == 0).all()  # of padding
+    assert total.item() == pytest.approx((loss(x) + loss(perturbed)).item())
+    directions = F.normalize(torch.randn(20, *x.shape).flatten(2), dim=2).view(20, *x.shape)
+    random = directions * (0.3 * lengths.sqrt())[:, None, None]
+    assert loss(perturbed) > max(loss(x), *(loss(x + direction) for direction in random))
+
+
+@pytest.mark.parametrize("epsilon", [-1, float("inf"), float("nan"), "much"])
+def test_invalid_adversarial_epsilon_is_rejected(epsilon: float) -> None:
+    with pytest.raises(InputError, match=f"adversarial_epsilon={epsilon}: must be a finite number >= 0"):
+        SentimentModule(ENCODER, ["bad", "good"], MODEL, adversarial_epsilon=epsilon)
+
+
+def test_mixed_precision_with_clipping_is_rejected_in_one_line(composed: Compose) -> None:
+    """The fused optimizer cannot clip scaled gradients; a CPU without bf16 kernels fails before that."""
+    bf16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    message = (
+        "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+        if bf16
+        else "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+    )
+    with pytest.raises(InputError) as error:
+        train(composed("trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"))
+    assert str(error.value) == message

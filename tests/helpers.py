@@ -174,7 +174,7 @@ def peak_memory(function: Callable[..., object], *arguments: object) -> float:
 def _high_water_mark() -> float:
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
-    return int(found[1]) / 1000
+    return int(found[1]) * 1024 / 1e6
 
 
 @contextmanager

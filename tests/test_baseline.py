@@ -1,29 +1,18 @@
 import os
 import signal
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, parallel_config
 from pytorch_lightning import Trainer
 from pytorch_lightning.accelerators import Accelerator
 from pytorch_lightning.strategies import SingleDeviceStrategy
-from scipy.sparse import csr_matrix
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
-from sentiment.baselines.fitting import CachedFit, extract_features
-from sentiment.baselines.nb_svm import LogRatioScaler, nb_svm
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.sources import resolve_source
-from sentiment.data.text import split_words
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import ArgumentError, InputError
 from sentiment.training.baseline import Baseline
@@ -75,12 +64,8 @@ def empty_cache(cache: Path) -> Path:
     return cache / "baselines"
 
 
-def forest(trees: int = 50, n_jobs: int | None = None) -> RandomForestClassifier:
-    return RandomForestClassifier(trees, random_state=0, n_jobs=n_jobs)
-
-
-def make_fit(estimator: Any, datamodule: ReviewDataModule, features: str = "padded_ids") -> CachedFit:
-    return CachedFit(estimator, features, 1, datamodule.splits, datamodule.folder.name)
+def forest(trees: int = 50) -> RandomForestClassifier:
+    return RandomForestClassifier(trees, random_state=0)
 
 
 def fit_and_test(baseline: Baseline, folder: Path, accelerator: str) -> None:
@@ -104,102 +89,6 @@ def fit_and_test(baseline: Baseline, folder: Path, accelerator: str) -> None:
     trainer.fit(module, datamodule)
     assert "baseline/forest/test_accuracy" not in baseline.metrics
     trainer.test(module, datamodule, verbose=False)
-
-
-@pytest.mark.parametrize(("features", "vectorizer"), [("counts", CountVectorizer), ("tfidf", TfidfVectorizer)])
-def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
-    datamodule: ReviewDataModule, small: Path, features: str, vectorizer: Any
-) -> None:
-    texts = resolve_source("files", str(small), "text", "label", 0.2, 0).load().texts["text"]
-    splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
-    reference = vectorizer(tokenizer=split_words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
-    expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}
-    extracted = extract_features(datamodule.splits, features, 2)
-    for name, matrix in expected.items():  # the columns are in another order
-        assert extracted[name].shape == matrix.shape
-        assert np.allclose(np.sort(extracted[name].toarray(), 1), np.sort(matrix.toarray(), 1), atol=1e-6)
-
-
-@pytest.mark.usefixtures("empty_cache")
-def test_cached_predictions_equal_those_of_scikit_learn(datamodule: ReviewDataModule) -> None:
-    fit = make_fit(forest(), datamodule)
-    assert fit.read() is None
-    fit.fit()
-    cached = fit.read()
-    assert cached
-    train = datamodule.splits["train"]
-    reference = forest().fit(train.pad(), train.reviews.labels[train.reviews.rows])
-    for split in ("val", "test"):
-        assert np.array_equal(cached[split], reference.predict(datamodule.splits[split].pad()))
-
-
-class RecordsThreads(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn is untyped
-    """Records how many threads scikit-learn would use."""
-
-    threads = 0
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "RecordsThreads":
-        RecordsThreads.threads = Parallel(n_jobs=self.n_jobs, prefer="threads").n_jobs
-        super().fit(X, y, sample_weight)
-        return self
-
-
-@pytest.mark.usefixtures("empty_cache")
-def test_fit_uses_as_many_threads_as_torch(datamodule: ReviewDataModule) -> None:
-    torch.set_num_threads(2)
-    try:
-        make_fit(RecordsThreads(10), datamodule).fit()
-    finally:
-        torch.set_num_threads(1)
-    assert RecordsThreads.threads == 2
-
-
-@pytest.mark.usefixtures("empty_cache")
-def test_second_fit_of_same_data_and_settings_reads_the_cache(datamodule: ReviewDataModule) -> None:
-    first, second = make_fit(forest(), datamodule), make_fit(forest(n_jobs=2), datamodule)
-    first.fit()
-    written = first.path.stat().st_mtime_ns
-    second.fit()
-    assert second.path == first.path
-    assert first.path.stat().st_mtime_ns == written
-
-
-def test_damaged_cache_is_fitted_again(datamodule: ReviewDataModule, empty_cache: Path) -> None:
-    fit = make_fit(DummyClassifier(), datamodule)
-    fit.fit()
-    fit.path.write_bytes(fit.path.read_bytes()[:100])
-    assert fit.read() is None
-    fit.fit()
-    assert fit.read()
-
-
-def test_cache_key_depends_on_every_parameter_of_nested_estimators(datamodule: ReviewDataModule) -> None:
-    estimators = [forest(), forest(51), LogisticRegression(), make_pipeline(LogisticRegression()),
-                  make_pipeline(LogisticRegression(C=2.0)), nb_svm(), nb_svm(alpha=0.5), nb_svm(C=0.1)]  # fmt: skip
-    paths = {make_fit(estimator, datamodule).path for estimator in estimators}
-    assert len(paths) == len(estimators)
-    assert make_fit(forest(), datamodule, "counts").path not in paths
-    assert make_fit(nb_svm(), datamodule).path in paths
-    assert make_fit(make_pipeline(LogisticRegression(n_jobs=2)), datamodule).path in paths
-
-
-def cache_path(fit: CachedFit) -> Path:
-    return fit.path
-
-
-def test_cache_key_is_the_same_in_another_process(datamodule: ReviewDataModule) -> None:
-    fits = [make_fit(estimator, datamodule) for estimator in (forest(), nb_svm())]
-    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-        assert list(executor.map(cache_path, fits)) == [fit.path for fit in fits]
-
-
-@pytest.mark.parametrize(("features", "same"), [("padded_ids", False), ("counts", True), ("tfidf", True)])
-def test_only_padded_ids_are_fitted_again_for_another_maxlen(
-    small: Path, datamodule: ReviewDataModule, features: str, same: bool
-) -> None:
-    shorter = prepare_datamodule(source="files", path=str(small), maxlen=5)
-    paths = {make_fit(forest(), data, features).path for data in (datamodule, shorter)}
-    assert (len(paths) == 1) == same
 
 
 class RecordsProcess(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn is untyped
@@ -275,32 +164,3 @@ def test_ctrl_c_during_the_fit_leaves_no_predictions(composed: Compose, tmp_path
 def test_invalid_settings_are_rejected(datamodule: ReviewDataModule, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         Baseline("forest", datamodule, forest(), **settings)
-
-
-def test_log_ratio_is_that_of_the_paper() -> None:
-    counts = csr_matrix(np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1]]))
-    scaler = LogRatioScaler(alpha=1.0).fit(counts, np.array([1, 1, 0, 0]))
-    expected = np.log(np.array([3, 2, 1]) / 6) - np.log(np.array([1, 2, 3]) / 6)
-    assert np.allclose(scaler.log_ratio_, expected)
-    assert np.allclose(scaler.transform(counts).toarray(), counts.toarray() * expected)
-
-
-def test_nb_svm_ignores_how_often_a_word_occurs() -> None:
-    random = np.random.default_rng(0)
-    counts, labels = csr_matrix(random.poisson(0.5, (90, 6))), np.arange(90) % 2
-    assert np.array_equal(*(nb_svm().fit(X, labels).decision_function(counts) for X in (counts, counts.sign())))
-
-
-@pytest.mark.parametrize("names", [["bad", "good"], ["bad", "good", "meh"]])
-def test_nb_svm_separates_classes_with_any_names_on_any_number_of_threads(names: list[str]) -> None:
-    random = np.random.default_rng(0)
-    classes = np.arange(90) % len(names)
-    labels = np.array(names)[classes]
-    counts = csr_matrix(random.poisson(0.3, (90, 6)) + 2 * np.eye(3)[classes].repeat(2, 1))
-    scores = []
-    for n_jobs in (1, 2):
-        with parallel_config("threading", n_jobs=n_jobs):
-            model = nb_svm().fit(counts, labels)
-        assert np.mean(model.predict(counts) == labels) > 0.9
-        scores.append(model.decision_function(counts))
-    assert np.array_equal(*scores)

@@ -9,7 +9,6 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from sentiment.baselines import nb_svm
 from sentiment.model.lstm import LSTMClassifier
 from sentiment.runtime.config import CONF_DIR
 from tests.helpers import compose_config
@@ -65,8 +64,3 @@ def test_baselines_are_one_several_or_none() -> None:
     assert list(compose_config("baseline=nb_svm").baseline) == ["nb_svm"]
     assert list(compose_config("baseline=[nb_svm,logistic_regression]").baseline) == ["nb_svm", "logistic_regression"]
     assert not compose_config("baseline=none").baseline
-
-
-def test_nb_svm_is_made_by_a_function() -> None:
-    estimator = compose_config("baseline=nb_svm").baseline.nb_svm.estimator
-    assert get_object(estimator._target_) is nb_svm.nb_svm

@@ -48,7 +48,8 @@ fuzz = settings(
 def classifier(request: pytest.FixtureRequest, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A model for each tokenizer."""
     folder = tmp_path_factory.mktemp(request.param)
-    return load(train_quick(folder, small, *MASKED, f"data.tokenizer={request.param}", "trainer.max_epochs=1"))
+    settings = [*MASKED, "model.num_layers=1", f"data.tokenizer={request.param}", "trainer.max_epochs=1"]
+    return load(train_quick(folder, small, *settings))
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=4))
@@ -99,7 +100,7 @@ def test_explanation_of_any_text_contains_no_markup_or_control_chars(classifier:
     page = render_html(explanation)
     tags = TagCounter(page).count
     assert "script" not in tags
-    assert tags["img"] == 2 * len(classifier.net.forward_lstms)
+    assert tags["img"] == 2
     assert tags["span"] == len(explanation.words) + bool(explanation.before) + bool(explanation.after)
     page.encode("utf-8", errors="replace")
     console = Console(width=80, force_terminal=False)
@@ -164,10 +165,10 @@ def _resaved_weights(name: str, weights: torch.Tensor) -> Callable[[Path, Path],
 
 
 def _zip_bomb(valid: Path, path: Path) -> None:
-    """A gigabyte of zeros, compressed to a megabyte, in place of the weights."""
+    """256 MB of zeros, compressed to a quarter of a megabyte, in place of the weights."""
     with zipfile.ZipFile(valid) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for record in archive.namelist():
-            bomb.writestr(record, bytes(1 << 30) if record.endswith("data/0") else archive.read(record))
+            bomb.writestr(record, bytes(1 << 28) if record.endswith("data/0") else archive.read(record))
 
 
 HOSTILE: dict[str, Callable[[Path, Path], object]] = {
@@ -217,7 +218,12 @@ def test_hostile_checkpoint_is_rejected_with_little_memory(
 ) -> None:
     HOSTILE[kind](run / "checkpoints" / "best.ckpt", tmp_path / "hostile.ckpt")
     assert fresh_process.submit(peak_memory, load, tmp_path / "hostile.ckpt").result() < 100  # MB
-    assert fresh_process.submit(peak_memory, torch.ones, 50_000_000).result() >= 200  # it would have been noticed
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_measured_memory_includes_a_freed_allocation(fresh_process: ProcessPoolExecutor) -> None:
+    for megabytes in (400, 200):  # ru_maxrss would not notice the second one
+        assert fresh_process.submit(peak_memory, torch.ones, megabytes * 250_000).result() > 0.9 * megabytes
 
 
 @pytest.mark.slow

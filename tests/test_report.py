@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from matplotlib.image import imread
@@ -189,14 +190,14 @@ def test_report_on_a_study_shows_its_trials(study: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(("direction", "best"), [("maximize", [80, 90, 90, 90]), ("minimize", [80, 80, 70, 70])])
-def test_study_figure_shows_the_best_value_so_far(direction: str, best: list[float]) -> None:
+def test_study_figure_shows_the_best_value_so_far(direction: Any, best: list[float]) -> None:
     space: dict[str, Any] = {"model.units": optuna.distributions.IntDistribution(1, 100)}
     study = optuna.create_study(direction=direction)
     study.set_user_attr("objective", "val/accuracy")
     for units, value in ((8, 0.8), (16, 0.9), (32, 0.7)):
         study.add_trial(optuna.create_trial(params={"model.units": units}, distributions=space, value=value))
     left, right = plot_study(study).axes
-    assert list(left.lines[-1].get_ydata()) == pytest.approx(best)
+    assert np.asarray(left.lines[-1].get_ydata()) == pytest.approx(best)
     assert [label.get_text() for label in right.get_yticklabels()] == ["model.units"]
 
 

@@ -50,7 +50,7 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
 
 
 def format_decomposition(explanation: Explanation) -> str:
-    """The logit as the sum of the baseline, the attributions and the convergence delta."""
+    """Return the logit as the sum of the baseline, the attributions and the convergence delta, on one line."""
     a = explanation.attribution
     padding = f", padding {explanation.padding:+.3f}" if explanation.padding else ""
     caution = "" if a.converged else "; did not converge, the attributions are a rough guide only"
@@ -78,7 +78,7 @@ def draw_line_chart(probabilities: Sequence[float], width: int, height: int = 9)
 
 
 def attribution_colors(attributions: Floats) -> list[str]:
-    """Background colors `#rrggbb`: white for 0, bluer for the class, redder against it."""
+    """Return background colors `#rrggbb`: white for 0, bluer for the class, redder against it."""
     strengths = np.abs(attributions) / max(np.abs(attributions).max(), 1e-9)
     colors = []
     for attribution, strength in zip(attributions, strengths, strict=True):
@@ -102,7 +102,7 @@ def render_html(explanation: Explanation) -> str:
 
 
 def _gates_url(explanation: Explanation, layer: LayerTrace) -> str:
-    """The gate plot of a layer as a data URL."""
+    """Return the gate plot of a layer as a data URL."""
     figure = plot_gates(explanation.words, explanation.trace.prefix_probabilities, layer.gates, layer.order, "")
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():

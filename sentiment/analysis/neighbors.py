@@ -10,7 +10,7 @@ from sentiment.runtime.errors import InputError
 
 
 def find_word(classifier: Classifier, word: str) -> str:
-    """The word as it is in the vocabulary, tokenized as in training.
+    """Return a word as it is in the vocabulary, tokenized as in training.
 
     Raises:
         InputError: it is not in the vocabulary; the message suggests similar spellings.
@@ -25,7 +25,7 @@ def find_word(classifier: Classifier, word: str) -> str:
 
 
 def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:
-    """The words with the highest cosine similarity to a word of the vocabulary, and that similarity, best first."""
+    """Return the words with the highest cosine similarity to a word of the vocabulary, and that similarity."""
     words, id_ = classifier.encoder.vocabulary.words, classifier.encoder.vocabulary.ids[word]
     vectors = F.normalize(classifier.net.embedding.weight.detach())  # (V, E)
     similarity = vectors @ vectors[id_]  # (V,)

@@ -48,6 +48,7 @@ def write_report(folders: Sequence[Path]) -> list[Run]:
         console.print(_make_table(results, objective, SIMPLE_HEAD))
     console.print(counts, *failures, sep="\n", highlight=False, markup=False, soft_wrap=True)
 
+    _write_csv(parent / "report.csv", runs)
     lines = [f"# {parent.name}", "", counts]
     if results:
         figure = plot_study(load_study(parent)) if is_study(parent) else plot_sweep(results, objective)
@@ -56,14 +57,13 @@ def write_report(folders: Sequence[Path]) -> list[Run]:
         lines += [*_format_markdown(_make_table(results, objective, MARKDOWN)), "", "![comparison](report.png)"]
     lines += ["", *(f"- {failure}" for failure in failures)]
     (parent / "report.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    _write_csv(parent / "report.csv", runs)
     written = "report.md, report.csv, report.png" if results else "report.md, report.csv"
     console.print(f"{parent}: {written}", highlight=False, markup=False, soft_wrap=True)
     return runs
 
 
 def _make_table(results: Sequence[Result], objective: str, box: Box) -> Table:
-    """A row per result: its settings, the objective, the test accuracy, the baselines, the number of seeds."""
+    """Make a table with a row per result: settings, objective, test accuracy, baselines, number of seeds."""
     tested = any("test/accuracy" in result.mean for result in results)
     split = "test" if tested else "val"
     headings = {objective: objective.replace("/", " ")} | ({"test/accuracy": "test accuracy"} if tested else {})
@@ -82,7 +82,7 @@ def _make_table(results: Sequence[Result], objective: str, box: Box) -> Table:
 
 
 def _format_mean(result: Result, tag: str, is_accuracy: bool) -> str:
-    """`84.00 ± 1.41`, without the standard deviation if it is 0; empty if the runs lack the metric."""
+    """Return `84.00 ± 1.41`, without the standard deviation if it is 0; empty if the runs lack the metric."""
     if tag not in result.mean:
         return ""
     mean, sd = (f"{100 * value:.2f}" if is_accuracy else f"{value:.4f}" for value in (result.mean[tag], result.sd[tag]))

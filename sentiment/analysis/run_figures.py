@@ -1,6 +1,6 @@
 """Figures that compare runs: those of a sweep, and the trials of a study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from sentiment.analysis.runs import Result, baseline_tags, find_objective, shorten_keys
-from sentiment.runtime.config import OBJECTIVES, Objective, format_setting
+from sentiment.runtime.config import Objective, format_setting
 
 if TYPE_CHECKING:
     import optuna
@@ -50,20 +50,9 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     )
     figure = Figure(figsize=(2.6 + 3.2 * len(panel_values), 4.2), layout="constrained")
     axes: Sequence[Axes] = figure.subplots(1, len(panel_values), sharey=True, squeeze=False)[0]
-    colors = colormaps["viridis"](np.linspace(0, 0.85, len(line_values)))
+    line_labels = [f"{labels[line]} {format_setting(value)}" if line else "LSTM" for value in line_values]
     for i, axis in enumerate(axes):
-        in_panel = frame[frame["panel"] == i]
-        for j, color in enumerate(colors):
-            best = in_panel[in_panel["line"] == j].drop_duplicates("x").sort_values("x")  # the best come first
-            label = f"{labels[line]} {format_setting(line_values[j])}" if line else "LSTM"
-            sd = best["sd"] if best["sd"].any() else None
-            axis.errorbar(best["x"], best["mean"], sd, color=color, marker="o", capsize=3, label=label)
-        for (tag, name), dashes in zip(baselines.items(), cycle(DASHES), strict=False):
-            mean = in_panel.groupby("x")[tag].mean().dropna()
-            if len(mean) == 1:
-                axis.axhline(mean.iloc[0], color=GREY, linestyle=dashes, label=name)
-            else:
-                axis.plot(mean.index, mean, color=GREY, linestyle=dashes, label=name)
+        _plot_panel(axis, frame[frame["panel"] == i], line_labels, baselines)
         axis.set_xlabel(labels[x] if x else "")
         axis.set_xticks(range(len(x_values)), [format_setting(value) if x else "" for value in x_values])
         axis.tick_params("x", rotation=45 if len(x_values) > 5 else 0)
@@ -75,15 +64,35 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     settings = ", ".join(f"{labels[key]} {format_setting(value)}" for key, value in results[0].settings.items())
     rest = "; best over the other settings" if len(labels) > 3 else ""
-    title = f"best: {objective.format(results[0].mean[objective_tag])}" + (
-        f" with {settings}{rest}" if settings else ""
-    )
+    best_value = objective.format(results[0].mean[objective_tag])
+    title = f"best: {best_value} with {settings}{rest}" if settings else f"best: {best_value}"
     figure.suptitle(fill(title, 90))
     return figure
 
 
+def _plot_panel(axis: Axes, frame: pd.DataFrame, line_labels: Sequence[str], baselines: Mapping[str, str]) -> None:
+    """Plot the lines and the baselines of a panel.
+
+    Args:
+        axis: of the panel.
+        frame: its results, the best first: columns `x` and `line` (indices), `mean`, `sd`, and a column per baseline.
+        line_labels: by index.
+        baselines: names by column.
+    """
+    for i, color in enumerate(colormaps["viridis"](np.linspace(0, 0.85, len(line_labels)))):
+        best = frame[frame["line"] == i].drop_duplicates("x").sort_values("x")
+        sd = best["sd"] if best["sd"].any() else None
+        axis.errorbar(best["x"], best["mean"], sd, color=color, marker="o", capsize=3, label=line_labels[i])
+    for (column, name), dashes in zip(baselines.items(), cycle(DASHES), strict=False):
+        mean = frame.groupby("x")[column].mean().dropna()
+        if len(mean) == 1:
+            axis.axhline(mean.iloc[0], color=GREY, linestyle=dashes, label=name)
+        else:
+            axis.plot(mean.index, mean, color=GREY, linestyle=dashes, label=name)
+
+
 def _choose_axes(results: Sequence[Result], labels: dict[str, str]) -> tuple[str | None, str | None, str | None]:
-    """Keys of the settings on the x axis, of the lines and of the panels; None for those that are not needed."""
+    """Return the keys of the settings for the x axis, the lines and the panels; None if too few settings vary."""
     numeric = [key for key in labels if all(_is_number(result.settings[key]) for result in results)]
     numeric.sort(key=lambda key: (labels[key] != "maxlen", -len(_sorted_values(results, key))))
     order = numeric + [key for key in labels if key not in numeric]
@@ -92,7 +101,7 @@ def _choose_axes(results: Sequence[Result], labels: dict[str, str]) -> tuple[str
 
 
 def _sorted_values(results: Sequence[Result], key: str | None) -> list[Any]:
-    """The different values of a setting, numbers first."""
+    """Return the different values of a setting, numbers first."""
     values = {_value(result, key) for result in results}
     return sorted(values, key=lambda value: (not _is_number(value), value if _is_number(value) else str(value)))
 
@@ -120,7 +129,7 @@ def plot_study(study: "optuna.Study") -> Figure:
         study: with at least one finished trial.
     """
     tag = study.user_attrs.get("objective", "objective")
-    objective = OBJECTIVES.get(tag, Objective(study.direction.name.lower(), is_accuracy=False))
+    objective = find_objective(tag)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _plot_trials(left, study, 100 if objective.is_accuracy else 1)

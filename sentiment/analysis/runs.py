@@ -15,13 +15,8 @@ from sentiment.runtime.run_folder import RunFolder, trial_path
 if TYPE_CHECKING:
     import optuna
 
-NOT_COMPARED = (
-    "seed",
-    "baseline",
-    "objective",
-    "tune",
-    "trainer.accelerator",
-)  # results of the LSTM depend on seed only
+# Results are averaged over seeds; the others do not change the LSTM.
+NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")
 _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}  # by state of an Optuna trial
 
 
@@ -64,7 +59,7 @@ class Result(NamedTuple):
 
 
 def find_objective(name: str) -> Objective:
-    """The objective of that name; an unknown one, of another version, is maximized and shown as a plain number."""
+    """Return the objective of that name; an unknown one, of another version, is maximized and shown as a number."""
     return OBJECTIVES.get(name, Objective("maximize", is_accuracy=False))
 
 
@@ -91,7 +86,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def is_study(folder: Path) -> bool:
-    """Whether it is the folder of a study of `sentiment.tune`."""
+    """Return whether a folder is that of a study of `sentiment.tune`."""
     cfg = RunFolder(folder).read_config()
     return cfg is not None and "tune" in cfg
 
@@ -113,7 +108,7 @@ def load_study(folder: Path) -> "optuna.Study":
 
 
 def _read_trials(folder: Path, configs: Mapping[Path, DictConfig]) -> list[Run]:
-    """The runs of a study by its storage, which also knows the trials of workers on other machines."""
+    """Read the trials of a study from its storage, which also knows those of workers on other machines."""
     cfg = configs[folder]
     runs = []
     for trial in load_study(folder).trials:
@@ -130,7 +125,7 @@ def _read_trials(folder: Path, configs: Mapping[Path, DictConfig]) -> list[Run]:
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Keys of the settings that vary between the runs, or that a study sampled.
+    """Return the keys of the settings that vary between the runs, or that a study sampled.
 
     The arguments of an object, such as `optimizer.lr`, are only compared between objects of the same class.
     """
@@ -167,13 +162,13 @@ def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
 
 
 def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Labels for dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
+    """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
     names = [key.rpartition(".")[2] for key in keys]
     return {key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)}
 
 
 def baseline_tags(results: Sequence[Result], tag: str) -> dict[str, str]:
-    """Names of the baselines that have a metric, such as `val/accuracy`, by its tag `baseline/<name>/val_accuracy`."""
+    """Return the names of the baselines that have a metric `val/accuracy`, by tag: `baseline/<name>/val_accuracy`."""
     ending = f"/{tag.replace('/', '_')}"
     tags = sorted({tag for result in results for tag in result.mean})
     return {tag: tag.split("/")[1] for tag in tags if tag.startswith("baseline/") and tag.endswith(ending)}

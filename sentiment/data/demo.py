@@ -1,10 +1,10 @@
-"""A built-in corpus of short film reviews whose label hangs on word order.
+"""A built-in corpus of short film reviews whose label depends on word order.
 
-Most verdicts come as mirror pairs, such as "the music was dull, but the film was gripping" and "the
-music was gripping, but the film was dull": both use the same words, and only the order says which one wins.
-Negation is mirrored likewise, the plot is grim or cheerful whatever the label, and the neutral remarks around
-the verdict shift it from place to place. So neither word counts nor fixed positions give the label away; a
-model has to read the words in sequence. Everything is drawn from the tables below, so nothing is downloaded.
+Most verdicts come as mirror pairs, such as "the music was dull, but the film was gripping" and "the music was gripping,
+but the film was dull": both contain the same words, and only their order tells which one wins. Negation is mirrored
+likewise, the plot is grim or cheerful whatever the label, and neutral remarks around the verdict shift its position. So
+neither word counts nor fixed positions predict the label; a model has to read the words in sequence. Everything is drawn
+from the tables below, without a download.
 """
 
 import random
@@ -154,7 +154,7 @@ def _review(rng: random.Random, label: int) -> str:
     """Compose one review: perhaps an opening, the plot, the verdict and a closing remark."""
 
     def pick(items: tuple[T, ...]) -> T:
-        # Of all draws only random() is promised to stay the same from one Python version to the next.
+        # Only random() is guaranteed to give the same numbers in all Python versions.
         return items[int(rng.random() * len(items))]
 
     def phrase(polarity: int) -> str:

@@ -91,7 +91,7 @@ def export_onnx(net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence
 
 
 def _random_ids(encoder: TextEncoder, batch: int, length: int) -> Tensor:
-    """Random texts of different lengths, padded as in training: int64 `(batch, length)`."""
+    """Return random texts of different lengths, padded as in training: int64 `(batch, length)`."""
     generator = torch.Generator().manual_seed(batch)
     ids = torch.randint(1, len(encoder.vocabulary), (batch, length), generator=generator)
     for row in range(1, batch):

@@ -10,6 +10,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from sentiment.runtime.errors import ArgumentError, InputError, one_line
 from sentiment.runtime.files import fingerprint
@@ -67,6 +68,8 @@ def instantiate_checked(settings: DictConfig, **arguments: Any) -> Any:
     key = settings._get_full_key(None)
     try:
         return instantiate(settings, **arguments)
+    except MissingMandatoryValue as error:
+        raise InputError(f"{key}: {one_line(error)}; choose another option of {key}") from error
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ArgumentError):

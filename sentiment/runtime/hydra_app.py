@@ -73,8 +73,8 @@ def _explain(error: Exception, args: Namespace, config_name: str) -> str | None:
     return first_line if isinstance(error, HydraException) else None
 
 
-class CheckOutputDir(Callback):
-    """Rejects an output folder that cannot be written, before Hydra fails on it."""
+class CheckCommandLine(Callback):
+    """Rejects what Hydra would fail on later: an output folder that cannot be written, invalid overrides of a sweep."""
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Check the folder of a run."""

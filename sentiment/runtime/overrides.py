@@ -65,6 +65,9 @@ def find_invalid_override(config_name: str, overrides: Sequence[str]) -> str | N
         key, lines = override.key_or_group, _expand(override)
         options = loader.get_group_options(key, config_name=config_name, overrides=search_path) if key else []
         if not options or "={" in lines[0]:
+            for old, new in RENAMED_KEYS.items():
+                if re.match(rf"{old}(\.|$)", key):
+                    return f"{key}: renamed to {re.sub(f'^{old}', new, key)}"
             settings.append(override)
             continue
         selections[key] = lines
@@ -106,16 +109,13 @@ def _check_key(cfg: dict[str, Any], override: Override) -> str | None:
         node = node[name]
     else:
         group, value = key.replace(".", "/"), line.partition("=")[2]
+        if group != key and group in cfg and not value.startswith("{"):
+            return f"{line}: is a group; type {group}={value}"
         if override.is_add() and not isinstance(node, dict | list):
             return f"{line}: the key exists; remove the +"
-        return (
-            f"{line}: is a group; type {group}={value}" if group != key and group in cfg and value[:1] != "{" else None
-        )
+        return None
     if override.is_add() or override.is_force_add():
         return None
-    for old, new in RENAMED_KEYS.items():
-        if re.match(rf"{old}(\.|$)", key):
-            return f"{key}: renamed to {re.sub(f'^{old}', new, key)}"
     if match := _closest_key(cfg, key, anywhere=not target):
         return f"{key}: no such key; did you mean {match}?"
     if target and not target.startswith("sentiment.") and not override.is_delete():

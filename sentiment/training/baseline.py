@@ -28,7 +28,7 @@ class Baseline(Callback):
         name: its name in logs: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
-        features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of all n-grams of untruncated reviews.
+        features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of n-grams of untruncated reviews.
         max_ngram: maximum number of tokens of an n-gram.
 
     Attributes:

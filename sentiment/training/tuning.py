@@ -24,6 +24,7 @@ from sentiment.runtime.config import (
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
 from sentiment.runtime.files import fingerprint
+from sentiment.runtime.overrides import find_invalid_override
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.checks import check_single_device
 from sentiment.training.experiment import train
@@ -139,10 +140,11 @@ class Tuning:
         return RunFolder(trial_path(self.folder, number).resolve())
 
     def _compose(self, params: Mapping[str, Any]) -> DictConfig:
+        overrides = self.overrides(params)
         try:
-            cfg = compose("config", self.overrides(params))
+            cfg = compose("config", overrides)
         except HydraException as error:
-            raise InputError(f"tune.space: {one_line(error)}") from error
+            raise InputError(f"tune.space: {find_invalid_override('config', overrides) or one_line(error)}") from error
         cfg.logger.highlight = sorted(params)
         for key in ("callbacks.summary", "trainer.enable_model_summary"):
             OmegaConf.update(cfg, key, NO_PROGRESS[key], force_add=True)

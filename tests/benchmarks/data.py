@@ -1,29 +1,29 @@
-"""Encoding IMDB's 50,000 reviews, cold and cached, and making one training batch.
+"""Encoding IMDB's 50,000 reviews without and with a cache, and making a training batch.
 
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.data
 
-Cold: no cache of any kind, Parquet to ids on disk. Cached: opening them again. A batch: 32 reviews × 80 words.
+Cold: without any cache, from Parquet to ids on disk. Cached: opening them again. A batch: 32 reviews × 80 words.
 """
 
 import os
 import tempfile
 import time
 
-from tests.benchmarks.turns import article, opened, tell
+from tests.benchmarks.timing import compose_article, prepare, print_times
 
 TURNS = 5
 
 
-def opening() -> float:
+def time_prepare() -> float:
     """Seconds until the data module is ready."""
     start = time.perf_counter()
-    opened(article())
+    prepare(compose_article())
     return time.perf_counter() - start
 
 
-def batch() -> float:
-    """Seconds for each batch of an epoch."""
-    batches = iter(opened(article()).train_dataloader())
+def time_batch() -> float:
+    """Mean seconds per batch of an epoch."""
+    batches = iter(prepare(compose_article()).train_dataloader())
     next(batches)
     start = time.perf_counter()
     count = sum(1 for _ in batches)
@@ -31,16 +31,16 @@ def batch() -> float:
 
 
 def main() -> None:
-    """Prints a line each."""
+    """Print a line each."""
     turns = []
     for _ in range(TURNS + 1):
         with tempfile.TemporaryDirectory() as cache:
             os.environ["SENTIMENT_CACHE"] = cache
-            turns.append((opening(), opening(), batch()))
+            turns.append((time_prepare(), time_prepare(), time_batch()))
     cold, cached, batches = zip(*turns[1:], strict=True)  # the first turn imports libraries
-    tell("cold", cold, cold)
-    tell("cached", cached, cold)
-    tell("one batch", batches, cold)
+    print_times("cold", cold, cold)
+    print_times("cached", cached, cold)
+    print_times("one batch", batches, cold)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""One epoch of the article through the Trainer beside a bare PyTorch loop: same net, same batches, one process.
+"""One epoch of the article through the Trainer, compared with a bare PyTorch loop in the same process.
 
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.epoch [profile]
 
-The two train the very same net with the same optimizer and take turns every 30 steps, so that a machine whose speed
-drifts treats both alike. The Trainer has all that `sentiment.train` gives it: progress bar, TensorBoard, inspection,
-checkpoints. What it does once at the end of an epoch, besides the validation (which the bare loop has not), is told
-apart: saving `best.ckpt` and `last.ckpt`. `profile` tells where the Trainer's own time goes.
+Both train the same network on the same batches with the same optimizer and take turns every 30 steps. The Trainer has
+all that `sentiment.train` gives it: progress bar, TensorBoard, diagnostics, checkpoints. The validation is not counted;
+saving `best.ckpt` and `last.ckpt` at the end of the epoch is counted separately. `profile` shows where the Trainer
+spends its time.
 """
 
 import cProfile
@@ -17,26 +17,36 @@ import time
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from pytorch_lightning import Callback
 from torch.nn import functional as F
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.model.module import AtomicCheckpointIO
-from sentiment.train import build_module, keep_freed_memory
-from tests.benchmarks.turns import article, opened
+from sentiment.training.experiment import train
+from sentiment.training.process import disable_malloc_trim
+from tests.benchmarks.timing import compose_article, prepare
 
 TURN = 30  # steps
 
 
-class Turns(Callback):
-    """Stops the Trainer's clock after every turn and gives the bare loop one."""
+class CompareWithBareLoop(Callback):
+    """Runs the bare loop after every turn of the Trainer, and times both.
 
-    def __init__(self, datamodule: ReviewDataModule) -> None:
+    Args:
+        datamodule: source of the batches of the bare loop.
+        profile: enabled during the training.
+
+    Attributes:
+        turns: seconds of the Trainer and of the bare loop.
+        saving: seconds between the validation and the end of the training.
+    """
+
+    def __init__(self, datamodule: ReviewDataModule, profile: cProfile.Profile | None) -> None:
         self.batches = iter(datamodule.train_dataloader())
+        self.profile = profile
         self.turns: list[tuple[float, float]] = []
+        self.saving = 0.0
 
-    def bare_turn(self, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
+    def time_bare_loop(self, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
         """Seconds of as many steps without Lightning."""
         start = time.perf_counter()
         for _ in range(TURN):
@@ -48,11 +58,14 @@ class Turns(Callback):
         return time.perf_counter() - start
 
     def on_train_epoch_start(self, *_: Any) -> None:
+        if self.profile:
+            self.profile.enable()
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if (batch_idx + 1) % TURN == 0:
-            self.turns.append((time.perf_counter() - self.start, self.bare_turn(module.net, trainer.optimizers[0])))
+            seconds = time.perf_counter() - self.start
+            self.turns.append((seconds, self.time_bare_loop(module.net, trainer.optimizers[0])))
             self.start = time.perf_counter()
 
     def on_validation_end(self, *_: Any) -> None:
@@ -60,30 +73,25 @@ class Turns(Callback):
 
     def on_train_end(self, *_: Any) -> None:
         self.saving = time.perf_counter() - self.start
+        if self.profile:
+            self.profile.disable()
 
 
 def main() -> None:
-    """Prints the ratio of the steps, and of the whole epoch."""
-    keep_freed_memory()
+    """Print the ratio of the steps, and that of the epoch."""
+    disable_malloc_trim()
+    profile = cProfile.Profile() if "profile" in sys.argv else None
     with tempfile.TemporaryDirectory() as folder:
-        cfg = article("trainer.max_epochs=1", f"output_dir={folder}")
-        datamodule = opened(cfg)
-        turns = Turns(datamodule)
-        callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values() if callback), turns]
-        logger = instantiate(cfg.logger)
-        trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=logger, plugins=[AtomicCheckpointIO()])
-        module = build_module(cfg, datamodule)
-        profile = cProfile.Profile()
-        if "profile" in sys.argv:
-            profile.enable()
-        trainer.fit(module, datamodule)
-        profile.disable()
-    ours, bare = (sum(seconds) for seconds in zip(*turns.turns, strict=True))
-    median = statistics.median(ours / bare for ours, bare in turns.turns)
-    print(f"{len(turns.turns) * TURN} steps: Trainer {ours:.2f} s, bare loop {bare:.2f} s")
-    print(f"ratio {ours / bare:.3f} (median of {len(turns.turns)} turns {median:.3f})")
-    print(f"with {turns.saving:.2f} s of saving two checkpoints: ratio {(ours + turns.saving) / bare:.3f}")
-    if "profile" in sys.argv:
+        cfg = compose_article("trainer.max_epochs=1", "test_ckpt=null", "baseline=none", f"output_dir={folder}")
+        comparison = CompareWithBareLoop(prepare(cfg), profile)
+        train(cfg, [comparison])
+    trainer, bare = (sum(seconds) for seconds in zip(*comparison.turns, strict=True))
+    median = statistics.median(a / b for a, b in comparison.turns)
+    print(f"{len(comparison.turns) * TURN} steps: Trainer {trainer:.2f} s, bare loop {bare:.2f} s")
+    print(f"ratio {trainer / bare:.3f} (median of {len(comparison.turns)} turns {median:.3f})")
+    saving = comparison.saving
+    print(f"with {saving:.2f} s of saving two checkpoints: ratio {(trainer + saving) / bare:.3f}")
+    if profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 
 

@@ -1,9 +1,9 @@
-"""Long texts: 400 words, batches of 64, both directions, masked. Length buckets beside padding to 400; bfloat16.
+"""Long texts: 400 tokens, batches of 64, bidirectional, masked. Length buckets compared with padding to 400; bfloat16.
 
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.long [units, 64 by default]
 
-Each alternative trains nets of its own from three seeds for an epoch of IMDB each, an eighth of it at a turn, and ends
-with their mean accuracy on the 2,500 validation reviews.
+Each alternative trains its own networks from three seeds for an epoch of IMDB each, an eighth of it per turn. Its mean
+accuracy on the 2,500 validation reviews is shown, too.
 """
 
 import statistics
@@ -17,10 +17,11 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.data.batching import Batch, ShuffledBatches
+from sentiment.data.batching import Batch, BucketBatchSampler
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.train import build_module, keep_freed_memory
-from tests.benchmarks.turns import article, opened, tell
+from sentiment.training.checks import make_module
+from sentiment.training.process import disable_malloc_trim
+from tests.benchmarks.timing import compose_article, prepare, print_times
 
 TURNS, SEEDS = 8, 3
 SETTINGS = ["data.maxlen=400", "data.batch_size=64", "data.padding=post", "model.bidirectional=true"]
@@ -32,29 +33,38 @@ ALTERNATIVES = {  # bucketed, bfloat16
 
 
 class Training:
-    """A net that learns, and the batches of its epoch."""
+    """A network, and the batches of its epoch.
+
+    Args:
+        cfg: of the network and the optimizer.
+        datamodule: source of the reviews.
+        bucketed: put reviews of similar length into the same batch.
+        bfloat16: use mixed precision.
+        seed: of the weights and batches.
+    """
 
     def __init__(
         self, cfg: DictConfig, datamodule: ReviewDataModule, bucketed: bool, bfloat16: bool, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        self.net = build_module(cfg, datamodule).net.train()
+        self.net = make_module(cfg, datamodule.encoder, datamodule.label_names).net.train()
         self.optimizer = instantiate(cfg.optimizer)(self.net.parameters())
         self.splits = datamodule.splits
         self.bfloat16 = bfloat16
-        self.batches = self._epoch(cfg.data.batch_size, cfg.data.maxlen, bucketed, seed)
+        self.batches = self._batches(cfg.data.batch_size, cfg.data.maxlen, bucketed, seed)
 
-    def _epoch(self, batch_size: int, maxlen: int, bucketed: bool, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, batch_size: int, maxlen: int, bucketed: bool, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         split = self.splits["train"]
-        for positions in ShuffledBatches(len(split), batch_size, seed, split.bucketed if bucketed else None):
+        lengths = split.lengths if bucketed else None
+        for positions in BucketBatchSampler(len(split), batch_size, lengths, seed=seed):
             batch: Batch = split[positions]
             missing = 0 if bucketed else maxlen - batch.ids.shape[1]
             yield F.pad(batch.ids, (0, missing)), batch.labels.float()
 
-    def turn(self, steps: int) -> float:
-        """Seconds of some steps."""
+    def time_steps(self, count: int) -> float:
+        """Seconds of the next steps."""
         start = time.perf_counter()
-        for _, (ids, labels) in zip(range(steps), self.batches, strict=False):
+        for _, (ids, labels) in zip(range(count), self.batches, strict=False):
             self.optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                 logits = self.net(ids)[:, 0].float()
@@ -64,30 +74,32 @@ class Training:
 
     @torch.inference_mode()
     def accuracy(self) -> float:
-        """Share of the validation reviews that are classified right."""
+        """Accuracy on the validation set."""
         val = self.splits["val"]
         self.net.eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            batches = (val[positions] for positions in val.batches())
-            right = sum(int(((self.net(batch.ids)[:, 0] > 0) == batch.labels).sum()) for batch in batches)
-        return right / len(val)
+            batches = (val[positions] for positions in val.eval_sampler())
+            correct = sum(int(((self.net(batch.ids)[:, 0] > 0) == batch.labels).sum()) for batch in batches)
+        return correct / len(val)
 
 
 def main() -> None:
-    """Prints a line per alternative."""
-    keep_freed_memory()
-    cfg = article("data.validate_on=train", *SETTINGS, f"model.units={sys.argv[1] if len(sys.argv) > 1 else 64}")
-    datamodule = opened(cfg)
+    """Print a line per alternative."""
+    disable_malloc_trim()
+    units = sys.argv[1] if len(sys.argv) > 1 else 64
+    cfg = compose_article("data.validate_on=train", *SETTINGS, f"model.units={units}")
+    datamodule = prepare(cfg)
     steps = len(datamodule.splits["train"]) // cfg.data.batch_size // TURNS
     turns: list[list[float]] = []
     accuracies: list[list[float]] = []
     for seed in range(SEEDS):
-        trainings = [Training(cfg, datamodule, *kind, seed) for kind in ALTERNATIVES.values()]
-        turns += ([training.turn(steps) for training in trainings] for _ in range(TURNS))
+        trainings = [Training(cfg, datamodule, *alternative, seed) for alternative in ALTERNATIVES.values()]
+        turns += ([training.time_steps(steps) for training in trainings] for _ in range(TURNS))
         accuracies.append([training.accuracy() for training in trainings])
     times = list(zip(*turns, strict=True))
-    for name, taken, right in zip(ALTERNATIVES, times, zip(*accuracies, strict=True), strict=True):
-        tell(f"{name}, accuracy {statistics.mean(right):.4f} ± {statistics.stdev(right):.4f}", taken, times[0])
+    for name, seconds, values in zip(ALTERNATIVES, times, zip(*accuracies, strict=True), strict=True):
+        accuracy = f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+        print_times(f"{name}, accuracy {accuracy}", seconds, times[0])
 
 
 if __name__ == "__main__":

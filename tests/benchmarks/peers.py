@@ -1,10 +1,10 @@
-"""The article's epoch and test pass: `python -m sentiment.train` beside Keras on TensorFlow and on JAX.
+"""The article's training epoch and test: `python -m sentiment.train` compared with Keras on TensorFlow and on JAX.
 
     pip install -e '.[bench]'
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.peers
 
-Each of five turns starts a process per peer on the same padded ids. Keras trains and evaluates as it does by default,
-in batches of 32, and compiles before its clocks start; the Trainer's clocks include its first steps.
+Each of five turns starts a process per program, on the same padded ids. Keras trains and evaluates in its default
+batches of 32 and compiles before its time is taken; the time of the Trainer includes its first steps.
 """
 
 import json
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import Callback
 
-from tests.benchmarks.turns import article, imdb, opened, tell
+from tests.benchmarks.timing import CHECKOUT, compose_article, imdb_folder, prepare, print_times
 
 TURNS = 5
 BACKENDS = ("tensorflow", "jax")
 
 KERAS = """
-import json, sys, time
+import json, time
 import keras, numpy as np
 
 data = np.load("imdb.npz")
@@ -36,20 +36,20 @@ model = keras.Sequential([
 ])
 model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
 
-def seconds(work, half, rows):
+def time_call(method, split, rows):
     start = time.perf_counter()
-    work(data["x_" + half][:rows], data["y_" + half][:rows], batch_size=32, verbose=0)
+    method(data["x_" + split][:rows], data["y_" + split][:rows], batch_size=32, verbose=0)
     return time.perf_counter() - start
 
-for work, half in ((model.fit, "train"), (model.evaluate, "test")):
-    seconds(work, half, 320)
-times = [seconds(model.fit, "train", None), seconds(model.evaluate, "test", None)]
+for method, split in ((model.fit, "train"), (model.evaluate, "test")):
+    time_call(method, split, 320)
+times = [time_call(model.fit, "train", None), time_call(model.evaluate, "test", None)]
 json.dump(times, open("times.json", "w"))
 """
 
 
 class Clock(Callback):
-    """Writes the seconds of the training epoch and of the test to `times.json` in the working folder."""
+    """Writes the seconds of the training epoch and of the test to `times.json` in the working directory."""
 
     def on_train_epoch_start(self, *_: Any) -> None:
         self.start = time.perf_counter()
@@ -64,9 +64,9 @@ class Clock(Callback):
         Path("times.json").write_text(json.dumps([self.epoch, time.perf_counter() - self.start]))
 
 
-def measured(folder: Path, arguments: list[str], **environment: str) -> list[float]:
-    """Seconds of the epoch and of the test in a process of its own."""
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+def time_process(folder: Path, arguments: list[str], **environment: str) -> list[float]:
+    """Seconds of the epoch and of the test in a new process."""
+    environment |= {"PYTHONPATH": str(CHECKOUT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run(
         [sys.executable, *arguments],
         cwd=folder, env=os.environ | environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -76,27 +76,31 @@ def measured(folder: Path, arguments: list[str], **environment: str) -> list[flo
 
 
 def main() -> None:
-    """Prints two lines per peer."""
-    datamodule = opened(article())
+    """Print a line per program for the epoch, and for the test."""
+    datamodule = prepare(compose_article())
     data: dict[str, Any] = {}
     for name in ("train", "test"):
         split = datamodule.splits[name]
-        data[f"x_{name}"] = split.matrix().astype(np.int32)
+        data[f"x_{name}"] = split.pad().astype(np.int32)
         data[f"y_{name}"] = split.reviews.labels[split.reviews.rows].astype(np.float32)
-    train = ["-m", "sentiment.train", "experiment=article", "trainer=cpu", imdb(), "trainer.max_epochs=1"]
-    train += ["baseline=none", "callbacks.inspection=null", "+callbacks.clock._target_=tests.benchmarks.peers.Clock"]
+    train = ["-m", "sentiment.train", "experiment=article", "trainer=cpu", f"data.path={imdb_folder()}",
+             "trainer.max_epochs=1", "baseline=none", "callbacks.diagnostics=null",
+             "+callbacks.clock._target_=tests.benchmarks.peers.Clock"]  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.savez(folder / "imdb.npz", **data)
         turns = [
-            [measured(folder, train), *(measured(folder, ["-c", KERAS], KERAS_BACKEND=peer) for peer in BACKENDS)]
+            [
+                time_process(folder, train),
+                *(time_process(folder, ["-c", KERAS], KERAS_BACKEND=backend) for backend in BACKENDS),
+            ]
             for _ in range(TURNS)
         ]
-    for stage, what in enumerate(("epoch", "test")):
-        ours, *peers = ([peer[stage] for peer in turn] for turn in zip(*turns, strict=True))
-        tell(f"{what}: sentiment.train", ours, ours)
-        for backend, taken in zip(BACKENDS, peers, strict=True):
-            tell(f"{what}: Keras on {backend}", taken, ours)
+    for stage, stage_name in enumerate(("epoch", "test")):
+        reference, *keras = ([times[stage] for times in turn] for turn in zip(*turns, strict=True))
+        print_times(f"{stage_name}: sentiment.train", reference, reference)
+        for backend, seconds in zip(BACKENDS, keras, strict=True):
+            print_times(f"{stage_name}: Keras on {backend}", seconds, reference)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.results
 
-Each file there is the `metrics.json` of a run, `<experiment>_seed<seed>.json`. Intervals are Wilson's for the 25,000 test
-reviews.
+Each file there is the `metrics.json` of a run, `<experiment>_seed<seed>.json`. Intervals are Wilson's for the 25,000
+test reviews.
 """
 
 import json

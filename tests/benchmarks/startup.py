@@ -1,8 +1,9 @@
-"""How long one waits: for `--help`, and from the launch to the first training step, beside importing the libraries.
+"""Waiting time: for `--help`, for the error of a wrong key, and from the launch to the first training step.
 
     SENTIMENT_IMDB=DIR python -m tests.benchmarks.startup
 
-Whole processes in turns, with warm caches: the files of Python and the encoded reviews.
+Complete processes in turns, compared with importing the libraries. Compiled Python files and the encoded reviews are
+cached.
 """
 
 import os
@@ -10,12 +11,15 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from tests.benchmarks.turns import imdb, seconds, tell
+from tests.benchmarks.timing import imdb_folder, print_times, time_process
 
 TURNS = 7
+WRONG_KEY = "import runpy, sys; sys.argv[1:] = ['modle.units=3']\n" \
+            "try: runpy.run_module('sentiment.train', run_name='__main__')\n" \
+            "except SystemExit as error: assert error.code == 2"  # fmt: skip
 
 
-class EndAtFirstStep(Callback):
+class ExitAfterFirstStep(Callback):
     """Ends the process."""
 
     def on_train_batch_end(self, *_: Any) -> None:
@@ -23,20 +27,23 @@ class EndAtFirstStep(Callback):
 
 
 def main() -> None:
-    """Prints a line per command, beside the import."""
-    first_step = [imdb(), "+callbacks.end._target_=tests.benchmarks.startup.EndAtFirstStep"]
+    """Print a line per command."""
+    callback = "+callbacks.exit._target_=tests.benchmarks.startup.ExitAfterFirstStep"
+    first_step = ["-m", "sentiment.train", f"data.path={imdb_folder()}", callback]
     commands = {
         "import torch, pytorch_lightning, datasets": [
             "-c",
             "import os, torch, pytorch_lightning, datasets; os._exit(0)",
         ],
         "python -m sentiment.train --help": ["-m", "sentiment.train", "--help"],
-        "python -m sentiment.train, to the first step": ["-m", "sentiment.train", *first_step],
+        "python -m sentiment.train modle.units=3": ["-c", WRONG_KEY],
+        "python -m sentiment.train, to the first step": first_step,
     }
-    seconds("-m", "sentiment.train", *first_step)  # encodes the reviews
-    times = list(zip(*([seconds(*command) for command in commands.values()] for _ in range(TURNS)), strict=True))
-    for name, taken in zip(commands, times, strict=True):
-        tell(name, taken, times[0])
+    time_process(*first_step)  # encodes the reviews
+    turns = [[time_process(*command) for command in commands.values()] for _ in range(TURNS)]
+    times = list(zip(*turns, strict=True))
+    for name, seconds in zip(commands, times, strict=True):
+        print_times(name, seconds, times[0])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from sentiment.baselines.fitting import CachedFit, extract_features
+from sentiment.baselines.nb_svm import nb_svm
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.sources import resolve_source
+from sentiment.data.text import split_words
+from tests.helpers import prepare_datamodule
+
+
+@pytest.fixture
+def datamodule(small: Path) -> ReviewDataModule:
+    return prepare_datamodule(source="files", path=str(small), maxlen=32)
+
+
+@pytest.fixture
+def empty_cache(cache: Path) -> Path:
+    """The folder of the cached predictions, without any."""
+    for file in (cache / "baselines").glob("*"):
+        file.unlink()
+    return cache / "baselines"
+
+
+def forest(trees: int = 50, n_jobs: int | None = None) -> RandomForestClassifier:
+    return RandomForestClassifier(trees, random_state=0, n_jobs=n_jobs)
+
+
+def make_fit(estimator: Any, datamodule: ReviewDataModule, features: str = "padded_ids") -> CachedFit:
+    return CachedFit(estimator, features, 1, datamodule.splits, datamodule.folder.name)
+
+
+@pytest.mark.parametrize(("features", "vectorizer"), [("counts", CountVectorizer), ("tfidf", TfidfVectorizer)])
+def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
+    datamodule: ReviewDataModule, small: Path, features: str, vectorizer: Any
+) -> None:
+    texts = resolve_source("files", str(small), "text", "label", 0.2, 0).load().texts["text"]
+    splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
+    reference = vectorizer(tokenizer=split_words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
+    expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}
+    extracted = extract_features(datamodule.splits, features, 2)
+    for name, matrix in expected.items():  # the columns are in another order
+        assert extracted[name].shape == matrix.shape
+        assert np.allclose(np.sort(extracted[name].toarray(), 1), np.sort(matrix.toarray(), 1), atol=1e-6)
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_cached_predictions_equal_those_of_scikit_learn(datamodule: ReviewDataModule) -> None:
+    fit = make_fit(forest(), datamodule)
+    assert fit.read() is None
+    fit.fit()
+    cached = fit.read()
+    assert cached
+    train = datamodule.splits["train"]
+    reference = forest().fit(train.pad(), train.reviews.labels[train.reviews.rows])
+    for split in ("val", "test"):
+        assert np.array_equal(cached[split], reference.predict(datamodule.splits[split].pad()))
+
+
+class RecordsThreads(RandomForestClassifier):  # type: ignore[misc]  # scikit-learn is untyped
+    """Records how many threads scikit-learn would use."""
+
+    threads = 0
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "RecordsThreads":
+        RecordsThreads.threads = Parallel(n_jobs=self.n_jobs, prefer="threads").n_jobs
+        super().fit(X, y, sample_weight)
+        return self
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_fit_uses_as_many_threads_as_torch(datamodule: ReviewDataModule) -> None:
+    torch.set_num_threads(2)
+    try:
+        make_fit(RecordsThreads(10), datamodule).fit()
+    finally:
+        torch.set_num_threads(1)
+    assert RecordsThreads.threads == 2
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_second_fit_of_same_data_and_settings_reads_the_cache(datamodule: ReviewDataModule) -> None:
+    first, second = make_fit(forest(), datamodule), make_fit(forest(n_jobs=2), datamodule)
+    first.fit()
+    written = first.path.stat().st_mtime_ns
+    second.fit()
+    assert second.path == first.path
+    assert first.path.stat().st_mtime_ns == written
+
+
+def test_damaged_cache_is_fitted_again(datamodule: ReviewDataModule, empty_cache: Path) -> None:
+    fit = make_fit(DummyClassifier(), datamodule)
+    fit.fit()
+    fit.path.write_bytes(fit.path.read_bytes()[:100])
+    assert fit.read() is None
+    fit.fit()
+    assert fit.read()
+
+
+def test_cache_key_depends_on_every_parameter_of_nested_estimators(datamodule: ReviewDataModule) -> None:
+    estimators = [forest(), forest(51), LogisticRegression(), make_pipeline(LogisticRegression()),
+                  make_pipeline(LogisticRegression(C=2.0)), nb_svm(), nb_svm(alpha=0.5), nb_svm(C=0.1)]  # fmt: skip
+    paths = {make_fit(estimator, datamodule).path for estimator in estimators}
+    assert len(paths) == len(estimators)
+    assert make_fit(forest(), datamodule, "counts").path not in paths
+    assert make_fit(nb_svm(), datamodule).path in paths
+    assert make_fit(make_pipeline(LogisticRegression(n_jobs=2)), datamodule).path in paths
+
+
+def cache_path(fit: CachedFit) -> Path:
+    return fit.path
+
+
+def test_cache_key_is_the_same_in_another_process(datamodule: ReviewDataModule) -> None:
+    fits = [make_fit(estimator, datamodule) for estimator in (forest(), nb_svm())]
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
+        assert list(executor.map(cache_path, fits)) == [fit.path for fit in fits]
+
+
+@pytest.mark.parametrize(("features", "same"), [("padded_ids", False), ("counts", True), ("tfidf", True)])
+def test_only_padded_ids_are_fitted_again_for_another_maxlen(
+    small: Path, datamodule: ReviewDataModule, features: str, same: bool
+) -> None:
+    shorter = prepare_datamodule(source="files", path=str(small), maxlen=5)
+    paths = {make_fit(forest(), data, features).path for data in (datamodule, shorter)}
+    assert (len(paths) == 1) == same

@@ -1,13 +1,14 @@
 """Evaluate trained models on labelled reviews: one checkpoint, or an ensemble of several.
 
-python -m sentiment.evaluate checkpoint=RUN                                   # its own test set
-python -m sentiment.evaluate checkpoint=[RUN1,RUN2,RUN3]                      # an ensemble averages probabilities
-python -m sentiment.evaluate checkpoint=RUN data=files data.path=reviews.csv  # all rows of another file
+python -m sentiment.evaluate checkpoint=RUN                      # its own test set
+python -m sentiment.evaluate checkpoint=[RUN1,RUN2,RUN3]         # an ensemble averages probabilities
+python -m sentiment.evaluate checkpoint=RUN data=files data.path=reviews.csv    # another file
 python -m sentiment.evaluate checkpoint=RUN data=imdb data.path=DIR
 
-RUN is a run directory or a checkpoint. A folder and IMDB are evaluated on their test set, a single file on all rows, or on
-the held-out ones if the model was trained on it. A copy counts as another file. Of data only path, text_column,
-label_column, test_fraction and split_seed can be set; the rest is part of the checkpoint.
+RUN is a run directory or a checkpoint. A folder and IMDB are evaluated on their test set, a single
+file on all rows, or on the held-out ones if the model was trained on it. A copy counts as another
+file. Of data only path, text_column, label_column, test_fraction and split_seed can be set; the
+rest is part of the checkpoint.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Explain a prediction: attributions of the words, the probability after each word, and the gates of the LSTM.
+"""Explain a prediction: attributions, the probability after each word, and the gates of the LSTM.
 
 python -m sentiment.explain outputs/runs/2026-01-31_12-00-00 "A slow start, but what an ending!"
 python -m sentiment.explain RUN --html page.html "A slow start, but what an ending!"

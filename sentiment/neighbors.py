@@ -1,4 +1,4 @@
-"""List the nearest neighbors of words by the cosine similarity of their embeddings, with the polarity of each word.
+"""List the nearest neighbors of words by cosine similarity of the embeddings, with their polarity.
 
 python -m sentiment.neighbors outputs/runs/2026-01-31_12-00-00 good terrible
 python -m sentiment.neighbors RUN good --count 20

@@ -1,4 +1,4 @@
-"""Compare runs: a table, report.md, report.csv and report.png of a sweep, a study or any set of runs.
+"""Compare the runs of a sweep, of a study or any others: a table, report.md, .csv and .png.
 
 python -m sentiment.report outputs/sweeps/2026-01-31_12-00-00
 python -m sentiment.report outputs/studies/default

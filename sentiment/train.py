@@ -1,12 +1,13 @@
 """Train, test and record one experiment; `-m` sweeps over settings.
 
-python -m sentiment.train                                               # IMDB from the Hugging Face Hub
-python -m sentiment.train data=demo                                     # built-in corpus, no download
-python -m sentiment.train data=files data.path=reviews.csv              # your own reviews
-python -m sentiment.train experiment=article data.path=DIR              # an experiment; DIR is a local copy of IMDB
+python -m sentiment.train                                  # IMDB from the Hugging Face Hub
+python -m sentiment.train data=demo                        # built-in corpus, no download
+python -m sentiment.train data=files data.path=reviews.csv # your own reviews
+python -m sentiment.train data.path=DIR                    # a local copy of IMDB
+python -m sentiment.train data.path=DIR experiment=article
 python -m sentiment.train data.maxlen=200 model.units=128 optimizer=rmsprop
-python -m sentiment.train -m data.maxlen=80,200 optimizer=adam,sgd      # a sweep
-python -m sentiment.train -m seed=1,2,3,4 hydra/launcher=joblib         # in parallel
+python -m sentiment.train -m data.maxlen=80,200 optimizer=adam,sgd       # a sweep
+python -m sentiment.train -m seed=1,2,3,4 hydra/launcher=joblib          # in parallel
 python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 """
 

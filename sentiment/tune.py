@@ -1,10 +1,11 @@
-"""Search hyperparameters with Optuna: trials of train, pruned by epoch, resumable, shared by any number of workers.
+"""Search hyperparameters with Optuna: trials of train, pruned by epoch, shared by any number of workers.
 
 python -m sentiment.tune data.path=DIR tune.trials=40
-python -m sentiment.tune data.path=DIR optimizer=adam tune.name=adam             # a key that is set is not searched
-python -m sentiment.tune data.path=DIR tune.storage=postgresql+psycopg://user@host/database    # on every machine
+python -m sentiment.tune data.path=DIR optimizer=adam tune.name=adam     # a key that is set is not searched
+python -m sentiment.tune data.path=DIR tune.storage=postgresql+psycopg://user@host/database
 
-Trials never see the test set; at the end the best trial is tested, once. The same command continues a study.
+Trials never see the test set; at the end the best trial is tested, once. The same command continues
+a study, on any number of machines if they share the storage.
 """
 
 import logging

@@ -1,10 +1,10 @@
 """A built-in corpus of short film reviews whose label depends on word order.
 
-Most verdicts come as mirror pairs, such as "the music was dull, but the film was gripping" and "the music was gripping,
-but the film was dull": both contain the same words, and only their order tells which one wins. Negation is mirrored
-likewise, the plot is grim or cheerful whatever the label, and neutral remarks around the verdict shift its position. So
-neither word counts nor fixed positions predict the label; a model has to read the words in sequence. Everything is drawn
-from the tables below, without a download.
+Most verdicts come as mirror pairs, such as "the music was dull, but the film was gripping" and "the music was
+gripping, but the film was dull": both contain the same words, and only their order tells which one wins. Negation is
+mirrored likewise, the plot is grim or cheerful whatever the label, and neutral remarks around the verdict shift its
+position. So neither word counts nor fixed positions predict the label; a model has to read the words in sequence.
+Everything is drawn from the tables below, without a download.
 """
 
 import random

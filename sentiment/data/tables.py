@@ -22,7 +22,7 @@ from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
 FORMAT = 1  # of the Arrow files; a new number ignores older caches
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
-LABEL_TYPES = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+ARROW_TYPES = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}  # of texts and labels
 LABEL_ADVICE = "; labels must be all text, all integers or all booleans: convert them"
 MAX_REPR = 80  # characters of a cell in a message
 
@@ -53,7 +53,7 @@ class RawChunk(NamedTuple):
 
     Attributes:
         names: all columns of the file.
-        cells: values in each column that is read.
+        cells: values of each column that is read, as Python objects.
         fraction: how much of the file has been read.
     """
 
@@ -83,7 +83,8 @@ def load_table(files: Sequence[Path], columns: Columns) -> pa.Table:
     """Read files as one table, through the cache.
 
     Returns:
-        A memory-mapped table of the columns `text` (large_string) and `label` (string, int64 or bool), without nulls.
+        A memory-mapped table of two columns without nulls: `text` (large_string) and `label` (large_string, int64 or
+        bool).
 
     Raises:
         InputError: see `read_chunks`; or there are no rows.
@@ -124,8 +125,8 @@ def read_chunks(files: Sequence[Path], columns: Columns, progress: Progress) -> 
     """Read files one after another and check every cell in the columns.
 
     Yields:
-        Up to `CHUNK_SIZE` rows of `text` (large_string) and, if it is read, `label` (string, int64 or bool), without
-        nulls.
+        Up to `CHUNK_SIZE` rows without nulls: `text` (large_string) and, if it is read, `label` (large_string, int64
+        or bool).
 
     Raises:
         InputError: a file is missing, empty, damaged or not in UTF-8; a column is missing; a text is not a string; a
@@ -142,20 +143,17 @@ def read_chunks(files: Sequence[Path], columns: Columns, progress: Progress) -> 
             for names, cells, fraction in READERS[file.suffix.lower()](file, columns.names):
                 if rows == 0:
                     _check_names(names, columns, file)
-                texts = cells[columns.text]
-                if not texts:
+                if not cells[columns.text]:
                     continue
                 advice = f", not text; fix it or choose another column with {columns.text_option}NAME"
-                _check_cells(texts, str, columns.text, file, rows, advice)
-                arrays = {"text": pa.array(texts, pa.large_string())}
+                arrays = {"text": _to_array(cells[columns.text], str, columns.text, file, rows, advice)}
                 if columns.label is not None:
                     labels = [None if label == "" else label for label in cells[columns.label]]
                     if label_type is None:
-                        label_type = type(labels[0]) if type(labels[0]) in LABEL_TYPES else str
-                    _check_cells(labels, label_type, columns.label, file, rows, LABEL_ADVICE)
-                    arrays["label"] = pa.array(labels, LABEL_TYPES[label_type])
+                        label_type = type(labels[0]) if type(labels[0]) in ARROW_TYPES else str
+                    arrays["label"] = _to_array(labels, label_type, columns.label, file, rows, LABEL_ADVICE)
                 yield pa.record_batch(arrays)
-                rows += len(texts)
+                rows += len(arrays["text"])
                 progress.update(task, completed=fraction)
         except InputError:
             raise
@@ -180,11 +178,13 @@ def _check_names(names: Sequence[str], columns: Columns, file: Path) -> None:
             raise InputError(f"{option}{column}: no such column in {file}; it has {', '.join(map(str, names))}")
 
 
-def _check_cells(cells: Sequence[Any], kind: type, column: str, file: Path, rows: int, advice: str) -> None:
+def _to_array(cells: list[Any], kind: type, column: str, file: Path, rows: int, advice: str) -> pa.Array:
+    """Check that every cell is a `kind`; `rows` of the file were before them."""
     for row, cell in enumerate(cells, rows + 1):
         if type(cell) is not kind:
             content = "is empty; fix the file" if cell is None else f"holds {repr(cell)[:MAX_REPR]}{advice}"
             raise InputError(f"{file}: row {row:,}, column {column} {content}")
+    return pa.array(cells, ARROW_TYPES[kind])
 
 
 def _read_csv(file: Path, columns: Sequence[str]) -> Iterator[RawChunk]:

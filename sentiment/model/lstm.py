@@ -1,7 +1,7 @@
 """LSTMClassifier: nn.Embedding → nn.LSTM → nn.Linear.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding including that of n-grams, `H` units, `D` directions, `C` outputs,
-`N` chunks of a text, `S` tokens of a chunk.
+Legend of shapes: `B` batch, `T` tokens, `E` embedding including that of n-grams, `H` units, `D` directions, `C`
+outputs, `N` chunks of a text, `S` tokens of a chunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -153,8 +153,9 @@ def load(path: str | Path) -> Classifier:
     """
     file = Path(path).expanduser()
     if file.is_dir():
-        file = RunFolder(file).tested_checkpoint()
-        if not file.exists():
-            raise InputError(f"{path}: not a run directory (checkpoints/{file.name} is missing); see outputs/runs")
+        run = RunFolder(file)
+        cfg = run.read_config()
+        file = run.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
+        run.check_contains(file)
     net, encoder, label_names = restore_model(file, read_checkpoint(file))
     return Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), encoder, label_names)

@@ -13,7 +13,6 @@ python -m sentiment.train resume=outputs/runs/2026-01-31_12-00-00
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -66,11 +65,10 @@ def _expand_resume(arguments: list[str]) -> list[str]:
     resumed = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
     if not resumed:
         return arguments
-    run = RunFolder(Path(resumed[0].removeprefix("resume=")).resolve())
+    run = RunFolder(resumed[0].removeprefix("resume="))
+    run.check_contains(run.config_file)
     cfg = run.read_config()
-    if cfg is None:
-        raise InputError(f"{resumed[0]}: not a run directory (.hydra/config.yaml is missing); see outputs/runs")
-    if RENAMED_KEYS.keys() & cfg.keys():
+    if cfg is None or RENAMED_KEYS.keys() & cfg.keys():
         raise InputError(f"{resumed[0]}: created by an older version; start a new run")
     groups = [
         argument for argument in arguments if (CONF_DIR / argument.partition("=")[0]).is_dir() and "=" in argument
@@ -78,8 +76,9 @@ def _expand_resume(arguments: list[str]) -> list[str]:
     if groups:
         raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; remove it")
     at = arguments.index(resumed[0])
-    folder = [f"hydra.run.dir='{run.path}'", "hydra.job.name=train"]
-    return ["--config-path", str(run.config_file.parent), *arguments[:at], *folder, *arguments[at:]]
+    path = run.path.resolve()
+    folder = [f"hydra.run.dir='{path}'", "hydra.job.name=train"]
+    return ["--config-path", f"{path}/.hydra", *arguments[:at], *folder, *arguments[at:]]
 
 
 if __name__ == "__main__":

@@ -200,7 +200,7 @@ def test_resumed_runs_have_a_configuration_of_their_own(
         return capsys.readouterr().err.replace(f"{folder.path}", "RUN")
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    assert fail() == "error: resume=RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
+    assert fail() == "error: RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
     folder.write_config(cfg)
     assert fail("model.unit=3") == "error: model.unit: no such key; did you mean model.units?\n"
     assert fail("foo=3") == "error: foo: no such key; see python -m sentiment.train --help\n"

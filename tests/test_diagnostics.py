@@ -14,7 +14,7 @@ from sentiment.data.encoding import EncodedReviews
 from sentiment.data.text import TextEncoder, Vocabulary
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.training.diagnostics import escape_markdown, format_as_markdown
+from sentiment.training.prediction_diagnostics import escape_markdown, format_as_markdown
 from sentiment.training.experiment import train
 from tests.helpers import Compose
 

@@ -1,97 +1,128 @@
-"""Every fault that a file of reviews may have, in every format, told by every tool that reads one; and what is none."""
+"""Faults of a file of reviews, in every format and read by every command, and unusual reviews that are valid."""
 
+import csv
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from sentiment.errors import InputError
-from sentiment.predict import predict
-from sentiment.train import train
+from sentiment import predict
+from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
+from sentiment.training.experiment import train
+from tests.helpers import Compose, evaluate_quick, read_metrics
 
-from .conftest import Compose
-from .test_evaluate import evaluated
-from .test_predict import arguments
-
-RIGHT = pd.DataFrame({"text": ["a good film", "a café, bad", "good", "bad"] * 9, "label": ["good", "bad"] * 18})
-TEXT = {"csv", "tsv"}  # formats in which everything is text
+VALID = pd.DataFrame({"text": ["a good film", "a café, bad", "good", "bad"] * 9, "label": ["good", "bad"] * 18})
+UNUSUAL = ["", "?!", "zzz qqq", "good " * 100_000, "电影 很好", "null", "NA", "\x00", "a\tb"]
+UNTYPED = {"csv", "tsv"}  # formats in which every cell is text
 WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     "csv": lambda table, path: table.to_csv(path, index=False),
     "tsv": lambda table, path: table.to_csv(path, index=False, sep="\t"),
     "jsonl": lambda table, path: table.to_json(path, orient="records", lines=True, force_ascii=False),
     "parquet": lambda table, path: table.to_parquet(path),
 }
-# fault: how the table or its bytes are spoilt, what is told, and the formats in which it is none
-FAULTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame] | Callable[[bytes], bytes], str, set[str]]] = {
-    "empty": (lambda content: b"", "reviews.*: (empty|cannot be read as parquet)", set()),
-    "cut": (lambda content: content[:-3], "cannot be read as", TEXT),  # half a row of CSV is a row
-    "latin1": (lambda content: content.replace("é".encode(), b"\xe9"), "cannot be read as|is not UTF-8", {"parquet"}),
-    "no rows": (lambda table: table[:0], "no reviews in it|: empty", set()),
-    "other column": (
+# fault: what it does to the bytes or the table, the message, and the formats that cannot have it
+BYTE_FAULTS: dict[str, tuple[Callable[[bytes], bytes], str, set[str]]] = {
+    "empty": (lambda content: b"", r"reviews\.\w+: is empty", set()),
+    "truncated": (lambda content: content[:-3], "cannot be read as", UNTYPED),  # half a row of CSV is a row
+    "latin1": (lambda content: content.replace("é".encode(), b"\xe9"), "cannot be read as .* in UTF-8", {"parquet"}),
+}
+TABLE_FAULTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, set[str]]] = {
+    "no rows": (lambda table: table[:0], "contains no rows|is empty", set()),
+    "other text column": (
         lambda table: table.rename(columns={"text": "review"}),
-        "text: no such column in .* it has",
+        "text: no such column in .*; it has review, label",
         set(),
     ),
-    "null text": (lambda table: table.replace("good", None), "column text (holds|has)", TEXT),  # "" is a review
-    "numbers": (lambda table: table.assign(text=range(36)), "column text holds", TEXT),
-    "other label": (lambda table: table.rename(columns={"label": "stars"}), "data.label_column=label: no such", set()),
-    "null label": (lambda table: table.assign(label=[None, *table["label"][1:]]), "column label has 1 empty", set()),
-    "fractions": (lambda table: table.assign(label=[0.5, 1.5] * 18), "column label holds (float|double)", TEXT),
+    "null text": (lambda table: table.replace("good", None), "row 3, column text is empty", UNTYPED),  # "" is a review
+    "numbers": (lambda table: table.assign(text=range(36)), "row 1, column text holds 0, not text", UNTYPED),
+    "other label column": (
+        lambda table: table.rename(columns={"label": "stars"}),
+        "data.label_column=label: no such column",
+        set(),
+    ),
+    "null label": (
+        lambda table: table.assign(label=[None, *table["label"][1:]]),
+        "row 1, column label is empty",
+        set(),
+    ),
+    "fractions": (lambda table: table.assign(label=[0.5, 1.5] * 18), "row 1, column label holds 0.5", UNTYPED),
     "unknown label": (lambda table: table.assign(label=[0, 1] * 18), "class|every label", set()),
     "one class": (lambda table: table.assign(label="good"), "every label is good", set()),
 }
-NONE_FOR = {  # what a tool does not read, or need
+FAULTS = BYTE_FAULTS | TABLE_FAULTS
+VALID_FOR = {  # what a command does not read, or does not need
     "train": {"unknown label"},
     "evaluate": set[str](),
-    "predict": {"no rows", "other label", "null label", "fractions", "unknown label", "one class"},
+    "predict": {"no rows", "other label column", "null label", "fractions", "unknown label", "one class"},
 }
+CASES = [
+    (fault, suffix, command)
+    for fault, (_, _, impossible) in FAULTS.items()
+    for suffix in sorted(WRITERS.keys() - impossible)
+    for command, valid in VALID_FOR.items()
+    if fault not in valid
+]
 
 
 def write(folder: Path, suffix: str, fault: str) -> Path:
     path = folder / f"reviews.{suffix}"
-    spoil = FAULTS[fault][0]
-    if fault in ("empty", "cut", "latin1"):
-        WRITERS[suffix](RIGHT, path)
-        path.write_bytes(spoil(path.read_bytes()))
+    if fault in BYTE_FAULTS:
+        WRITERS[suffix](VALID, path)
+        path.write_bytes(BYTE_FAULTS[fault][0](path.read_bytes()))
     else:
-        WRITERS[suffix](spoil(RIGHT), path)
+        WRITERS[suffix](TABLE_FAULTS[fault][0](VALID), path)
     return path
 
 
-def told(tool: str, run: Path, path: Path, composed: Compose, folder: Path) -> None:
-    match tool:
-        case "train":
-            train(composed(f"data.path={path}"))
-        case "evaluate":
-            evaluated(folder / "evaluation", f"checkpoint={run}", "data=files", f"data.path={path}")
-        case "predict":
-            predict(arguments(run, file=path))
+def predict_file(checkpoint: Path, file: Path) -> None:
+    settings = {"text": [], "column": "text", "format": "jsonl", "ensemble": []}
+    predict.run(Namespace(checkpoint=checkpoint, file=file, **settings))
 
 
-CASES = [
-    (fault, suffix, tool)
-    for fault, (_, _, none_in) in FAULTS.items()
-    for suffix in sorted(WRITERS.keys() - none_in)
-    for tool, needless in NONE_FOR.items()
-    if fault not in needless
-]
-
-
-@pytest.mark.parametrize(("fault", "suffix", "tool"), CASES)
-def test_wrong_data_is_told_in_one_line(
-    run: Path, composed: Compose, tmp_path: Path, fault: str, suffix: str, tool: str
+@pytest.mark.parametrize(("fault", "suffix", "command"), CASES)
+def test_invalid_data_raises_one_line(
+    run: Path, composed: Compose, tmp_path: Path, fault: str, suffix: str, command: str
 ) -> None:
-    with pytest.raises(InputError, match=FAULTS[fault][1]) as refused:
-        told(tool, run, write(tmp_path, suffix, fault), composed, tmp_path)
-    assert "\n" not in str(refused.value)
-    assert not list(tmp_path.glob("evaluation/*"))
+    path = write(tmp_path, suffix, fault)
+    read: dict[str, Callable[[], object]] = {
+        "train": lambda: train(composed(f"data.path={path}")),
+        "evaluate": lambda: evaluate_quick(tmp_path / "e", f"checkpoint={run}", "data=files", f"data.path={path}"),
+        "predict": lambda: predict_file(run, path),
+    }
+    with pytest.raises(InputError, match=FAULTS[fault][1]) as raised:
+        read[command]()
+    assert "\n" not in str(raised.value)
+    assert not list(tmp_path.glob("e/*"))
 
 
-@pytest.mark.parametrize("tool", ["train", "evaluate", "predict"])
-@pytest.mark.parametrize("suffix", WRITERS)
-def test_unusual_reviews_are_none(run: Path, composed: Compose, tmp_path: Path, suffix: str, tool: str) -> None:
-    unusual = ["", "?!", "zzz qqq", "good " * 100_000, "电影 很好", "null", "NA", "\x00", "a\tb"]
-    texts = [*unusual, *RIGHT["text"][: 36 - len(unusual)]]
-    WRITERS[suffix](RIGHT.assign(text=texts), tmp_path / f"reviews.{suffix}")
-    told(tool, run, tmp_path / f"reviews.{suffix}", composed, tmp_path)
+@pytest.fixture(params=WRITERS)
+def unusual(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A file of unusual reviews, in every format."""
+    path = tmp_path / f"reviews.{request.param}"
+    WRITERS[request.param](VALID.assign(text=[*UNUSUAL, *VALID["text"][len(UNUSUAL) :]]), path)
+    return path
+
+
+def test_unusual_reviews_are_trained_on(unusual: Path, composed: Compose, tmp_path: Path) -> None:
+    cfg = composed(f"data.path={unusual}")
+    train(cfg)
+    assert read_metrics(tmp_path)["status"] == "finished"
+    datamodule = instantiate_checked(cfg.data, seed=cfg.seed)
+    datamodule.setup()
+    assert sum(map(len, datamodule.splits.values())) == len(VALID)
+    with open(RunFolder(tmp_path).predictions_file, newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(datamodule.splits["test"])
+
+
+def test_unusual_reviews_are_evaluated(unusual: Path, run: Path, tmp_path: Path) -> None:
+    evaluate_quick(tmp_path / "evaluation", f"checkpoint={run}", "data=files", f"data.path={unusual}")
+    assert read_metrics(tmp_path / "evaluation")["reviews"] == len(VALID)
+
+
+def test_unusual_reviews_are_predicted(unusual: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict_file(run, unusual)
+    assert len(capsys.readouterr().out.splitlines()) == len(VALID)

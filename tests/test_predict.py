@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from argparse import Namespace
@@ -9,15 +10,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.progress import Progress
 
+from sentiment import predict
 from sentiment.classifier import load
-from sentiment.errors import InputError
-from sentiment.predict import CHUNK, predict
-
-from .conftest import command
+from sentiment.data.tables import CHUNK_SIZE
+from sentiment.runtime.errors import InputError
+from tests.helpers import command
 
 TEXTS = ["a convincing film", "null", "", 'quoted, "with" commas\nand lines', "电影", "007", "not good " * 50] * 300
-assert len(TEXTS) > CHUNK
+assert len(TEXTS) > CHUNK_SIZE
 
 
 def arguments(checkpoint: Path, **settings: Any) -> Namespace:
@@ -25,41 +27,52 @@ def arguments(checkpoint: Path, **settings: Any) -> Namespace:
     return Namespace(**defaults | {"checkpoint": checkpoint} | settings)
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[Any]:
+def printed_records(capsys: pytest.CaptureFixture[str]) -> list[Any]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture
-def tables(tmp_path: Path) -> dict[str, Path]:
+def tables(tmp_path: Path) -> list[Path]:
+    """`TEXTS` in every format."""
     table = pd.DataFrame({"id": range(len(TEXTS)), "text": TEXTS})
-    paths = {suffix: tmp_path / f"texts.{suffix}" for suffix in ("csv", "tsv", "jsonl", "parquet")}
-    table.to_csv(paths["csv"], index=False)
-    table.to_csv(paths["tsv"], index=False, sep="\t")
-    table.to_json(paths["jsonl"], orient="records", lines=True)
-    table.to_parquet(paths["parquet"])
+    csv, tsv, jsonl, parquet = paths = [tmp_path / f"texts.{suffix}" for suffix in ("csv", "tsv", "jsonl", "parquet")]
+    table.to_csv(csv, index=False)
+    table.to_csv(tsv, index=False, sep="\t")
+    table.to_json(jsonl, orient="records", lines=True)
+    table.to_parquet(parquet)
     return paths
 
 
-def test_every_kind_of_table_gives_a_line_per_text_in_order(
-    run: Path, tables: dict[str, Path], capsys: pytest.CaptureFixture[str]
+def test_every_format_gives_one_prediction_per_text_in_order(
+    run: Path, tables: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = load(run).predict(TEXTS)
-    for path in tables.values():
-        predict(arguments(run, file=path))
-        found = lines(capsys)
-        assert [line["label"] for line in found] == [prediction.label for prediction in expected]
-        for line, prediction in zip(found, expected, strict=True):
-            assert line["probabilities"] == pytest.approx(prediction.probabilities, abs=2e-6)
+    for path in tables:
+        predict.run(arguments(run, file=path))
+        records = printed_records(capsys)
+        assert [record["label"] for record in records] == [prediction.label for prediction in expected]
+        for record, prediction in zip(records, expected, strict=True):
+            assert record["probabilities"] == pytest.approx(prediction.probabilities, abs=2e-6)
 
 
-def test_arguments_and_csv(run: Path, masked_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predict(arguments(run, text=["a convincing film", "boring"], format="csv", ensemble=[masked_run]))
+def test_texts_of_the_command_line_and_csv_output(
+    run: Path, masked_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict.run(arguments(run, text=["a convincing film", "boring"], format="csv", ensemble=[masked_run]))
     header, *rows = capsys.readouterr().out.splitlines()
     assert header == "label,p(bad),p(good)"
     assert len(rows) == 2
     for row in rows:
         label, bad, good = row.split(",")
         assert label == ("good" if float(good) > float(bad) else "bad")
+
+
+def test_file_without_rows_gives_only_the_csv_header(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_text("text\n")
+    predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
+    assert capsys.readouterr().out == "label,p(bad),p(good)\n"
 
 
 def stdin(content: bytes) -> io.TextIOWrapper:
@@ -70,15 +83,18 @@ def test_lines_of_standard_input(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", stdin("a film\r\n\n电影\x85x".encode()))
-    predict(arguments(run))
+    predict.run(arguments(run))
     expected = load(run).predict(["a film", "", "电影\x85x"])
-    assert [line["label"] for line in lines(capsys)] == [prediction.label for prediction in expected]
+    assert [record["label"] for record in printed_records(capsys)] == [prediction.label for prediction in expected]
+
+
+def test_undecodable_line_of_standard_input_raises(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", stdin(b"fine\n\xff\xfe\n"))
     with pytest.raises(InputError, match="standard input: line 2 is not UTF-8"):
-        predict(arguments(run))
+        predict.run(arguments(run))
 
 
-def test_a_slow_pipe_is_answered_line_by_line_and_a_closed_one_ends_quietly(run: Path, tmp_path: Path) -> None:
+def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: Path) -> None:
     program = [sys.executable, "-m", "sentiment.predict", str(run)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
@@ -102,41 +118,60 @@ def test_a_slow_pipe_is_answered_line_by_line_and_a_closed_one_ends_quietly(run:
     ("name", "content", "message"),
     [
         ("absent.csv", None, "absent.csv: no such file"),
-        ("x.txt", b"text\n", r"x.txt: cannot read .txt; use .csv, .tsv, .jsonl, .parquet, or < for lines"),
-        ("x.csv", b"", "x.csv: empty; it needs a column text"),
-        ("x.csv", b"review\na\n", "--column text: no such column in .*x.csv; it has review"),
-        ("x.csv", b"text\ngood\n\xff\xfe\n", "x.csv: cannot be read as csv"),
-        ("x.csv", b"id,text\n1,a\n2,b,c,d\n", "x.csv: cannot be read as csv"),
-        ("x.jsonl", b'{"text": "a"}\n{"text": null}\n', "x.jsonl: row 2, column text holds nothing"),
-        ("x.jsonl", b'{"text": "a"}\n{"text": 3}\n', "x.jsonl: row 2, column text holds 3"),
-        ("x.jsonl", b"", "x.jsonl: empty; it needs a column text"),
-        ("x.csv", b"text\n" + b"good\n" * 3000 + b"\xff\n", "x.csv: cannot be read as csv after row [0-9,]+ "),
-        ("x.jsonl", b'{"text": "a"\n', "x.jsonl: cannot be read as jsonl"),
-        ("x.parquet", b"PAR1 cut off", "x.parquet: cannot be read as parquet"),
+        ("x.txt", "text\n", r"x.txt: unknown format .txt; use .csv, .tsv, .jsonl or .parquet"),
+        ("x.csv", "", "x.csv: is empty; it needs rows with text$"),
+        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review$"),
+        (
+            "x.jsonl",
+            '{"text": 3}\n',
+            "row 1, column text holds 3, not text; .* choose another column with --column NAME",
+        ),
     ],
 )
-def test_what_cannot_be_read_is_told_in_one_line(
-    run: Path, tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
+def test_invalid_file_raises_one_line(run: Path, tmp_path: Path, name: str, content: str | None, message: str) -> None:
     if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=message) as refused:
-        predict(arguments(run, file=tmp_path / name))
-    assert "\n" not in str(refused.value)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message) as raised:
+        predict.run(arguments(run, file=tmp_path / name))
+    assert "\n" not in str(raised.value)
 
 
-def test_texts_and_a_file_exclude_each_other(run: Path) -> None:
-    with pytest.raises(InputError, match="texts are given too"):
-        predict(arguments(run, file=Path("x.csv"), text=["a film"]))
+def test_texts_before_an_invalid_row_are_classified(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes(b"text\n" + b"good film\n" * 40_000 + b"\xff\n")
+    with pytest.raises(InputError, match=r"x.csv: cannot be read as csv in UTF-8 after row [0-9,]+ ") as raised:
+        predict.run(arguments(run, file=tmp_path / "x.csv"))
+    (rows,) = (int(number.replace(",", "")) for number in re.findall("after row ([0-9,]+)", str(raised.value)))
+    assert len(printed_records(capsys)) == rows >= CHUNK_SIZE
+
+
+def test_texts_and_file_exclude_each_other(run: Path) -> None:
+    with pytest.raises(InputError, match=r"--file x.csv: texts are given too"):
+        predict.run(arguments(run, file=Path("x.csv"), text=["a film"]))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_progress_of_a_file_ends_at_1(tables: list[Path], suffix: str) -> None:
+    (path,) = (path for path in tables if path.suffix == f".{suffix}")
+    with Progress(disable=True) as progress:
+        for chunk in predict.read_texts(arguments(path, file=path), progress):
+            assert len(chunk) <= CHUNK_SIZE
+        assert [task.percentage for task in progress.tasks] == [100]
+
+
+def test_help_does_not_import_what_takes_seconds(tmp_path: Path) -> None:
+    done = command("--help", cwd=tmp_path, module="predict", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert not re.findall(r"\| +(torch|pandas|datasets|rich|numpy)$", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", ["predict", "explain", "neighbors", "export", "report"])
-def test_a_wrong_command_line_gets_one_line_and_exit_code_2(tmp_path: Path, tool: str) -> None:
-    cases = [["absent", "something"], ["--nonsense", "absent", "something"], []]
-    for case in cases:
-        done = command(*case, cwd=tmp_path, module=tool)
-        assert done.returncode == 2, case
-        assert done.stderr.startswith("error: ")
-        assert len(done.stderr.splitlines()) == 1
+@pytest.mark.parametrize("module", ["predict", "explain", "neighbors", "export", "report"])
+@pytest.mark.parametrize("line", [["absent", "something"], ["--nonsense", "absent", "something"], []])
+def test_invalid_command_line_gets_one_line_and_exit_code_2(tmp_path: Path, module: str, line: list[str]) -> None:
+    done = command(*line, cwd=tmp_path, module=module)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())

@@ -305,7 +305,7 @@ def test_resume_from_the_command_line_keeps_the_settings_of_the_run(
     monkeypatch.chdir(tmp_path)
     for arguments, message in (
         (["resume=my run", "optimizer=sgd"], "optimizer=sgd: a resumed run keeps its optimizer; remove it"),
-        (["resume=absent"], "resume=absent: not a run directory (.hydra/config.yaml is missing); see outputs/runs"),
+        (["resume=absent"], "absent: not a run directory (.hydra/config.yaml is missing); see outputs/runs"),
     ):
         monkeypatch.setattr("sys.argv", ["train", *arguments])
         with pytest.raises(SystemExit) as ended:

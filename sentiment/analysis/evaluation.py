@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
@@ -19,7 +18,7 @@ from sentiment.analysis.statistics import Correct, format_result_table
 from sentiment.baselines.fitting import CachedFit
 from sentiment.classifier import Ensemble, average_probabilities, load
 from sentiment.data import sources
-from sentiment.data.encoding import is_complete
+from sentiment.data.encoding import Integers, is_complete
 from sentiment.model.metrics import ClassificationMetrics
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError
@@ -29,8 +28,6 @@ log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
 SOURCE_KEYS = ("source", "path", "text_column", "label_column", "test_fraction", "split_seed")
-
-Integers = npt.NDArray[np.int64]
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -153,7 +150,7 @@ def _compute_metrics(log_probabilities: Tensor, labels: Tensor) -> dict[str, flo
     """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
     metrics = ClassificationMetrics(log_probabilities.shape[1])
     metrics.update("test", log_probabilities.exp(), labels, torch.arange(len(labels)))
-    values = {tag: float(value) for tag, value in metrics["test"].compute().items()}
+    values = {tag: float(value) for tag, value in metrics.test.compute().items()}
     return {"test/loss": float(F.nll_loss(log_probabilities, labels))} | values
 
 

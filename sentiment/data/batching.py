@@ -1,27 +1,25 @@
 """From encoded reviews to padded batches.
 
-A batch is truncated, padded and limited to the vocabulary when it is requested, by index arithmetic over all its rows
-at once. Nothing is stored per `maxlen`.
+A batch is truncated and padded when it is requested, and ids beyond the vocabulary become `<unk>`, by index arithmetic
+over all its rows at once. So one cache serves every `maxlen` and `max_features`.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sentiment.data.encoding import EncodedReviews
+from sentiment.data.encoding import EncodedReviews, Integers
 from sentiment.data.text import PADDING, UNKNOWN, TextEncoder
 
 PAD_TO_MULTIPLE_OF = 8  # many distinct lengths bloat the caches of oneDNN
 POOL_SIZE = 50  # batches whose reviews are sorted by length together
 EVAL_TOKENS_PER_BATCH = 1 << 15  # evaluation needs no gradients, so its batches may be large
-
-Rows = npt.NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -53,7 +51,7 @@ class PaddedReviews(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.reviews)
 
-    def __getitem__(self, positions: Rows) -> Batch:
+    def __getitem__(self, positions: Integers) -> Batch:
         rows = self.reviews.rows[positions]
         return Batch(
             torch.from_numpy(self.pad(positions)),
@@ -62,11 +60,11 @@ class PaddedReviews(Dataset[Batch]):
         )
 
     @property
-    def lengths(self) -> Rows:
+    def lengths(self) -> Integers:
         """Tokens of each review after truncation, int64 `(N,)`."""
         return np.minimum(self.reviews.lengths, self.encoder.maxlen)
 
-    def pad(self, positions: Rows | None = None) -> npt.NDArray[np.int64]:
+    def pad(self, positions: Integers | None = None) -> Integers:
         """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
 
         `T` is `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
@@ -75,10 +73,11 @@ class PaddedReviews(Dataset[Batch]):
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
         starts, ends = self.reviews.offsets[rows], self.reviews.offsets[rows + 1]
         lengths = np.minimum(ends - starts, maxlen)
-        rounded = -(-int(lengths.max()) // PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
+        rounded = math.ceil(lengths.max() / PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
         width = maxlen if pre else min(maxlen, rounded)
         first = starts if self.encoder.truncating == "post" else ends - lengths
-        column = np.arange(width) - (width - lengths if pre else np.zeros_like(lengths))[:, None]
+        padding = width - lengths if pre else np.zeros_like(lengths)  # at the start
+        column = np.arange(width) - padding[:, None]  # of the review, not of the batch
         inside = (column >= 0) & (column < lengths[:, None])  # (B, T)
         ids = self.reviews.ids[np.where(inside, first[:, None] + column, 0)].astype(np.int64)
         ids[ids >= len(self.encoder.vocabulary)] = UNKNOWN
@@ -86,26 +85,30 @@ class PaddedReviews(Dataset[Batch]):
         return ids
 
     def train_sampler(self, batch_size: int, seed: int, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
-        """Shuffled batches; see `BucketBatchSampler` for the arguments."""
-        return BucketBatchSampler(len(self), batch_size, self._bucket_lengths, True, seed, rank, num_replicas)
+        """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
+        return BucketBatchSampler(
+            len(self), batch_size, self._bucket_lengths, seed=seed, rank=rank, num_replicas=num_replicas
+        )
 
     def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
         batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return BucketBatchSampler(len(self), batch_size, self._bucket_lengths, False, 0, rank, num_replicas)
+        return BucketBatchSampler(
+            len(self), batch_size, self._bucket_lengths, shuffle=False, rank=rank, num_replicas=num_replicas
+        )
 
     @property
-    def _bucket_lengths(self) -> Rows | None:
+    def _bucket_lengths(self) -> Integers | None:
         """None if all reviews are padded to the same length anyway."""
-        return self.lengths if self.encoder.padding == "post" else None
+        return self.lengths if self.encoder.masked else None
 
 
-class BucketBatchSampler(Sampler[Rows]):
+class BucketBatchSampler(Sampler[Integers]):
     """Yields every position once per epoch, in batches; with `lengths`, reviews of similar length share a batch.
 
     With `shuffle` the order depends on `(seed, epoch)` alone, and each pool of 50 batches is sorted by length. Without
     it all positions are sorted by length, but the batches come in random order, the same every time, so that the first
-    of them (Lightning's `limit_val_batches`) are a fair sample.
+    of them (Lightning's `limit_val_batches`) are an unbiased sample.
 
     Args:
         count: number of positions.
@@ -121,7 +124,7 @@ class BucketBatchSampler(Sampler[Rows]):
         self,
         count: int,
         batch_size: int,
-        lengths: Rows | None = None,
+        lengths: Integers | None = None,
         shuffle: bool = True,
         seed: int = 0,
         rank: int = 0,
@@ -138,13 +141,13 @@ class BucketBatchSampler(Sampler[Rows]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning at the start of every epoch, in a resumed run only after `iter`."""
+        """Called by Lightning at the start of every epoch; when resuming, it calls `iter` first."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
-    def __iter__(self) -> Iterator[Rows]:
+    def __iter__(self) -> Iterator[Integers]:
         # A generator: this runs when the first batch is requested, after `set_epoch`.
         random = np.random.default_rng([self.seed, self.epoch] if self.shuffle else 0)
         count = self.bounds[-1]

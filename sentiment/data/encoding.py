@@ -20,6 +20,8 @@ from filelock import FileLock
 
 from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, rank_words
 
+Integers = npt.NDArray[np.int64]
+
 EMPTY = 0  # hash of reviews without a token, which do not count as duplicates of each other
 
 
@@ -35,15 +37,15 @@ class EncodedReviews:
     """
 
     ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    offsets: Integers
+    labels: Integers
+    rows: Integers
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def lengths(self) -> npt.NDArray[np.int64]:
+    def lengths(self) -> Integers:
         """Tokens of each review, int64 `(N,)`."""
         return self.offsets[self.rows + 1] - self.offsets[self.rows]
 
@@ -77,9 +79,9 @@ def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
         return [line.rstrip("\n") for line in itertools.islice(file, max_features)]
 
 
-def read_counts(folder: Path) -> npt.NDArray[np.int64]:
+def read_counts(folder: Path) -> Integers:
     """Frequency of each id in the reviews of all splits."""
-    counts: npt.NDArray[np.int64] = np.load(folder / "counts.npy", mmap_mode="r")
+    counts: Integers = np.load(folder / "counts.npy", mmap_mode="r")
     return counts
 
 
@@ -94,8 +96,8 @@ def is_complete(folder: Path) -> bool:
 
 def encode(
     texts: Iterable[Sequence[str]],
-    labels: npt.NDArray[np.int64],
-    splits: dict[str, npt.NDArray[np.int64]],
+    labels: Integers,
+    splits: dict[str, Integers],
     tokenizer: str,
     folder: Path,
     metadata: dict[str, Any],
@@ -142,8 +144,8 @@ def encode(
 
 
 def _tokenize(
-    texts: Iterable[Sequence[str]], train: npt.NDArray[np.int64], rows: int, tokenizer: str, path: Path
-) -> tuple[dict[str, int], npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    texts: Iterable[Sequence[str]], train: Integers, rows: int, tokenizer: str, path: Path
+) -> tuple[dict[str, int], Integers, Integers, Integers]:
     """Write the index of each token: words are numbered in order of first appearance.
 
     Returns:
@@ -172,7 +174,7 @@ def _tokenize(
     return indices, counts, offsets, hashes
 
 
-def _map_to_ranks(path: Path, indices: dict[str, int], ranked: list[str]) -> npt.NDArray[np.int64]:
+def _map_to_ranks(path: Path, indices: dict[str, int], ranked: list[str]) -> Integers:
     """Replace the indices in the file by ranks, in chunks, since the file may be larger than memory.
 
     Returns:

@@ -20,7 +20,7 @@ from pyarrow.parquet import read_schema
 
 from sentiment.data import demo
 from sentiment.data.splits import stratified_split
-from sentiment.data.tables import READERS, Columns, check_format, describe_files, find_files, load_table
+from sentiment.data.tables import ARROW_TYPES, READERS, Columns, check_format, describe_files, find_files, load_table
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import fingerprint
 
@@ -120,7 +120,8 @@ def _resolve_tables(
 
     def load() -> Corpus:
         tables = [load_table(found, columns) for found in files.values()]
-        types = [table.schema.field("label").type for table in tables]
+        names = {arrow: python.__name__ for python, arrow in ARROW_TYPES.items()}
+        types = [names[table.schema.field("label").type] for table in tables]
         if types[0] != types[-1]:
             raise InputError(f"{root}: labels are {types[0]} in train, {types[-1]} in test; use one type")
         table = pa.concat_tables(tables)

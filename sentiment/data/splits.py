@@ -3,15 +3,13 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
+from sentiment.data.encoding import Integers
 from sentiment.runtime.errors import InputError
 
-Rows = npt.NDArray[np.int64]
 
-
-def stratified_split(rows: Rows, labels: Any, fraction: float, seed: int, key: str) -> tuple[Rows, Rows]:
+def stratified_split(rows: Integers, labels: Any, fraction: float, seed: int, key: str) -> tuple[Integers, Integers]:
     """Draw `fraction` of the rows, in proportion to the classes.
 
     Returns:
@@ -27,7 +25,7 @@ def stratified_split(rows: Rows, labels: Any, fraction: float, seed: int, key: s
     return np.sort(rest), np.sort(held_out)
 
 
-def tail_split(rows: Rows, labels: npt.NDArray[np.int64], fraction: float, key: str) -> tuple[Rows, Rows]:
+def tail_split(rows: Integers, labels: Integers, fraction: float, key: str) -> tuple[Integers, Integers]:
     """Take the last `fraction` of the rows of each class.
 
     Returns:

@@ -46,6 +46,8 @@ def split_words_and_punctuation(text: str) -> list[str]:
     return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
 
 
+# A tokenizer must not return line breaks: the vocabulary is stored one word per line. The cache of encoded reviews is
+# keyed by the name alone: after changing a tokenizer, raise `datamodule.FORMAT`.
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "words": split_words,
     "words_and_punctuation": split_words_and_punctuation,

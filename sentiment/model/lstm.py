@@ -21,14 +21,14 @@ from sentiment.runtime.errors import check_at_least, check_choice, check_dropout
 class LSTMClassifier(nn.Module):
     """Maps word ids to logits.
 
-    Every layer and direction is an `nn.LSTM` of its own. With masked padding, the backward direction reads each row
-    reversed within its own length: it never reads padding, and rows of different lengths still use the fused kernel.
+    Every layer and direction is a separate single-layer `nn.LSTM`. With masked padding, the backward LSTM reads the
+    tokens of each row in reverse, without its padding, so that rows of different lengths still use the fused kernel.
     Weights are initialized as in Keras: embedding uniform in ±0.05, Glorot input weights (Glorot & Bengio 2010),
     orthogonal recurrent weights (Saxe et al. 2014), forget bias 1 (Jozefowicz et al. 2015).
 
     Args:
         max_features: size of the vocabulary.
-        outputs: `C`; 1 for two classes (the logit of a sigmoid), else one per class (softmax).
+        num_outputs: `C`; 1 for two classes (the logit of a sigmoid), else one per class (softmax).
         embedding_dim: size of the word embedding.
         max_ngram: maximum order of n-grams. Hashed embeddings of the pairs, triples, … that end at a word are
             concatenated to the embedding of the word (Joulin et al. 2017); 1 disables them.
@@ -37,15 +37,16 @@ class LSTMClassifier(nn.Module):
         units: `H`, per direction.
         num_layers: number of LSTM layers.
         bidirectional: add LSTMs that read in the opposite direction.
-        dropout: dropout of the inputs of each LSTM layer, with one mask for all time steps, as in Keras.
+        dropout: dropout of the inputs of each LSTM layer, the first included, with one mask for all time steps, as in
+            Keras.
         recurrent_dropout: dropout of the hidden state between time steps, with one mask for all of them (Gal &
             Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
         word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
         output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
-        pooling: what of the last layer's outputs is classified: the `last` state, the `max` or `mean` over time, or
-            both concatenated, `max_mean`.
-        chunk_length: tokens after which the LSTM starts again from the zero state; pooling covers all chunks of a
-            text (Johnson & Zhang 2016). None reads a text in one piece.
+        pooling: how the last layer's outputs are reduced over time: the `last` state, the `max` or `mean`, or both
+            concatenated, `max_mean`.
+        chunk_length: tokens after which the state of the LSTM is reset to zero; pooling covers all chunks of a text
+            (Johnson & Zhang 2016). None reads a text in one piece.
         masked: padding is at the end and masked; otherwise padding is read like any other token.
 
     Raises:
@@ -55,7 +56,7 @@ class LSTMClassifier(nn.Module):
     def __init__(
         self,
         max_features: int,
-        outputs: int,
+        num_outputs: int,
         embedding_dim: int = 128,
         max_ngram: int = 1,
         ngram_buckets: int = 1_000_000,
@@ -103,7 +104,7 @@ class LSTMClassifier(nn.Module):
             nn.LSTM(dim, units, batch_first=True) for dim in (input_dims if bidirectional else [])
         )
         pooled_dim = hidden_dim * (1 if pooling == "last" else len(_POOLS[pooling]))
-        self.linear = nn.Linear(pooled_dim, outputs)
+        self.linear = nn.Linear(pooled_dim, num_outputs)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -127,8 +128,8 @@ class LSTMClassifier(nn.Module):
         cls, encoder: TextEncoder, label_names: Sequence[str], model: Mapping[str, Any]
     ) -> "LSTMClassifier":
         """A freshly initialized network for texts of `encoder`; `model` holds the arguments from `embedding_dim` on."""
-        outputs = 1 if len(label_names) == 2 else len(label_names)
-        return cls(len(encoder.vocabulary), outputs, masked=encoder.masked, **model)
+        num_outputs = 1 if len(label_names) == 2 else len(label_names)
+        return cls(len(encoder.vocabulary), num_outputs, masked=encoder.masked, **model)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Classify a batch.
@@ -147,10 +148,10 @@ class LSTMClassifier(nn.Module):
         if self.ngram_embedding is None:
             return x
         parts, hashes = [x], ids
-        prime = 2**31 - 1  # its square fits int64
+        prime = 2**31 - 1  # a product of two hashes fits int64
         for shift in range(1, self.max_ngram):
             hashes = (F.pad(ids, (shift, 0))[:, : ids.shape[1]] * 1_000_003 + hashes) % prime
-            hashes = hashes * hashes % prime  # squared, because small ids form a lattice
+            hashes = hashes * hashes % prime  # decorrelates n-grams of similar ids
             parts.append(self.ngram_embedding(hashes % self.ngram_embedding.num_embeddings))
         return torch.cat(parts, 2)
 
@@ -259,10 +260,8 @@ class LSTMClassifier(nn.Module):
     def _pool(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """`(B, T, D·H)` → `(B, D·H)`, or twice that for `max_mean`; masked padding is left out."""
         if self.pooling == "last":
-            forward, backward = (
-                x[:, :, : self.units],
-                x[:, 0, self.units :],
-            )  # the backward LSTM ends at the first token
+            forward = x[:, :, : self.units]  # (B, T, H)
+            backward = x[:, 0, self.units :]  # (B, H), as the backward LSTM ends at the first token
             ends = forward[:, -1] if lengths is None else _gather_steps(forward, (lengths - 1)[:, None, None])[:, 0]
             return torch.cat([ends, backward], 1)
         mask = None if lengths is None else (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
@@ -270,7 +269,7 @@ class LSTMClassifier(nn.Module):
 
 
 def log_probabilities(logits: Tensor) -> Tensor:
-    """Log-probabilities of all classes, `(B, C)` → `(B, classes)`; a single logit is that of the second class."""
+    """Log-probabilities of all classes, `(B, C)` → `(B, classes)`; a single logit belongs to the second class."""
     if logits.shape[1] == 1:
         return F.logsigmoid(torch.cat([-logits, logits], 1))
     return logits.log_softmax(1)

@@ -57,13 +57,9 @@ class ClassificationMetrics(nn.Module):
             labels: true classes, int64 `(B,)`.
             rows: row numbers, int64 `(B,)`.
         """
-        self[split].update(probabilities[:, 1] if self.binary else probabilities, labels)
+        getattr(self, split).update(probabilities[:, 1] if self.binary else probabilities, labels)
         self._rows.update(rows)
         self._probabilities.update(probabilities)
-
-    def __getitem__(self, split: str) -> MetricCollection:
-        metrics: MetricCollection = {"val": self.val, "test": self.test}[split]
-        return metrics
 
     def gather_predictions(self) -> Predictions:
         """The predictions since the last call, from all devices."""

@@ -18,7 +18,7 @@ from sentiment.model.lstm import LSTMClassifier, log_probabilities
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.runtime.errors import DivergedError, InputError
 
-DIVERGENCE_THRESHOLD = 100.0  # nats; float32 cannot represent a probability of e^-104
+DIVERGENCE_THRESHOLD = 100.0  # a cross-entropy; float32 cannot represent a probability of e^-104
 
 
 class SentimentModule(LightningModule):
@@ -29,10 +29,10 @@ class SentimentModule(LightningModule):
     Args:
         text_encoder: the values of `TextEncoder.to_dict`.
         label_names: names of the classes.
-        model: arguments of `LSTMClassifier` that do not follow from the two above.
-        optimizer: makes an optimizer of the parameters.
-        scheduler: makes a learning rate schedule of an optimizer and `total_steps`, stepped after every batch; None
-            keeps the learning rate constant.
+        model: the other arguments of `LSTMClassifier`.
+        optimizer: takes the parameters and returns an optimizer.
+        scheduler: takes an optimizer and `total_steps` and returns a scheduler, stepped after every batch; None keeps
+            the learning rate constant.
         adversarial_epsilon: RMS norm per token of the adversarial perturbation of the embeddings; the model learns
             from the original and the perturbed batch (Miyato et al. 2017). 0 disables it.
         seed: seeds the dropout masks of each epoch, so that a resumed run draws the same ones.
@@ -104,9 +104,9 @@ class SentimentModule(LightningModule):
         `(B, T, E)` and `(B,)` → `(B, T, E)` (Miyato et al. 2017).
         """
         (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
-        return (
-            F.normalize(gradient.flatten(1)).view_as(x) * (self.adversarial_epsilon * num_tokens.sqrt())[:, None, None]
-        )
+        direction = F.normalize(gradient.flatten(1)).view_as(x)  # of norm 1 per text
+        norm = self.adversarial_epsilon * num_tokens.sqrt()  # (B,)
+        return direction * norm[:, None, None]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
@@ -137,15 +137,15 @@ class SentimentModule(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> None:
         logits = self.net(batch.ids).float()  # (B, C)
         self.metrics.update(split, log_probabilities(logits).exp(), batch.labels, batch.rows)
-        loss, size, shown = self._loss(logits, batch.labels), len(batch.labels), split == "val"
-        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=size, prog_bar=shown, sync_dist=True)
+        loss, prog_bar = self._loss(logits, batch.labels), split == "val"
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.labels), prog_bar=prog_bar, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.metrics["val"], prog_bar=True)
+        self.log_dict(self.metrics.val, prog_bar=True)
         self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.metrics["test"])
+        self.log_dict(self.metrics.test)
         self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:

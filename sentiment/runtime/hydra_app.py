@@ -24,7 +24,7 @@ from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.help import format_help
 from sentiment.runtime.overrides import explain_syntax_error, find_invalid_override, quote
 
-MAX_CONFIG_SIZE = 1 << 16  # bytes; Hydra's own files are smaller
+MAX_CONFIG_SIZE = 1 << 16  # bytes, more than Hydra's own files
 
 
 def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str | None) -> None:
@@ -47,6 +47,7 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
     try:
         hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)(job)()
     except Exception as error:
+        # Errors that were raised inside the job are not about the command line.
         if any(frame.f_code is job.__code__ for frame, _ in walk_tb(error.__traceback__)):
             raise
         if message := _explain(error, args, config_name):
@@ -81,7 +82,7 @@ class CheckCommandLine(Callback):
         _check_writable(Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Check the overrides of all jobs, which Hydra does not compose before, and the folder of a sweep."""
+        """Check the overrides of all jobs, which Hydra composes one after another, and the folder of a sweep."""
         swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         overrides = [*swept, *config.hydra.overrides.hydra, *config.hydra.overrides.task]
         if message := find_invalid_override(config.hydra.job.config_name, overrides):
@@ -96,5 +97,5 @@ def _check_writable(folder: Path) -> None:
             file.write(bytes(MAX_CONFIG_SIZE))
     except OSError as error:
         with suppress(OSError):
-            folder.rmdir()  # fails if something is in it
+            folder.rmdir()  # only if it is empty
         exit_with_error(describe_write_error(error, folder))

@@ -46,10 +46,15 @@ class RunFolder:
         """Path of the `best` or `last` checkpoint."""
         return self.path / "checkpoints" / f"{name}.ckpt"
 
-    def tested_checkpoint(self) -> Path:
-        """Path of the checkpoint that the run tested, `best` if it was not tested."""
-        cfg = self.read_config()
-        return self.checkpoint("last" if cfg is not None and cfg.get("test_ckpt") == "last" else "best")
+    def selected_checkpoint(self, test_ckpt: str | None) -> Path:
+        """Path of the checkpoint for a value of `test_ckpt`: the best one, unless the last one was tested."""
+        return self.checkpoint("last" if test_ckpt == "last" else "best")
+
+    def check_contains(self, file: Path) -> None:
+        """Raise `InputError` if a file that every run writes is missing."""
+        if not file.exists():
+            missing = file.relative_to(self.path)
+            raise InputError(f"{self.path}: not a run directory ({missing} is missing); see outputs/runs")
 
     def read_config(self) -> DictConfig | None:
         """The configuration of the run, or None if it is missing.
@@ -94,7 +99,7 @@ class RunFolder:
         Args:
             rows: row number of each review in its source, `(N,)`.
             labels: true classes, `(N,)`.
-            probabilities: of the classes, `(N, C)`.
+            probabilities: of the classes, `(N, classes)`.
             label_names: names of the classes.
         """
         with atomic_write(self.predictions_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as f:

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.module import SentimentModule
@@ -37,9 +37,11 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def check_single_device(cfg: DictConfig) -> None:
-    """Raise `InputError` if each process of a multi-device training would start the same sweep or study again."""
-    devices = cfg.trainer.get("devices", 1)
-    if cfg.trainer.get("strategy", "auto") != "auto" or (isinstance(devices, int) and devices != 1):
+    """Raise `InputError` for multi-device training, as each process would start the sweep or study again."""
+    trainer = cfg.trainer
+    devices = trainer.get("devices", 1)
+    is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
+    if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
         raise InputError("trainer: a sweep (-m) or study trains each run on one device; use trainer=default or gpu")
 
 

@@ -29,16 +29,16 @@ from sentiment.training.checks import check_settings, make_module
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), single_device: bool = False) -> float:
+def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     """Run one experiment in `cfg.output_dir`.
 
     Args:
         cfg: the composed configuration, see `conf/`.
         callbacks: callbacks besides those of `cfg.callbacks`.
-        single_device: reject multi-device training, each process of which would run the caller again.
 
     Returns:
-        The metric that `cfg.objective` names, of the tested checkpoint.
+        The metric that `cfg.objective` names, of the selected checkpoint: the best one, or the last one if
+        `cfg.test_ckpt` says so.
 
     Raises:
         InputError: a setting, the data or a checkpoint is invalid.
@@ -48,7 +48,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), single_device: bo
     write_metrics = rank_zero_only(run.write_metrics)
     try:
         with _open_logger(cfg) as logger:
-            metrics = _train(cfg, run, logger, callbacks, single_device)
+            metrics = _train(cfg, run, logger, callbacks)
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
@@ -60,9 +60,7 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = (), single_device: bo
     return float(metrics[cfg.objective])
 
 
-def _train(
-    cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Sequence[Callback], single_device: bool
-) -> dict[str, Any]:
+def _train(cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Sequence[Callback]) -> dict[str, Any]:
     resumed = _read_resume_point(cfg, run)
     check_settings(cfg)
     datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
@@ -71,7 +69,7 @@ def _train(
     baselines = _make_baselines(cfg, datamodule)
     timer = Timer()
     callbacks = [*_make_callbacks(cfg.callbacks), timer, *baselines, *extra_callbacks]
-    trainer = _make_trainer(cfg, logger, callbacks, resumed, single_device)
+    trainer = _make_trainer(cfg, logger, callbacks, resumed)
 
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -81,26 +79,27 @@ def _train(
 
     module = make_module(cfg, datamodule.encoder, datamodule.label_names)
     _initialize_embedding(cfg, module, datamodule)
-    _check_same_text(cfg, resumed, module)
+    _check_same_encoder(cfg, resumed, module)
     logger.log_hyperparams(hyperparameters(cfg))
 
     with _translate_lightning_errors():
         trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
-    tested = None if cfg.trainer.fast_dev_run else _tested_checkpoint(cfg, trainer)
-    metrics = _fit_metrics(trainer, tested, module)
+    selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
+    metrics = _fit_metrics(trainer, selected, module)
     metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, datamodule, run, resumed)
 
     if cfg.test_ckpt:
         with _translate_lightning_errors():
-            trainer.test(module, datamodule, ckpt_path=tested, weights_only=True, verbose=False)
+            trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         if trainer.is_global_zero:
             _report_test(run, module, datamodule, baselines, timer.time_elapsed("train"))
     for baseline in baselines:
         metrics |= baseline.metrics
     if not cfg.trainer.fast_dev_run:
-        first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}  # columns of HParams
-        logger.log_hyperparams(hyperparameters(cfg), first | metrics, step=trainer.global_step - 1)
+        # The HParams tab shows metrics in this order; its step is that of the last batch.
+        ordered = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics} | metrics
+        logger.log_hyperparams(hyperparameters(cfg), ordered, step=trainer.global_step - 1)
     return {**metrics, "data_fingerprint": datamodule.folder.name, "device": _device_name(trainer)}
 
 
@@ -108,10 +107,10 @@ class ResumePoint(NamedTuple):
     """Where a resumed run continues.
 
     Attributes:
-        path: of `last.ckpt`.
+        path: path of `last.ckpt`.
         epochs: number of finished epochs.
         stopped_early: whether early stopping had ended the training.
-        text_encoder: of the checkpoint.
+        text_encoder: the encoder that it holds.
     """
 
     path: Path
@@ -160,13 +159,9 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
     return baselines
 
 
-def _make_trainer(
-    cfg: DictConfig, logger: Logger, callbacks: list[Callback], resumed: ResumePoint | None, single_device: bool
-) -> Trainer:
+def _make_trainer(cfg: DictConfig, logger: Logger, callbacks: list[Callback], resumed: ResumePoint | None) -> Trainer:
     plugins = [AtomicCheckpointIO()]
     trainer: Trainer = instantiate_checked(cfg.trainer, callbacks=callbacks, logger=logger, plugins=plugins)
-    if single_device and trainer.world_size > 1:
-        raise InputError(f"trainer.devices={cfg.trainer.devices}: runs of a sweep or study train on one device each")
     if resumed and resumed.stopped_early and cfg.callbacks.early_stopping:
         trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
     return trainer
@@ -186,7 +181,7 @@ def _initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: 
     log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{size:,}")
 
 
-def _check_same_text(cfg: DictConfig, resumed: ResumePoint | None, module: SentimentModule) -> None:
+def _check_same_encoder(cfg: DictConfig, resumed: ResumePoint | None, module: SentimentModule) -> None:
     if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
         raise InputError(
             f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
@@ -194,16 +189,16 @@ def _check_same_text(cfg: DictConfig, resumed: ResumePoint | None, module: Senti
         )
 
 
-def _tested_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
-    """The checkpoint that the test, and the figures of a run without one, use."""
-    folder = Path(trainer.checkpoint_callback.dirpath)  # type: ignore[union-attr]  # that of rank 0
-    return RunFolder(folder.parent).checkpoint("last" if cfg.test_ckpt == "last" else "best")
+def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
+    """The checkpoint that is tested and whose metrics are reported."""
+    folder = trainer.checkpoint_callback.dirpath  # type: ignore[union-attr]  # other ranks may have another output_dir
+    return RunFolder(Path(folder).parent).selected_checkpoint(cfg.test_ckpt)
 
 
-def _fit_metrics(trainer: Trainer, tested: Path | None, module: SentimentModule) -> dict[str, Any]:
+def _fit_metrics(trainer: Trainer, selected: Path | None, module: SentimentModule) -> dict[str, Any]:
     """Training and validation metrics at the checkpoint, the number of epochs and that of parameters."""
     latest = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    metrics: dict[str, Any] = read_checkpoint(tested)["metrics"] if tested else latest
+    metrics: dict[str, Any] = read_checkpoint(selected)["metrics"] if selected else latest
     return metrics | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
 
 
@@ -237,13 +232,13 @@ def _report_test(
 
 @contextlib.contextmanager
 def _translate_lightning_errors() -> Iterator[None]:
-    """Turn Lightning's SystemExit into KeyboardInterrupt, and what it says of the configuration into InputError."""
+    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, configuration errors into InputError."""
     try:
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
     except (MisconfigurationException, RuntimeError) as error:
-        if "could not create a primitive" in str(error):  # oneDNN's words
+        if "could not create a primitive" in str(error):  # message of oneDNN
             message = "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
             raise InputError(message) from error
         if "'fused' optimizer" in str(error):

@@ -14,7 +14,7 @@ from sentiment.classifier import Classifier
 from sentiment.data.text import PADDING, SPECIALS
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import check_at_least
-from sentiment.training.diagnostics import EvaluatedSplit, find_tensorboard_writer, get_evaluated_split
+from sentiment.training.prediction_diagnostics import EvaluatedSplit, find_tensorboard_writer, get_evaluated_split
 
 HISTOGRAM_BINS = 64
 MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short

@@ -21,6 +21,8 @@ class Pruning(Callback):
         self.pruned = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         self.trial.report(float(trainer.callback_metrics[self.objective]), trainer.current_epoch)
         if self.trial.should_prune():
             self.pruned = trainer.should_stop = True

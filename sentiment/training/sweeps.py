@@ -72,7 +72,7 @@ def run_sweep_job(cfg: DictConfig) -> float:
     if "BasicLauncher" not in hydra_cfg.launcher._target_:
         _disable_console_output(cfg)
     try:
-        result = train(cfg, single_device=True)
+        result = train(cfg)
         print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
         return result
     except InputError as error:

@@ -104,7 +104,7 @@ class Tuning:
                     cfg.output_dir = cfg.resume = str(run.path)
                     cfg.trainer.max_epochs = metrics["epochs"]  # no training, only the test
                     logging.getLogger("sentiment.training.experiment").setLevel(logging.INFO)
-                    train(cfg, single_device=True)
+                    train(cfg)
             log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
         log.info("repeat it with: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
 
@@ -130,7 +130,7 @@ class Tuning:
         note = "" if retried is None else f", a retry of trial {retried}"
         log.info("trial %s%s: %s", trial.number, note, _format_settings(trial.params))
         pruning = Pruning(trial, cfg.objective)
-        result = train(cfg, [pruning], single_device=True)
+        result = train(cfg, [pruning])
         if pruning.pruned:
             run.write_metrics(run.read_metrics() | {"status": "pruned"})
             raise optuna.TrialPruned

@@ -25,7 +25,7 @@ from tests.benchmarks.timing import compose_article, prepare, print_times
 
 TURNS, SEEDS = 8, 3
 SETTINGS = ["data.maxlen=400", "data.batch_size=64", "data.padding=post", "model.bidirectional=true"]
-ALTERNATIVES = {  # bucketed, bfloat16
+ALTERNATIVES = {  # bucketed, bfloat16 (needs AVX-512)
     "all padded to 400": (False, False),
     "length buckets": (True, False),
     "length buckets, bfloat16": (True, True),

@@ -14,9 +14,12 @@ from pytorch_lightning import Callback
 from tests.benchmarks.timing import imdb_folder, print_times, time_process
 
 TURNS = 7
-WRONG_KEY = "import runpy, sys; sys.argv[1:] = ['modle.units=3']\n" \
-            "try: runpy.run_module('sentiment.train', run_name='__main__')\n" \
-            "except SystemExit as error: assert error.code == 2"  # fmt: skip
+WRONG_KEY = """
+import os, runpy, sys
+sys.argv[1:], sys.stderr = ["modle.units=3"], open(os.devnull, "w")
+try: runpy.run_module("sentiment.train", run_name="__main__")
+except SystemExit as error: assert error.code == 2
+"""
 
 
 class ExitAfterFirstStep(Callback):

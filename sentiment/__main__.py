@@ -1,14 +1,17 @@
 """The command `sentiment`: `sentiment train …` is `python -m sentiment.train …`; no argument lists the commands."""
 
 import ast
+import os
 import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from sentiment import __version__
 from sentiment.runtime.cli import did_you_mean, exit_with_error
 
-COMMANDS = ("train", "tune", "evaluate", "report", "predict", "explain", "neighbors", "export")
+HYDRA_COMMANDS = ("train", "tune", "evaluate")
+COMMANDS = (*HYDRA_COMMANDS, "report", "predict", "explain", "neighbors", "export")
 
 
 def main() -> None:
@@ -19,10 +22,24 @@ def main() -> None:
     elif name in ("-h", "--help"):
         print("\n".join(["Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …", "", *map(_summary, COMMANDS)]))
         print("\nSee sentiment COMMAND --help.")
+    elif name == "-sc":
+        _complete()
     elif name == "--version":
         print(f"sentiment {__version__}")
     else:
         exit_with_error(f"{name}: no such command{did_you_mean(name, COMMANDS) or '; see python -m sentiment'}")
+
+
+def _complete() -> None:
+    """Install Hydra's shell completion for `sentiment`, or answer it for a command and its settings."""
+    program, _, line = os.environ.get("COMP_LINE", "").partition(" ")
+    command, space, settings = line.lstrip().partition(" ")
+    if program and not space:
+        print(" ".join(COMMANDS))
+    elif not program or command in HYDRA_COMMANDS:
+        os.environ["COMP_LINE"] = f"{program} {settings}"  # Hydra expects settings right after the program
+        sys.argv.insert(1, "-sc")
+        import_module(f"sentiment.{command or 'train'}").main()
 
 
 def _summary(command: str) -> str:

@@ -43,7 +43,8 @@ def run(arguments: Namespace) -> None:
         header = format_csv_row(["label", *(f"p({name})" for name in classifier.label_names)])
     show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
     bar = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
-    with Progress(*bar, console=Console(stderr=True), disable=not show_progress) as progress:
+    console = Console(stderr=True)
+    with Progress(*bar, console=console, redirect_stdout=False, disable=not show_progress) as progress:
         for texts in read_texts(arguments, progress):
             sys.stdout.write(header + format_predictions(classifier.predict(texts), arguments.format))
             sys.stdout.flush()

@@ -48,5 +48,10 @@ def job(cfg: DictConfig) -> None:
         sys.exit(130)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Parse the command line."""
     run_hydra_app(job, "tune", __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """The command line: list of commands, help, and one line for whatever cannot be read."""
 
+import os
 import re
 import subprocess
 import sys
@@ -232,3 +233,20 @@ def test_misspelt_flags_of_other_commands(flag: str, message: str, capsys: Any, 
     with pytest.raises(SystemExit, match="2"):
         parser.run(print)
     assert capsys.readouterr().err == f"error: unrecognized arguments: {flag}=reviews.csv; {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("sentiment tr", "train"),
+        ("sentiment train model.un", "model.units="),
+        ("sentiment tune tune.tri", "tune.trials="),
+        ("sentiment evaluate data=", "data=files"),
+    ],
+)
+def test_shell_completion_knows_commands_and_settings(tmp_path: Path, line: str, expected: str) -> None:
+    start = [sys.executable, "-m", "sentiment", "-sc", "query=bash"]
+    environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line)), "PYTHONPATH": str(CONF_DIR.parent)}
+    done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert expected in done.stdout.split()

@@ -14,8 +14,8 @@ from sentiment.data.encoding import EncodedReviews
 from sentiment.data.text import TextEncoder, Vocabulary
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.training.prediction_diagnostics import escape_markdown, format_as_markdown
 from sentiment.training.experiment import train
+from sentiment.training.prediction_diagnostics import escape_markdown, format_as_markdown
 from tests.helpers import Compose
 
 DIAGNOSTICS: Any = OmegaConf.load(CONF_DIR / "callbacks" / "default.yaml").diagnostics

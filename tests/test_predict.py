@@ -1,6 +1,8 @@
+import contextlib
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -158,6 +160,27 @@ def test_progress_of_a_file_ends_at_1(tables: list[Path], suffix: str) -> None:
         for chunk in predict.read_texts(arguments(path, file=path), progress):
             assert len(chunk) <= CHUNK_SIZE
         assert [task.percentage for task in progress.tasks] == [100]
+
+
+def test_predictions_go_to_standard_output_beside_a_progress_bar(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text\ngood\nbad\n")
+    controller, terminal = pty.openpty()
+    program = [sys.executable, "-m", "sentiment.predict", str(run), "--file", str(tmp_path / "x.csv")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm"}
+    bar = b""
+    with (
+        open(tmp_path / "output.jsonl", "wb") as output,
+        subprocess.Popen(program, stdout=output, stderr=terminal, env=environment) as process,
+    ):
+        os.close(terminal)
+        with contextlib.suppress(OSError):  # EIO when the program has ended
+            while block := os.read(controller, 1 << 16):
+                bar += block
+        assert process.wait() == 0
+    os.close(controller)
+    assert b"100%" in bar
+    assert b"label" not in bar
+    assert len((tmp_path / "output.jsonl").read_text().splitlines()) == 2
 
 
 def test_help_does_not_import_what_takes_seconds(tmp_path: Path) -> None:

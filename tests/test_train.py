@@ -279,7 +279,8 @@ def test_invalid_settings_are_reported_in_one_line(
 @pytest.mark.parametrize(
     "override",
     ["model.units=0", "model.chunk_length=x", "optimizer.lr=-1", "scheduler=onecycle scheduler.pct_start=2",
-     "adversarial_epsilon=-1", "test_ckpt=both", "trainer.accelerator=abacus", "baseline=nb_svm baseline.nb_svm.features=x"],
+     "adversarial_epsilon=-1", "test_ckpt=both", "trainer.accelerator=abacus",
+     "baseline=nb_svm baseline.nb_svm.features=x"],
 )  # fmt: skip
 def test_invalid_settings_are_reported_before_the_data_is_read(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str

@@ -102,7 +102,9 @@ def read_config_file(path: Path) -> ConfigFile:
             groups |= more_groups
             settings |= more_settings
     if not is_global:  # else its keys are those of other groups
-        settings |= _read_settings(text, root)
+        for key, (value, about) in _read_settings(text, root):
+            inherited = settings[key].comment if key in settings else ""
+            settings[key] = Setting(value, about or inherited)
     return ConfigFile(header, groups, settings)
 
 

@@ -100,6 +100,7 @@ class RecordsProcess(RandomForestClassifier):  # type: ignore[misc]  # scikit-le
         return self
 
 
+@pytest.mark.slow
 def test_background_fit_beside_an_accelerator_gives_the_same_metrics(
     datamodule: ReviewDataModule, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,7 @@ def test_folder_with_other_results_is_rejected(run: Path) -> None:
     assert (run / "metrics.json").read_bytes() == metrics
 
 
+@pytest.mark.slow
 def test_aborted_evaluation_keeps_files_that_it_did_not_write(tmp_path: Path) -> None:
     output = tmp_path / "mine"
     output.mkdir()

@@ -123,6 +123,7 @@ def cache_path(fit: CachedFit) -> Path:
     return fit.path
 
 
+@pytest.mark.slow
 def test_cache_key_is_the_same_in_another_process(datamodule: ReviewDataModule) -> None:
     fits = [make_fit(estimator, datamodule) for estimator in (forest(), nb_svm())]
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:

@@ -36,6 +36,7 @@ class RecordRows(Callback):
             file.writelines(f"{trainer.current_epoch} {row}\n" for row in batch.rows.tolist())
 
 
+@pytest.mark.slow
 def test_sweep_continues_after_a_failed_job_and_skips_finished_jobs(small: Path, tmp_path: Path) -> None:
     line = ["-m", *QUICK, f"data.path={small}", "trainer.max_epochs=1", "model.units=0,4", "hydra.sweep.dir=swept"]
     first = command(*line, cwd=tmp_path)
@@ -60,6 +61,7 @@ def test_sweep_continues_after_a_failed_job_and_skips_finished_jobs(small: Path,
     assert len(list(finished.glob("checkpoints/*"))) == 2
 
 
+@pytest.mark.slow
 def test_sweep_on_several_devices_is_rejected_in_one_line(small: Path, tmp_path: Path) -> None:
     done = command("-m", *QUICK, f"data.path={small}", *DDP, "seed=1,2,3", cwd=tmp_path)
     assert done.returncode == 2

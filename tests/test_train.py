@@ -293,6 +293,7 @@ def test_invalid_settings_are_reported_before_the_data_is_read(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_resume_from_the_command_line_keeps_the_settings_of_the_run(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

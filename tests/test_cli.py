@@ -89,6 +89,7 @@ def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.Mon
     assert seen == [("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config")]
 
 
+@pytest.mark.slow
 def test_both_ways_to_start_a_command_compose_the_same(tmp_path: Path) -> None:
     arguments = ["--cfg", "job", "seed=3"]
     direct = command(*arguments, cwd=tmp_path)
@@ -133,6 +134,7 @@ def test_help_shows_every_option_of_every_group() -> None:
     assert not re.search(r"baseline=random_forest_tfidf +Default", shown)
 
 
+@pytest.mark.slow
 def test_help_and_invalid_arguments_import_nothing_slow(tmp_path: Path) -> None:
     script = f"""
 import contextlib, io, runpy, sys

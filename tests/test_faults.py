@@ -240,6 +240,17 @@ def test_unwritable_cache_is_reported_in_one_line(small: Path, tmp_path: Path) -
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
+@pytest.fixture(scope="module")
+def cached_run(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run, `run`, and all that it cached, `cache`."""
+    folder = tmp_path_factory.mktemp("cached_run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENTIMENT_CACHE", str(folder / "cache"))
+        train_quick(folder / "run", small, "trainer.max_epochs=1", "baseline=logistic_regression")
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["removed", "truncated", "emptied"])
 @pytest.mark.parametrize(
     "pattern",
@@ -247,12 +258,11 @@ def test_unwritable_cache_is_reported_in_one_line(small: Path, tmp_path: Path) -
      "baselines/*.npz", "tables/*.arrow"],
 )  # fmt: skip
 def test_damaged_cache_is_rebuilt(
-    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, damage: str
+    composed: Compose, cached_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, damage: str
 ) -> None:
     cache = tmp_path / "cache"
     monkeypatch.setenv("SENTIMENT_CACHE", str(cache))
-    settings = ["trainer.max_epochs=1", "baseline=logistic_regression"]
-    train(composed(*settings, folder=tmp_path / "first"))
+    shutil.copytree(cached_run / "cache", cache)
     files = list(cache.glob(pattern))
     assert files
     for file in files:
@@ -262,8 +272,8 @@ def test_damaged_cache_is_rebuilt(
             os.truncate(file, file.stat().st_size // 2 if damage == "truncated" else 0)
     if pattern.startswith("tables"):  # which are not read if the encoded reviews are complete
         shutil.rmtree(cache / "reviews")
-    train(composed(*settings, folder=tmp_path / "second"))
-    assert without_times(read_metrics(tmp_path / "first")) == without_times(read_metrics(tmp_path / "second"))
+    train(composed("trainer.max_epochs=1", "baseline=logistic_regression", folder=tmp_path / "run"))
+    assert without_times(read_metrics(tmp_path / "run")) == without_times(read_metrics(cached_run / "run"))
 
 
 @pytest.mark.slow

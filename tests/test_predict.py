@@ -162,6 +162,7 @@ def test_progress_of_a_file_ends_at_1(tables: list[Path], suffix: str) -> None:
         assert [task.percentage for task in progress.tasks] == [100]
 
 
+@pytest.mark.slow
 def test_predictions_go_to_standard_output_beside_a_progress_bar(run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text\ngood\nbad\n")
     controller, terminal = pty.openpty()

@@ -27,7 +27,17 @@ def test_links_lead_to_files() -> None:
 
 def test_options_in_the_readme_are_those_of_the_configuration() -> None:
     text = (ROOT / "README.md").read_text()
-    for group in ("data", "model", "optimizer", "scheduler", "baseline", "trainer", "callbacks", "experiment"):
+    for group in (
+        "data",
+        "model",
+        "optimizer",
+        "scheduler",
+        "baseline",
+        "trainer",
+        "callbacks",
+        "logger",
+        "experiment",
+    ):
         row = re.search(rf"^\| `{group}` \| ([^|]+) \|", text, re.MULTILINE)
         assert row, group
         options = {path.stem for path in (CONF_DIR / group).glob("*.yaml")}

@@ -24,7 +24,7 @@ from sentiment.runtime.config import config_fingerprint, hyperparameters, instan
 from sentiment.runtime.errors import InputError, one_line, prefix_key
 from sentiment.runtime.run_folder import RunFolder, provenance
 from sentiment.training.baseline import Baseline
-from sentiment.training.checks import check_settings, make_module
+from sentiment.training.settings_checks import check_settings, make_module
 
 log = logging.getLogger(__name__)
 

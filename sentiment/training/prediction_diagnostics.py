@@ -1,4 +1,4 @@
-"""Diagnostics of predictions in TensorBoard: PR curves, calibration, confusion matrix, the most wrong reviews."""
+"""Diagnostics of predictions in TensorBoard; `analysis/model_figures.py` draws the figures."""
 
 import re
 from collections.abc import Sequence

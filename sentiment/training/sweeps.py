@@ -24,7 +24,7 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Reject multi-device trainers, and leave settings that all jobs share out of the folder names."""
-        from sentiment.training.checks import check_single_device
+        from sentiment.training.settings_checks import check_single_device
 
         try:
             check_single_device(config)

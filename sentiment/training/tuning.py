@@ -26,9 +26,9 @@ from sentiment.runtime.errors import InputError, check_at_least, check_choice, o
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.overrides import find_invalid_override
 from sentiment.runtime.run_folder import RunFolder, trial_path
-from sentiment.training.checks import check_single_device
 from sentiment.training.experiment import train
 from sentiment.training.pruning import Pruning
+from sentiment.training.settings_checks import check_single_device
 from sentiment.training.study import Study
 
 log = logging.getLogger(__name__)

@@ -240,7 +240,6 @@ def test_unwritable_cache_is_reported_in_one_line(small: Path, tmp_path: Path) -
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
 @pytest.fixture(scope="module")
 def cached_run(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, `run`, and all that it cached, `cache`."""
@@ -251,6 +250,7 @@ def cached_run(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["removed", "truncated", "emptied"])
 @pytest.mark.parametrize(
     "pattern",

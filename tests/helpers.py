@@ -148,9 +148,9 @@ def train_net(**settings: Any) -> LSTMClassifier:
     """A net after some optimizer steps: the initial forget bias of 1 and zero biases would hide errors of padding."""
     torch.manual_seed(0)
     net = LSTMClassifier(30, 1, embedding_dim=12, units=10, **settings)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.03)
     ids, labels = torch.randint(1, 30, (64, 20)), torch.randint(0, 2, (64,)).float()
-    for _ in range(10):
+    for _ in range(30):
         optimizer.zero_grad()
         loss = F.binary_cross_entropy_with_logits(net(ids)[:, 0], labels)
         torch.autograd.backward(loss)

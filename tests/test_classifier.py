@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import sentiment
+from sentiment.analysis.explanation import trace
 from sentiment.classifier import Classifier, Ensemble, load
 from sentiment.runtime.errors import InputError
 from tests.helpers import train_quick
@@ -85,6 +86,20 @@ def test_polarity_is_the_difference_to_an_unknown_word(classifier: Classifier) -
     polarity = classifier.polarity([classifier.encoder.vocabulary.ids[word] for word in words])
     logits = classifier.logits(classifier.encode([*words, "zorgblatt"]))
     assert torch.allclose(polarity, logits[:-1] - logits[-1], atol=1e-6)
+
+
+def test_trace_ends_at_the_prediction_and_covers_all_layers(classifier: Classifier) -> None:
+    text = "not a good film at all but a convincing ending"
+    target, prefix_probabilities, layers = trace(classifier, torch.from_numpy(classifier.encode([text]).pad()))
+    assert classifier.label_names[target] == "good"
+    assert prefix_probabilities.shape == (10,)
+    predicted = classifier.predict([text])[0].probabilities["good"]
+    assert prefix_probabilities[-1] == pytest.approx(predicted, abs=1e-6)
+    assert len({layer.name for layer in layers}) == len(layers)
+    assert len(layers) == len(classifier.net.forward_lstms) * classifier.net.num_directions
+    for layer in layers:
+        assert layer.gates.input.shape == (1, 10, 6)
+        assert sorted(layer.order) == list(range(6))
 
 
 def test_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:

@@ -293,6 +293,13 @@ def test_invalid_settings_are_reported_before_the_data_is_read(
     assert not (tmp_path / "cache").exists()
 
 
+def test_aborted_run_exits_with_2_and_leaves_no_folder(tmp_path: Path) -> None:
+    done = command(*QUICK, "data.path=absent", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: data.path=absent: no such file or folder; check the path, or try data=demo\n"
+    assert not list(tmp_path.glob("outputs/runs/*"))
+
+
 @pytest.mark.slow
 def test_resume_from_the_command_line_keeps_the_settings_of_the_run(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -8,8 +8,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.demo import reviews
-from tests.helpers import MASKED, Compose, compose_quick, train_quick, write_csv
+from tests.helpers import MASKED, Compose, compose_quick, prepare_datamodule, train_quick, write_csv
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -71,3 +72,17 @@ def run_of_three(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("run_of_three")
     data = write_csv(folder / "reviews.csv", [(f"film {'abc'[i % 3]}", "abc"[i % 3]) for i in range(120)])
     return train_quick(folder, data, "trainer.max_epochs=8", "optimizer.lr=0.03")
+
+
+@pytest.fixture
+def datamodule(small: Path) -> ReviewDataModule:
+    """The data module of the small files, set up."""
+    return prepare_datamodule(source="files", path=str(small), maxlen=32)
+
+
+@pytest.fixture
+def empty_cache(cache: Path) -> Path:
+    """The folder of the cached predictions, without any."""
+    for file in (cache / "baselines").glob("*"):
+        file.unlink()
+    return cache / "baselines"

@@ -17,7 +17,7 @@ from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import ArgumentError, InputError
 from sentiment.training.baseline import Baseline
 from sentiment.training.experiment import train
-from tests.helpers import Compose, prepare_datamodule, read_metrics
+from tests.helpers import Compose, read_metrics
 
 
 class FakeAccelerator(Accelerator):
@@ -49,19 +49,6 @@ class FakeAccelerator(Accelerator):
 
     def get_device_stats(self, device: Any) -> dict[str, Any]:
         return {}
-
-
-@pytest.fixture
-def datamodule(small: Path) -> ReviewDataModule:
-    return prepare_datamodule(source="files", path=str(small), maxlen=32)
-
-
-@pytest.fixture
-def empty_cache(cache: Path) -> Path:
-    """The folder of the cached predictions, without any."""
-    for file in (cache / "baselines").glob("*"):
-        file.unlink()
-    return cache / "baselines"
 
 
 def forest(trees: int = 50) -> RandomForestClassifier:
@@ -130,6 +117,7 @@ def test_predictions_are_looked_up_by_row_number(datamodule: ReviewDataModule, t
     assert baseline.metrics["baseline/forest/test_accuracy"] == accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accelerator", ["cpu", "fake"])
 def test_error_of_scikit_learn_is_one_line_with_the_key(
     datamodule: ReviewDataModule, tmp_path: Path, accelerator: str

@@ -57,6 +57,7 @@ def test_tensorboard_shows_all_diagnostics(composed: Compose, tmp_path: Path) ->
     assert (tmp_path / "projector_config.pbtxt").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(DIAGNOSTICS))
 def test_each_diagnostic_can_be_enabled_alone(composed: Compose, tmp_path: Path, name: str) -> None:
     train(enable(composed("trainer.log_every_n_steps=5"), name))
@@ -74,6 +75,7 @@ def test_each_diagnostic_can_be_enabled_alone(composed: Compose, tmp_path: Path,
     assert shown == {other: other == name for other in DIAGNOSTICS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test_ckpt", ["best", "null"])
 def test_three_classes_two_directions_and_runs_without_test(
     composed: Compose, tmp_path: Path, run_of_three: Path, test_ckpt: str
@@ -87,6 +89,7 @@ def test_three_classes_two_directions_and_runs_without_test(
     assert bool(tags["images"]) == (test_ckpt == "best")
 
 
+@pytest.mark.slow
 def test_diagnostics_change_no_result_of_the_run(composed: Compose, tmp_path: Path) -> None:
     objectives, predictions = [], []
     for name, configure in (("with", enable), ("without", lambda cfg: cfg)):

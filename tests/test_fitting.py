@@ -21,19 +21,6 @@ from sentiment.data.text import split_words
 from tests.helpers import prepare_datamodule
 
 
-@pytest.fixture
-def datamodule(small: Path) -> ReviewDataModule:
-    return prepare_datamodule(source="files", path=str(small), maxlen=32)
-
-
-@pytest.fixture
-def empty_cache(cache: Path) -> Path:
-    """The folder of the cached predictions, without any."""
-    for file in (cache / "baselines").glob("*"):
-        file.unlink()
-    return cache / "baselines"
-
-
 def forest(trees: int = 50, n_jobs: int | None = None) -> RandomForestClassifier:
     return RandomForestClassifier(trees, random_state=0, n_jobs=n_jobs)
 

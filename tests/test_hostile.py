@@ -224,6 +224,7 @@ def test_hostile_checkpoint_is_rejected_with_little_memory(
     assert fresh_process.submit(peak_memory, load, tmp_path / "hostile.ckpt").result() < 100  # MB
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_measured_memory_includes_a_freed_allocation(fresh_process: ProcessPoolExecutor) -> None:
     for megabytes in (300, 150):  # ru_maxrss would not notice the second one

@@ -96,6 +96,7 @@ def test_undecodable_line_of_standard_input_raises(run: Path, monkeypatch: pytes
         predict.run(arguments(run))
 
 
+@pytest.mark.slow
 def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: Path) -> None:
     program = [sys.executable, "-m", "sentiment.predict", str(run)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

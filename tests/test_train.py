@@ -293,6 +293,7 @@ def test_invalid_settings_are_reported_before_the_data_is_read(
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_aborted_run_exits_with_2_and_leaves_no_folder(tmp_path: Path) -> None:
     done = command(*QUICK, "data.path=absent", cwd=tmp_path)
     assert done.returncode == 2

@@ -97,6 +97,7 @@ def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_pa
     assert metrics_file.stat().st_mtime_ns == tested
 
 
+@pytest.mark.slow
 def test_printed_command_repeats_the_best_trial(open_study: Any, tmp_path: Path) -> None:
     tuning = open_study("tune.trials=1")
     run_study(tuning)
@@ -125,6 +126,7 @@ def test_study_continues_after_a_diverged_trial(open_study: Any, caplog: pytest.
     assert "trial 0 failed, the study continues: step 9: training diverged" in caplog.text
 
 
+@pytest.mark.slow
 def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
     settings = ["tune.trials=3", "+callbacks.ctrl_c._target_=tests.test_tune.PressCtrlC"]
     tuning = open_study(*settings)
@@ -170,6 +172,7 @@ def test_invalid_settings_are_reported_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_study_ends_at_an_invalid_search_space(open_study: Any) -> None:
     tuning = open_study("tune.trials=3", "tune.space.optimizer.choices=[nadam]")
     with pytest.raises(InputError, match=r"trial 0: tune\.space: .*nadam"):
@@ -180,6 +183,7 @@ def test_study_ends_at_an_invalid_search_space(open_study: Any) -> None:
     assert count_states(corrected) == {"COMPLETE": 1}
 
 
+@pytest.mark.slow
 def test_study_keeps_its_data(open_study: Any, small: Path, tmp_path: Path) -> None:
     run_study(open_study("tune.trials=1"))
     copied, changed = tmp_path / "copied", tmp_path / "changed"

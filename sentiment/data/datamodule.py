@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from sentiment.data import sources
 from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.encoding import StoredReviews, encode, is_complete, read_counts, read_vocabulary
 from sentiment.data.splits import stratified_split, tail_split
-from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, TextEncoder, Vocabulary
+from sentiment.data.text import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
 from sentiment.data.vectors import ppmi_vectors
 from sentiment.runtime.errors import check_at_least, check_choice, check_fraction
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
@@ -52,7 +53,7 @@ class ReviewDataModule(LightningDataModule):
     Attributes:
         folder: where the encoded reviews are, after `prepare_data`.
         label_names: names of the classes, after `setup`.
-        encoder: how a text becomes ids, after `setup`; its vocabulary is made of the training rows.
+        encoder: how a text becomes ids; its vocabulary, that of the training rows, is empty before `setup`.
         splits: `train`, `val` and `test`, after `setup`.
         duplicates: how many reviews of `val` and `test` have the same tokens as a training row, after `setup`.
 
@@ -80,25 +81,20 @@ class ReviewDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_at_least(1, maxlen=maxlen, batch_size=batch_size)
+        check_at_least(1, batch_size=batch_size)
         check_at_least(3, max_features=max_features)  # padding, unknown, and one word
         check_at_least(0, split_seed=split_seed, seed=seed)
         check_fraction(val_fraction=val_fraction, test_fraction=test_fraction)
-        check_choice(("pre", "post"), padding=padding, truncating=truncating)
         check_choice(("train", "test"), validate_on=validate_on)
         check_choice(("random", "tail"), val_split=val_split)
         check_choice(("imdb", "files", "demo"), source=source)
-        check_choice(tuple(TOKENIZERS), tokenizer=tokenizer)
+        self.encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating)
         self.max_features = max_features
-        self.maxlen = maxlen
-        self.padding = padding
-        self.truncating = truncating
         self.batch_size = batch_size
         self.val_fraction = val_fraction
         self.val_split = val_split
         self.split_seed = split_seed
         self.validate_on = validate_on
-        self.tokenizer = tokenizer
         self.seed = seed
         self.source = sources.resolve_source(source, path, text_column, label_column, test_fraction, split_seed)
         key = [FORMAT, self.source.fingerprint, tokenizer, validate_on]
@@ -126,7 +122,7 @@ class ReviewDataModule(LightningDataModule):
             for start in track(chunks, "Tokenizing reviews", transient=True):
                 yield corpus.texts[start : start + CHUNK_SIZE]["text"]
 
-        encode(texts(), corpus.labels, splits, self.tokenizer, self.folder, {"label_names": corpus.label_names})
+        encode(texts(), corpus.labels, splits, self.encoder.tokenizer, self.folder, {"label_names": corpus.label_names})
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""
@@ -134,7 +130,7 @@ class ReviewDataModule(LightningDataModule):
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
-        self.encoder = TextEncoder(vocabulary, self.tokenizer, self.maxlen, self.padding, self.truncating)
+        self.encoder = replace(self.encoder, vocabulary=vocabulary)
         self.splits = {
             split: PaddedReviews(StoredReviews(self.folder, split), self.encoder) for split in ("train", "val", "test")
         }
@@ -190,11 +186,11 @@ class ReviewDataModule(LightningDataModule):
         It also warns of duplicates across splits, imbalanced classes and mostly unread reviews.
         """
         train = self.splits["train"].reviews
-        lengths = train.lengths
+        lengths, maxlen = train.lengths, self.encoder.maxlen
         classes = np.bincount(train.labels[train.rows], minlength=len(self.label_names))
         counts = read_counts(self.folder)
         oov_rate = (counts[self.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
-        shapes = (f"{name} ({len(split):,} x {self.maxlen})" for name, split in self.splits.items())
+        shapes = (f"{name} ({len(split):,} x {maxlen})" for name, split in self.splits.items())
         validation = {
             ("train", "random"): f"drawn from train, split_seed {self.split_seed}",
             ("train", "tail"): "the last of each class in train",
@@ -203,14 +199,14 @@ class ReviewDataModule(LightningDataModule):
         majority, share = self.label_names[classes.argmax()], classes.max() / classes.sum()
         imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
         copies = " and ".join(f"{count:,} {name}" for name, count in self.duplicates.items() if count)
-        cut = 1 - np.minimum(lengths, self.maxlen).sum() / lengths.sum()
+        cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
         return "\n".join(
             [
                 f"reviews    {', '.join(shapes)}; validation rows: {validation}"
                 + (f"; {copies} reviews also occur in the training set" if copies else ""),
                 f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
                 f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
-                f"maxlen     {self.maxlen} truncates {np.mean(lengths > self.maxlen):.0%} of the reviews and drops "
+                f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
                 f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
                 f"vocabulary {len(self.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
                 f"first one  {self.label_names[train.labels[train.rows[0]]]}: "

@@ -82,7 +82,8 @@ def find_invalid_override(config_name: str, overrides: Sequence[str]) -> str | N
     with suppress(HydraException, OmegaConfBaseException, ValueError):  # for which Hydra's message has to do
         for lines in map(list, product(*selections.values())):
             cfg: Any = OmegaConf.to_container(loader.load_configuration(config_name, search_path + lines, RunMode.RUN))
-            messages = (_check_key(dict.fromkeys(groups) | cfg, override) for override in settings)
+            keys = dict.fromkeys(groups) | cfg
+            messages = (_check_key(keys, override) for override in settings)
             if message := next(filter(None, messages), None):
                 return message
     return None

@@ -139,6 +139,7 @@ def test_invalid_file_raises_one_line(run: Path, tmp_path: Path, name: str, cont
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_texts_before_an_invalid_row_are_classified(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

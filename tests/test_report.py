@@ -88,6 +88,7 @@ def test_keys_are_shortened_unless_ambiguous() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_report_writes_table_csv_and_figure_and_lists_failures(sweep: Path) -> None:
     finished = command(str(sweep), cwd=sweep, module="report")
     assert finished.returncode == 0, finished.stderr
@@ -180,6 +181,7 @@ def test_trials_of_a_study_come_from_its_storage(study: Path) -> None:
     assert varying_keys(runs[:1]) == ["model.units"]  # sampled, though it does not vary
 
 
+@pytest.mark.slow
 def test_report_on_a_study_shows_its_trials(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_report([study])
     assert "5 runs: 2 finished, 1 pruned, 1 failed, 1 interrupted" in capsys.readouterr().out

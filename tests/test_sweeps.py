@@ -133,6 +133,7 @@ def test_flattened_settings_name_the_classes_of_objects(composed: Compose) -> No
     assert settings["scheduler"] is None
 
 
+@pytest.mark.slow
 def test_job_is_finished_only_with_the_same_settings_and_data(composed: Compose, small: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(small, data)

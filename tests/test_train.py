@@ -131,6 +131,7 @@ def test_test_set_affects_neither_training_nor_vocabulary_nor_selection(small: P
     assert original["test/loss"] != other["test/loss"]
 
 
+@pytest.mark.slow
 def test_test_ckpt_selects_the_tested_checkpoint(small: Path, tmp_path: Path) -> None:
     settings = ["trainer.max_epochs=6", "optimizer.lr=0.05", "seed=4"]
     metrics = {}
@@ -157,6 +158,7 @@ def test_only_the_last_checkpoint_holds_the_optimizer_state(composed: Compose, s
     assert str(error.value) == f"{last}: holds no training state; resume from last.ckpt, or start a new run"
 
 
+@pytest.mark.slow
 def test_best_checkpoint_holds_averaged_weights(small: Path, tmp_path: Path) -> None:
     run = train_quick(tmp_path, small, "optimizer.lr=0.02", "trainer.max_epochs=3", *EMA)
     last = torch.load(run / "checkpoints" / "last.ckpt")
@@ -211,6 +213,7 @@ def test_finished_run_can_be_resumed_without_training(composed: Compose, small: 
     assert failed["test/accuracy"] == before["test/accuracy"]  # earlier metrics are kept
 
 
+@pytest.mark.slow
 def test_moved_run_is_not_resumed(composed: Compose, small: Path, tmp_path: Path) -> None:
     run = train_quick(tmp_path / "run", small, "trainer.max_epochs=1")
     moved = run.rename(tmp_path / "moved")

@@ -111,6 +111,7 @@ def test_printed_command_repeats_the_best_trial(open_study: Any, tmp_path: Path)
     assert trial == repeated
 
 
+@pytest.mark.slow
 def test_trials_are_pruned_after_an_epoch(open_study: Any, tmp_path: Path) -> None:
     tuning = open_study("tune.trials=2", "trainer.max_epochs=9", *prune_below(2))
     with pytest.raises(InputError, match=r"tune\.name=default: no trial finished"):
@@ -119,6 +120,7 @@ def test_trials_are_pruned_after_an_epoch(open_study: Any, tmp_path: Path) -> No
     assert read_metrics(tmp_path / "trial_0000")["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_study_continues_after_a_diverged_trial(open_study: Any, caplog: pytest.LogCaptureFixture) -> None:
     tuning = open_study("tune.trials=2", "+callbacks.diverge._target_=tests.test_tune.Diverge")
     run_study(tuning)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from datasets import Dataset
 from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoding import StoredReviews, encode, is_complete, read_counts, read_vocabulary
+from sentiment.data.encoding import Integers, StoredReviews, encode, is_complete, read_counts, read_vocabulary
 from sentiment.data.splits import stratified_split, tail_split
 from sentiment.data.text import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
 from sentiment.data.vectors import ppmi_vectors
@@ -179,6 +180,10 @@ class ReviewDataModule(LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         """Rank of this device, and the number of devices."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def read_rows(self, rows: Integers) -> Dataset:
+        """The reviews of rows as they were written: a column `text`."""
+        return self.source.load().texts.select(rows)
 
     def describe(self) -> str:
         """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded.

@@ -23,6 +23,8 @@ from sentiment.model.lstm import LSTMClassifier, log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 
+MAX_UNKNOWN = 0.5  # of the tokens
+
 
 class Prediction(NamedTuple):
     """A prediction for one text.
@@ -48,12 +50,15 @@ class Classifier:
         net: in evaluation mode.
         encoder: as given.
         label_names: as given.
+        token_count: tokens that were read so far.
+        unknown_count: those of them that are not in the vocabulary.
     """
 
     def __init__(self, net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence[str]) -> None:
         self.net = net.eval()
         self.encoder = encoder
         self.label_names = list(label_names)
+        self.token_count = self.unknown_count = 0
 
     @property
     def device(self) -> torch.device:
@@ -67,7 +72,10 @@ class Classifier:
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
         """Encode texts, to be padded in batches."""
-        return self._to_reviews([self.encoder.encode(text) for text in texts])
+        ids = [self.encoder.encode(text) for text in texts]
+        self.token_count += sum(map(len, ids))
+        self.unknown_count += sum(row.count(UNKNOWN) for row in ids)
+        return self._to_reviews(ids)
 
     def _to_reviews(self, ids: Sequence[Sequence[int]]) -> PaddedReviews:
         offsets = np.cumsum([0, *map(len, ids)])
@@ -134,6 +142,17 @@ class Ensemble:
         return [
             Prediction(self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True)))
             for row in rows
+        ]
+
+    def find_problems(self) -> list[str]:
+        """What may be wrong with the texts that were read so far, one line each."""
+        first = self.members[0]
+        unknown = first.unknown_count / max(1, first.token_count)
+        if unknown <= MAX_UNKNOWN:
+            return []
+        return [
+            f"{unknown:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
+            f"{first.encoder.tokenizer}; it has not learned to read such texts"
         ]
 
 

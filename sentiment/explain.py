@@ -4,8 +4,9 @@ python -m sentiment.explain outputs/runs/2026-01-31_12-00-00 "A slow start, but 
 python -m sentiment.explain RUN --html page.html "A slow start, but what an ending!"
 python -m sentiment.explain RUN < review.txt
 
-The attributions are integrated gradients (Sundararajan, Taly & Yan 2017): they divide the difference between the logit
-of the text and that of a baseline, zero vectors in place of the embedded words, among the words.
+Of two classes the second is explained, of more the predicted one, unless --class names another. The attributions are
+integrated gradients (Sundararajan, Taly & Yan 2017): they divide the difference between the log-odds of the class for
+the text and those for a baseline, zero vectors in place of the embedded words, among the words.
 """
 
 import sys
@@ -27,7 +28,7 @@ def run(arguments: Namespace) -> None:
     from sentiment.analysis.explanation_views import print_explanation, render_html
     from sentiment.classifier import load
 
-    explanation = explain(load(arguments.checkpoint), text)
+    explanation = explain(load(arguments.checkpoint), text, arguments.target)
     if arguments.html is not None:
         with output_file(arguments.html) as temporary:
             temporary.write_text(render_html(explanation), encoding="utf-8", errors="replace")
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("text", nargs="?", help="standard input if omitted")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="also write an HTML page with the gates")
+    parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
     parser.run(run)
 
 

@@ -1,4 +1,5 @@
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import EncodedReviews
+from sentiment.data.summary import describe, find_problems
 from sentiment.runtime.errors import InputError
 from tests.helpers import prepare_datamodule, write_csv
 
@@ -74,7 +76,9 @@ def test_description_of_the_data(tmp_path: Path) -> None:
     datamodule = prepare_datamodule(
         source="files", path=str(tmp_path), val_split="tail", val_fraction=0.2, maxlen=6, max_features=7
     )
-    assert datamodule.describe().splitlines() == [
+    assert describe(datamodule).splitlines() == [
+        "read       train.csv (train): 20 rows",
+        "read       test.csv (test): 2 rows",
         "reviews    train (16 x 6), val (4 x 6), test (2 x 6); validation rows: the last of each class in train; "
         "2 val reviews also occur in the training set",
         "labels     bad 8, good 8 (train)",
@@ -93,7 +97,7 @@ def test_description_warns_of_duplicates_imbalance_and_short_maxlen(tmp_path: Pa
     datamodule = prepare_datamodule(source="files", path=str(tmp_path), maxlen=2)
     copied = len({*datamodule.splits["train"].reviews.rows} & {*range(5)})
     assert datamodule.duplicates == {"val": 0, "test": copied}
-    reviews, labels, _, maxlen, *_ = datamodule.describe().splitlines()
+    *_, reviews, labels, _, maxlen, _, _ = describe(datamodule).splitlines()
     assert reviews.endswith(f"; {copied} test reviews also occur in the training set")
     assert labels == 'labels     bad 18, good 54 (train); imbalanced: always predicting "good" gives 75% accuracy'
     assert maxlen == "maxlen     2 truncates 100% of the reviews and drops 60% of their tokens, more than half"
@@ -116,3 +120,37 @@ def test_description_warns_of_duplicates_imbalance_and_short_maxlen(tmp_path: Pa
 def test_invalid_arguments_are_rejected(setting: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ReviewDataModule(**setting)  # type: ignore[arg-type]
+
+
+def test_text_without_spaces_is_reported(tmp_path: Path) -> None:
+    rows: list[tuple[str, object]] = [(f"这部电影真的很好看我非常喜欢第{i}次", i % 2) for i in range(60)]
+    path = str(write_csv(tmp_path / "reviews.csv", rows))
+    length, unknown = find_problems(prepare_datamodule(source="files", path=path))
+    assert length == (
+        "tokens have 18 characters on average; for texts without spaces between words type data.tokenizer=characters"
+    )
+    assert unknown.startswith("100% of the tokens of the validation rows are not in the vocabulary; for texts without")
+    assert find_problems(prepare_datamodule(source="files", path=path, tokenizer="characters")) == []
+
+
+def test_validation_rows_of_a_file_are_used(tmp_path: Path, small: Path) -> None:
+    shutil.copytree(small, tmp_path / "data")
+    write_csv(tmp_path / "data" / "dev.csv", [("a convincing film", "good"), ("dull", "bad")])
+    datamodule = prepare_datamodule(source="files", path=str(tmp_path / "data"))
+    assert {split: len(reviews) for split, reviews in datamodule.splits.items()} == {
+        "train": 300,
+        "val": 2,
+        "test": 100,
+    }
+    rows = datamodule.splits["val"].reviews.rows
+    assert datamodule.read_rows(rows)[0] == {"text": "a convincing film", "file": "dev.csv", "row": 1}
+    assert "validation rows: a file of their own" in describe(datamodule)
+    on_test = prepare_datamodule(source="files", path=str(tmp_path / "data"), validate_on="test")
+    assert len(on_test.splits["val"]) == 100
+
+
+def test_rows_are_read_although_their_file_is_gone(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [(f"film {i}", i % 2) for i in range(40)])
+    datamodule = prepare_datamodule(source="files", path=str(path))
+    path.unlink()
+    assert datamodule.read_rows(np.arange(40)).sort("row")["text"][:] == [f"film {i}" for i in range(40)]

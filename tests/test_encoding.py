@@ -4,7 +4,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.data.encoding import StoredReviews, encode, is_complete, read_counts, read_vocabulary
+from sentiment.data.encoding import (
+    EMPTY,
+    StoredReviews,
+    encode,
+    hash_tokens,
+    is_complete,
+    read_counts,
+    read_hashes,
+    read_vocabulary,
+)
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]
 SPLITS = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4, 5])}
@@ -38,6 +47,13 @@ def test_counts_cover_all_splits(folder: Path) -> None:
 def test_metadata_counts_duplicates_of_training_rows(folder: Path) -> None:
     assert '"language": "en"' in (folder / "metadata.json").read_text()
     assert '"duplicates": {"val": 0, "test": 1}' in (folder / "metadata.json").read_text()
+
+
+def test_hashes_of_copies_are_equal_in_every_process(folder: Path) -> None:
+    hashes = read_hashes(folder)
+    assert hashes[1] == hashes[3] == hash_tokens(["c", "b", "a"]) == 4379254717260235852
+    assert hashes[4] == EMPTY
+    assert len(set(hashes.tolist())) == 5
 
 
 def test_reviews_are_memory_mapped(folder: Path) -> None:

@@ -98,16 +98,46 @@ def test_preprocessing_is_part_of_the_checkpoint(run: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("bad", "great"), r"data: unknown class 'great'; the model was trained on \(bad, good\)"),
-        (("bad", "bad"), "every label is bad; a classifier needs two classes or more"),
+        (("bad", "great"), r"unknown class 'great'; .* \(bad, good\); map labels, for example data.labels={great:bad}"),
+        (("0", "1"), r"unknown class '0'; .* data.labels={0:bad}"),
     ],
 )
-def test_unknown_and_missing_classes_are_rejected(
-    run: Path, tmp_path: Path, labels: tuple[str, str], message: str
-) -> None:
+def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[str, str], message: str) -> None:
     data = write_csv(tmp_path / "other.csv", [("a film", labels[i % 2]) for i in range(10)])
     with pytest.raises(InputError, match=message):
         evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={data}")
+
+
+def test_labels_are_mapped_to_those_of_the_model(run: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "other.csv", [(f"film {i}", i % 2) for i in range(10)])
+    arguments = ["data=files", f"data.path={data}", "data.labels={0:bad,1:good}"]
+    evaluate_quick(tmp_path, f"checkpoint={run}", *arguments)
+    with open(tmp_path / "test_predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["bad", "good"] * 5
+    assert [(row["file"], row["row"], row["text"]) for row in rows] == [
+        ("other.csv", str(i + 1), f"film {i}") for i in range(10)
+    ]
+
+
+def test_file_of_one_class_is_evaluated(run: Path, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "other.csv", [(f"film {i}", "good") for i in range(10)])
+    evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={data}")
+    metrics = read_metrics(tmp_path)
+    assert metrics["test/auroc"] is None
+    assert 0 <= metrics["test/accuracy"] <= 1
+
+
+def test_copies_of_training_reviews_are_counted(
+    run: Path, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (small / "train.csv").read_text().splitlines()
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(lines) + "\nquite another film,good\n")
+    evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={other}")
+    copies = read_metrics(tmp_path)["copies"]
+    assert 250 < copies <= 300  # all but some validation rows
+    assert f"{copies} of 301 reviews are copies of reviews that a checkpoint was trained on" in caplog.text
 
 
 def test_evaluation_without_a_checkpoint_is_rejected(tmp_path: Path) -> None:

@@ -10,8 +10,14 @@ import torch
 from rich.console import Console
 
 from sentiment import explain as explain_command
-from sentiment.analysis.explanation import attribute, explain
-from sentiment.analysis.explanation_views import draw_line_chart, format_decomposition, print_explanation, render_html
+from sentiment.analysis.explanation import attribute, explain, log_odds
+from sentiment.analysis.explanation_views import (
+    draw_line_chart,
+    format_decomposition,
+    print_explanation,
+    rank_probabilities,
+    render_html,
+)
 from sentiment.classifier import Classifier, load
 from sentiment.runtime.errors import InputError
 from tests.helpers import train_net
@@ -30,11 +36,11 @@ def test_attributions_sum_to_the_difference_of_the_logits(
     net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked)
     ids = torch.randint(1, 30, (1, 14))
     ids[0, 10:] = 0
-    attribution = attribute(net, ids, 0)
+    attribution = attribute(net, ids, 1)
     baseline = torch.zeros(1, 10 if masked else 14, 12)
     with torch.no_grad():
         difference = float(net(ids) - net.forward_embedded(baseline, torch.tensor([baseline.shape[1]])))
-    assert attribution.logit - attribution.baseline == pytest.approx(difference, abs=1e-5)
+    assert attribution.log_odds - attribution.baseline == pytest.approx(difference, abs=1e-5)
     total = attribution.attributions.sum() + attribution.convergence_delta
     assert total == pytest.approx(difference, abs=1e-4)
     # Max pooling over both directions may change almost like a step function, which no number of steps integrates.
@@ -46,10 +52,10 @@ def test_steps_are_doubled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     net = train_net()
     ids = torch.randint(1, 30, (1, 14))
     monkeypatch.setattr("sentiment.analysis.explanation.MIN_STEPS", 1)
-    converged = attribute(net, ids, 0)
+    converged = attribute(net, ids, 1)
     assert converged.steps in {2, 4, 8, 16, 32}
     monkeypatch.setattr("sentiment.analysis.explanation.MAX_STEPS", converged.steps // 2)
-    limited = attribute(net, ids, 0)
+    limited = attribute(net, ids, 1)
     assert limited.steps == converged.steps // 2
     assert abs(limited.convergence_delta) > abs(converged.convergence_delta)
 
@@ -73,6 +79,50 @@ def test_the_most_probable_of_three_classes_is_explained(run_of_three: Path) -> 
         assert explanation.words[explanation.attributions.argmax()] == name
 
 
+def test_log_odds_are_those_of_the_probability() -> None:
+    logits = torch.tensor([[0.3, -1.2, 2.0], [1000.0, 0.0, -20.0]])
+    for target in range(3):
+        assert log_odds(logits, target)[0] == pytest.approx(float(logits[0].softmax(0)[target].logit()), abs=1e-5)
+    assert log_odds(logits, 0)[1] == pytest.approx(1000)
+    assert [float(log_odds(torch.tensor([[0.7]]), target)) for target in (0, 1)] == pytest.approx([-0.7, 0.7])
+
+
+def test_another_class_can_be_explained(run_of_three: Path, run: Path) -> None:
+    classifier = load(run_of_three)
+    explanation = explain(classifier, "film a", "b")
+    assert (explanation.label, explanation.target) == ("a", "b")
+    assert explanation.probabilities["b"] == pytest.approx(explanation.trace.prefix_probabilities[-1], abs=1e-5)
+    assert explanation.attributions[1] < 0  # the word a
+    with pytest.raises(InputError, match=r"^--class x: no such class; choose one of a, b, c$"):
+        explain(classifier, "film a", "x")
+    good, bad = (explain(load(run), TEXT, name) for name in ("good", "bad"))
+    assert bad.trace.prefix_probabilities == pytest.approx(1 - good.trace.prefix_probabilities, abs=1e-6)
+    assert bad.attributions == pytest.approx(-good.attributions, abs=1e-6)
+    assert bad.trace.layers[-1].order.tolist() == good.trace.layers[-1].order.tolist()[::-1]
+
+
+def test_terminal_and_page_of_three_classes_name_the_explained_one(run_of_three: Path) -> None:
+    explanation = explain(load(run_of_three), "film a", "b")
+    console = Console(width=80, record=True, file=io.StringIO())
+    print_explanation(explanation, console)
+    text, page = console.export_text(), render_html(explanation)
+    for name, probability in explanation.probabilities.items():
+        assert f"\n{name} {probability:.3f} " in text
+        assert f'<td>{name}<td class="number">{probability:.3f}' in page
+    for part in ("a, p(b) = 0.", "explained class: b\n", "for b: ", "against b: a", "\nlog-odds of b -"):
+        assert part in text
+    for part in ("log-odds of <b>b</b>", "the line is at 1/3, chance", '<tr class="explained"><td>b<'):
+        assert part in page
+
+
+def test_most_probable_of_many_classes_are_listed(run_of_three: Path) -> None:
+    explanation = explain(load(run_of_three), "film a")
+    probabilities = {f"class {i}": i / 300 for i in range(25)}
+    ranked = rank_probabilities(explanation._replace(probabilities=probabilities))
+    assert [name for name, _ in ranked] == [*(f"class {i}" for i in range(24, 14, -1)), "15 others"]
+    assert sum(probability for _, probability in ranked) == pytest.approx(1)
+
+
 def test_words_beyond_maxlen_are_kept_apart(run: Path) -> None:
     explanation = explain(load(run), "before " * 5 + "film " * 32)
     assert (explanation.before, len(explanation.words), explanation.after) == (["before"] * 5, 32, [])
@@ -86,6 +136,7 @@ def test_terminal_output_has_words_line_chart_and_decomposition(run: Path) -> No
     text = console.export_text()
     assert f"p(good) = {explanation.trace.prefix_probabilities[-1]:.4f}" in text
     assert "a good film zorgblatt a convincing" in text
+    assert "explained class" not in text
     assert "not in the vocabulary: zorgblatt" in text
     assert "1.0 ┤" in text
     assert re.search(r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text)
@@ -123,10 +174,10 @@ def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:
 
 def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    explain_command.run(Namespace(checkpoint=run, text=TEXT, html=page))
+    explain_command.run(Namespace(checkpoint=run, text=TEXT, html=page, target=None))
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
-    for target, message in (("absent/page.html", "does not exist"), (".", "is a directory or device")):
+    for path, message in (("absent/page.html", "does not exist"), (".", "is a directory or device")):
         with pytest.raises(InputError, match=message):
-            explain_command.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / target))
+            explain_command.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / path, target=None))
     assert list(tmp_path.iterdir()) == [page]

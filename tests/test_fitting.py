@@ -33,7 +33,7 @@ def make_fit(estimator: Any, datamodule: ReviewDataModule, features: str = "padd
 def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
     datamodule: ReviewDataModule, small: Path, features: str, vectorizer: Any
 ) -> None:
-    texts = resolve_source("files", str(small), "text", "label", 0.2, 0).load().texts["text"]
+    texts = resolve_source("files", str(small)).load().reviews["text"]
     splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
     reference = vectorizer(tokenizer=split_words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
     expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}

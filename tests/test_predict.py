@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from argparse import Namespace
@@ -12,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from rich.progress import Progress
 
 from sentiment import predict
 from sentiment.classifier import load
-from sentiment.data.tables import CHUNK_SIZE
+from sentiment.data.formats import CHUNK_SIZE
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
 from tests.helpers import command
 
 TEXTS = ["a convincing film", "null", "", 'quoted, "with" commas\nand lines', "电影", "007", "not good " * 50] * 300
@@ -25,7 +26,8 @@ assert len(TEXTS) > CHUNK_SIZE
 
 
 def arguments(checkpoint: Path, **settings: Any) -> Namespace:
-    defaults: dict[str, Any] = {"text": [], "file": None, "column": "text", "format": "jsonl", "ensemble": []}
+    defaults: dict[str, Any] = {"text": [], "file": None, "format": "jsonl", "ensemble": [], "no_header": False}
+    defaults |= dict.fromkeys(("column", "separator", "encoding"))
     return Namespace(**defaults | {"checkpoint": checkpoint} | settings)
 
 
@@ -74,7 +76,45 @@ def test_file_without_rows_gives_only_the_csv_header(
 ) -> None:
     (tmp_path / "x.csv").write_text("text\n")
     predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
-    assert capsys.readouterr().out == "label,p(bad),p(good)\n"
+    assert capsys.readouterr().out == "row,text,label,p(bad),p(good)\n"
+
+
+def test_columns_of_the_file_and_row_numbers_are_kept(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_text("label;text;stars\nA;good film;5\nB;;1\n")
+    predict.run(arguments(run, file=tmp_path / "x.csv"))
+    output = capsys.readouterr()
+    first, second = map(json.loads, output.out.splitlines())
+    assert list(first) == ["row", "file_label", "text", "stars", "label", "probabilities"]
+    assert (first["row"], first["file_label"], first["text"], first["stars"]) == (1, "A", "good film", "5")
+    assert second["row"] == 2
+    assert output.err == "warning: 1 texts are empty; the predictions for them mean nothing\n"
+    predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
+    header, row, _ = capsys.readouterr().out.splitlines()
+    assert header == "row,file_label,text,stars,label,p(bad),p(good)"
+    assert row.startswith("1,A,good film,5,")
+
+
+def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    cfg = RunFolder(other).read_config()
+    assert cfg is not None
+    cfg.data.update({"text_column": 2, "header": False, "encoding": "cp1252", "separator": "^"})
+    RunFolder(other).write_config(cfg)
+    (tmp_path / "x.csv").write_bytes("1^café\n2^film\n".encode("cp1252"))
+    predict.run(arguments(other, file=tmp_path / "x.csv"))
+    assert [record["2"] for record in printed_records(capsys)] == ["café", "film"]
+    (tmp_path / "y.csv").write_text("id,review\n1,a good film\n")
+    settings = {"column": "review", "separator": ",", "encoding": "utf-8"}
+    predict.run(arguments(other, file=tmp_path / "y.csv", **settings))
+    assert [record["review"] for record in printed_records(capsys)] == ["a good film"]
+
+
+def test_unknown_words_are_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict.run(arguments(run, text=["电影 真的 很好", "a film"]))
+    assert capsys.readouterr().err.startswith("warning: 60% of the tokens are not in the vocabulary of the model")
 
 
 def stdin(content: bytes) -> io.TextIOWrapper:
@@ -121,9 +161,9 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
     ("name", "content", "message"),
     [
         ("absent.csv", None, "absent.csv: no such file"),
-        ("x.txt", "text\n", r"x.txt: unknown format .txt; use .csv, .tsv, .jsonl or .parquet"),
+        ("x.xls", "text\n", r"x.xls: unknown format .xls; use .csv, .tsv, "),
         ("x.csv", "", "x.csv: is empty; it needs rows with text$"),
-        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review$"),
+        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review; type --column review$"),
         (
             "x.jsonl",
             '{"text": 3}\n',
@@ -139,29 +179,18 @@ def test_invalid_file_raises_one_line(run: Path, tmp_path: Path, name: str, cont
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.slow
 def test_texts_before_an_invalid_row_are_classified(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "x.csv").write_bytes(b"text\n" + b"good film\n" * 40_000 + b"\xff\n")
-    with pytest.raises(InputError, match=r"x.csv: cannot be read as csv in UTF-8 after row [0-9,]+ ") as raised:
-        predict.run(arguments(run, file=tmp_path / "x.csv"))
-    (rows,) = (int(number.replace(",", "")) for number in re.findall("after row ([0-9,]+)", str(raised.value)))
-    assert len(printed_records(capsys)) == rows >= CHUNK_SIZE
+    (tmp_path / "x.jsonl").write_text('{"text": "good film"}\n' * 2000 + "{")
+    with pytest.raises(InputError, match=r"x.jsonl: after row 1,024: cannot be read as jsonl \(line 2001"):
+        predict.run(arguments(run, file=tmp_path / "x.jsonl"))
+    assert len(printed_records(capsys)) == CHUNK_SIZE
 
 
 def test_texts_and_file_exclude_each_other(run: Path) -> None:
     with pytest.raises(InputError, match=r"--file x.csv: texts are given too"):
         predict.run(arguments(run, file=Path("x.csv"), text=["a film"]))
-
-
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
-def test_progress_of_a_file_ends_at_1(tables: list[Path], suffix: str) -> None:
-    (path,) = (path for path in tables if path.suffix == f".{suffix}")
-    with Progress(disable=True) as progress:
-        for chunk in predict.read_texts(arguments(path, file=path), progress):
-            assert len(chunk) <= CHUNK_SIZE
-        assert [task.percentage for task in progress.tasks] == [100]
 
 
 @pytest.mark.slow

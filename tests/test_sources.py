@@ -2,12 +2,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict
 
-from sentiment.data.sources import Corpus, Source, resolve_source
+from sentiment.data.corpus import Corpus
+from sentiment.data.sources import Source, resolve_source
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -18,23 +20,17 @@ ROWS: Rows = [
     ('Not "good"', 0),
     ("null", 1),
     ("a film in\ntwo lines", 0),
-    ("", 1),
+    ("a\tb", 1),
     ("电影很好", 0),
 ]
 
 
-def resolve(
-    path: Path,
-    source: str = "files",
-    text_column: str = "text",
-    label_column: str = "label",
-    test_fraction: float = 0.34,
-) -> Source:
-    return resolve_source(source, str(path), text_column, label_column, test_fraction, split_seed=0)
+def resolve(path: Path, source: str = "files", **options: Any) -> Source:
+    return resolve_source(source, str(path), **{"test_fraction": 0.34, **options})
 
 
-def load(path: Path, source: str = "files", text_column: str = "text", label_column: str = "label") -> Corpus:
-    return resolve(path, source, text_column, label_column).load()
+def load(path: Path, source: str = "files", **options: Any) -> Corpus:
+    return resolve(path, source, **options).load()
 
 
 def write(path: Path, rows: Rows) -> Path:
@@ -56,7 +52,7 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None
     write(tmp_path / f"train.{suffix}", ROWS)
     write(tmp_path / f"test.{suffix}", ROWS[:2])
     corpus = load(tmp_path)
-    assert corpus.texts["text"][:] == [text for text, _ in ROWS + ROWS[:2]]
+    assert corpus.reviews["text"][:] == [text for text, _ in ROWS + ROWS[:2]]
     assert corpus.labels.dtype == np.int64
     assert corpus.labels.tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
     assert corpus.train_rows == 6
@@ -68,14 +64,14 @@ def test_single_file_is_split_in_proportion_to_the_classes(tmp_path: Path) -> No
     corpus = load(path)
     assert corpus.train_rows == 66
     assert abs(corpus.labels[66:].mean() - 0.5) < 0.02
-    assert sorted(corpus.texts["text"]) == sorted(f"text {i}" for i in range(100))
-    assert corpus.labels.tolist() == [int(text.split()[1]) % 2 for text in corpus.texts["text"]]
+    assert sorted(corpus.reviews["text"]) == sorted(f"text {i}" for i in range(100))
+    assert corpus.labels.tolist() == [int(text.split()[1]) % 2 for text in corpus.reviews["text"]]
 
 
 def test_single_file_is_the_test_set_if_its_fraction_is_1(tmp_path: Path) -> None:
     corpus = resolve(write_csv(tmp_path / "reviews.csv", ROWS), test_fraction=1.0).load()
     assert corpus.train_rows == 0
-    assert corpus.texts["text"][:] == [text for text, _ in ROWS]
+    assert corpus.reviews["text"][:] == [text for text, _ in ROWS]
     assert corpus.labels.tolist() == [1, 0, 1, 0, 1, 0]
 
 
@@ -86,7 +82,7 @@ def test_text_labels_are_numbered_alphabetically_and_integers_by_value(tmp_path:
     for suffix in ("csv", "jsonl"):
         corpus = load(write(tmp_path / f"stars.{suffix}", rows))
         assert corpus.label_names == ["2", "9", "10"]
-        assert corpus.labels.tolist() == [2 - int(text) % 3 for text in corpus.texts["text"]]
+        assert corpus.labels.tolist() == [2 - int(text) % 3 for text in corpus.reviews["text"]]
 
 
 def test_boolean_labels_are_classes(tmp_path: Path) -> None:
@@ -130,7 +126,7 @@ def test_archive_and_parquet_give_the_same_imdb(tmp_path: Path) -> None:
                 (tree / "aclImdb" / split / name / f"{number}_{label * 9 + 1}.txt").write_text(str(rows[-1][0]))
         write(table / f"{split}-00000-of-00001.parquet", rows)
     first, second = load(tree, "imdb"), load(table, "imdb")
-    assert first.texts["text"][:] == second.texts["text"][:]
+    assert first.reviews["text"][:] == second.reviews["text"][:]
     assert np.array_equal(first.labels, second.labels)
     assert first.label_names == second.label_names == ["negative", "positive"]
 
@@ -143,8 +139,8 @@ def test_hub_and_parquet_give_the_same_imdb(tmp_path: Path, monkeypatch: pytest.
     )
     monkeypatch.setattr("sentiment.data.sources.HfApi.dataset_info", lambda *_, **__: None)
     monkeypatch.setattr("sentiment.data.sources.load_dataset", lambda _: splits)
-    hub, table = resolve_source("imdb", None, "text", "label", 0.2, 0).load(), load(tmp_path, "imdb")
-    assert hub.texts["text"][:] == table.texts["text"][:]
+    hub, table = resolve_source("imdb").load(), load(tmp_path, "imdb")
+    assert hub.reviews["text"][:] == table.reviews["text"][:]
     assert hub.labels.tolist() == table.labels.tolist()
     assert hub.train_rows == table.train_rows == 6
     assert hub.label_names == ["negative", "positive"]
@@ -171,23 +167,93 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
     ("make", "message"),
     [
         (lambda folder: folder / "absent", "data.path=.*: no such file or folder"),
-        (lambda folder: folder, r"contains no train\.\* \(csv, tsv, jsonl, parquet\); add it or name one file"),
+        (lambda folder: folder, r"contains no train\.\* \(.csv, .*\); add it, or name one file"),
         (one_file("reviews.xlsx", "x"), r"reviews.xlsx: unknown format \.xlsx"),
         (one_file("reviews.csv", ""), "reviews.csv: is empty"),
         (one_file("reviews.csv", "text,label\n"), "reviews.csv: contains no rows"),
+        (one_file("reviews.csv", "text,label\n,1\na,\n"), "reviews.csv: no row has both a text and a label"),
         (one_file("reviews.csv", "review,label\na,1\n"), "data.text_column=text: no such column .* review, label"),
-        (one_file("reviews.csv", "text,stars\na,1\n"), "data.label_column=label: no such column"),
         (one_file("reviews.csv", "text,label\na,1\nb,1\nc,1\n"), "every label is 1"),
-        (one_file("reviews.csv", "text,label\na,1\nb,0\nc,1\n"), "data.test_fraction=.*too few rows"),
-        (two_files(ROWS, [("a", 2)]), "label 2 occurs in the test set only; fix the split"),
-        (two_files(ROWS, [("a", "1")]), "labels are int in train, str in test; use one type"),
-        (two_files([("a", 0.5)], ROWS), "train.jsonl: row 1, column label holds 0.5"),
+        (one_file("reviews.csv", "text,label\na,1\nb,0\nc,1\n"), "data.test_fraction=0.34: class 0 has a single row"),
+        (
+            one_file("reviews.csv", "text,label\n" + "".join(f"a,{i}\n" for i in range(9))),
+            "9 rows have 9 different",
+        ),
+        (
+            one_file("reviews.csv", "text,label\n" + "".join(f"a,{i % 5}\n" for i in range(10))),
+            "data.test_fraction=0.34: draws 4 of 10 rows, and either part needs all 5 classes",
+        ),
+        (two_files(ROWS, [("a", 2)]), r"label 2 occurs in the test or validation set only; .* data.labels={2:null}"),
+        (
+            two_files([("a", "Good"), ("b", "bad")], [("c", "good")]),
+            r"Good in train; type data.labels={good:Good}",
+        ),
+        (two_files([("a", [1])], ROWS), r"train.jsonl: row 1, column label holds \[1\]"),
     ],
 )
 def test_invalid_files_raise_one_line(tmp_path: Path, make: Callable[[Path], Path], message: str) -> None:
     with pytest.raises(InputError, match=message) as raised:
         load(make(tmp_path))
     assert "\n" not in str(raised.value)
+
+
+def test_labels_of_train_and_test_may_be_spelt_differently(tmp_path: Path) -> None:
+    corpus = load(two_files([("a", "1"), ("b", "0")], [("c", 1.0), ("d", 0)])(tmp_path))
+    assert corpus.label_names == ["0", "1"]
+    assert corpus.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_labels_are_renamed_merged_and_dropped(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [(f"film {i}", i % 5 + 1) for i in range(50)])
+    corpus = load(path, labels={1: "bad", "2": "bad", 3: None, 4: "good", 5.0: "good", "six": "x"})
+    assert corpus.label_names == ["bad", "good"]
+    assert len(corpus.labels) == 40
+    assert all("film" in text and int(text[5:]) % 5 != 2 for text in corpus.reviews["text"])
+    assert corpus.notes == ["reviews.csv (all rows): 50 rows", "left out: 10 rows whose label data.labels maps to null"]
+    assert corpus.warnings == ["data.labels: no row has the label six"]
+
+
+def test_labels_that_differ_in_case_only_are_reported(tmp_path: Path) -> None:
+    rows: Rows = [(f"film {i}", ("Bad", "bad", "good ")[i % 3]) for i in range(30)]
+    corpus = load(write_csv(tmp_path / "reviews.csv", rows))
+    assert corpus.label_names == ["Bad", "bad", "good"]
+    assert corpus.warnings == ["labels Bad and bad differ in case only; to merge them type data.labels={Bad:bad}"]
+
+
+def test_rows_without_text_or_label_are_left_out_or_rejected(tmp_path: Path) -> None:
+    rows: Rows = [(f"film {i}", i % 2) for i in range(30)]
+    rows[3:6] = [("", 1), (" \u200b", 0), ("film", "N/A")]
+    path = write_csv(tmp_path / "reviews.csv", rows)
+    corpus = load(path)
+    assert len(corpus.labels) == len(corpus.reviews) == 27
+    assert corpus.warnings == [
+        "left out: 2 rows (reviews.csv row 4, 5) have an empty text",
+        "left out: 1 row (reviews.csv row 6) has no label",
+    ]
+    assert all(corpus.reviews[i]["text"] == f"film {corpus.reviews[i]['row'] - 1}" for i in range(27))
+    with pytest.raises(InputError, match=r"^2 rows \(reviews.csv row 4, 5\) have an empty text; .* data.empty=drop"):
+        load(path, empty="error")
+
+
+def test_validation_file_and_names_of_rows(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("dev", 4), ("test", 2)):
+        write_csv(tmp_path / f"{split}.csv", [(f"{split} {i}", i % 2) for i in range(count)])
+    corpus = load(tmp_path)
+    assert (corpus.train_rows, corpus.val_rows) == (6, 4)
+    assert corpus.notes == ["train.csv (train): 6 rows", "dev.csv (val): 4 rows", "test.csv (test): 2 rows"]
+    assert corpus.reviews[7] == {"text": "dev 1", "file": "dev.csv", "row": 2}
+
+
+def test_list_of_files_is_one_set(tmp_path: Path) -> None:
+    files = [write_csv(tmp_path / name, [(f"{name} {i}", i % 2) for i in range(10)]) for name in ("a.csv", "b.csv")]
+    corpus = resolve_source("files", list(map(str, files)), test_fraction=0.2).load()
+    assert len(corpus.labels) == 20
+    assert set(corpus.reviews["file"]) == {"a.csv", "b.csv"}
+
+
+def test_one_class_is_enough_for_an_evaluation(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [("a", "good"), ("b", "good")])
+    assert load(path, test_fraction=1.0).label_names == ["good"]
 
 
 def test_imdb_has_two_classes(tmp_path: Path) -> None:
@@ -200,8 +266,9 @@ def test_archive_with_undecodable_or_missing_reviews_raises(tmp_path: Path) -> N
     for name in ("neg", "pos"):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0_1.txt").write_bytes(b"caf\xe9")
-    with pytest.raises(InputError, match=r"0_1.txt: not UTF-8 \(.* at byte 3\)"):
+    shutil.copytree(tmp_path / "train", tmp_path / "test")
+    with pytest.raises(InputError, match=r"0_1.txt: not in UTF-8"):
         load(tmp_path, "imdb")
-    shutil.rmtree(tmp_path / "train" / "neg")
-    with pytest.raises(InputError, match="no reviews in train/neg; extract the aclImdb archive again"):
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(InputError, match=r"contains no test\.\*"):
         load(tmp_path, "imdb")

@@ -20,6 +20,7 @@ VOCABULARY = Vocabulary(["<pad>", "<unk>", "good"])
             ["i", "do", "n't", "think", "it", "'s", "'", "bad", "'", "8/10", "!!!", ":-)", "so", "..."],
         ),
         ("basic_english", "Not bad!", ["not", "bad", "!"]),
+        ("characters", "很好看！\n OK\u3000", ["很", "好", "看", "！", "o", "k"]),
     ],
 )
 def test_tokenizer_splits_text(tokenizer: str, text: str, tokens: list[str]) -> None:

@@ -27,7 +27,7 @@ class LayerTrace(NamedTuple):
         name: `layer 1, forward`.
         gates: of the tokens, without padding; each part `(1, T, H)`.
         order: its units, `(H,)`: those of the last layer from the most positive to the most negative weight for the
-            explained class, those of other layers by mean cell state.
+            explained class, relative to the mean of the classes; those of other layers by mean cell state.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Trace(NamedTuple):
     """What the network computes while it reads a text.
 
     Attributes:
-        target: index of the explained class: the second of two, else the most probable one.
+        target: index of the explained class.
         prefix_probabilities: P(target) after each token, float32 `(T,)`.
         layers: from the input to the output.
     """
@@ -50,17 +50,28 @@ class Trace(NamedTuple):
 
 
 @torch.inference_mode()
-def trace(classifier: Classifier, ids: Tensor) -> Trace:
-    """Trace the network over one padded text, int64 `(1, padded length)`."""
+def trace(classifier: Classifier, ids: Tensor, target: int | None = None) -> Trace:
+    """Trace the network over one padded text.
+
+    Args:
+        classifier: with the network.
+        ids: int64 `(1, padded length)`.
+        target: index of the explained class; by default the second of two, else the most probable one.
+    """
     net = classifier.net
     is_token = (ids[0] != PADDING).nonzero()[:, 0]  # (T,)
     ids = ids.to(classifier.device)
     prefix = ids[0, : is_token[-1] + 1]
     logits = net.prefix_logits(prefix, max(1, EVAL_TOKENS_PER_BATCH // len(prefix))).float()
     probabilities = log_probabilities(logits).exp().cpu()[is_token]  # (T, classes)
-    output = 0 if len(classifier.output_names) == 1 else int(probabilities[-1].argmax())
-    target = classifier.label_names.index(classifier.output_names[output])
-    output_weights = net.linear.weight[output].reshape(-1, net.num_directions, net.units).sum(0)  # (D, H)
+    is_binary = len(classifier.label_names) == 2
+    if target is None:
+        target = 1 if is_binary else int(probabilities[-1].argmax())
+    if is_binary:
+        class_weights = net.linear.weight[0] * (1 if target == 1 else -1)
+    else:
+        class_weights = net.linear.weight[target] - net.linear.weight.mean(0)
+    output_weights = class_weights.reshape(-1, net.num_directions, net.units).sum(0)  # (D, H)
     layers = []
     for depth, directions in enumerate(net.gates(ids), 1):
         for direction, gates, weights in zip(("forward", "backward"), directions, output_weights, strict=False):
@@ -73,30 +84,42 @@ def trace(classifier: Classifier, ids: Tensor) -> Trace:
 
 
 class Attribution(NamedTuple):
-    """Integrated gradients of a logit (Sundararajan, Taly & Yan 2017).
+    """Integrated gradients of the log-odds of a class (Sundararajan, Taly & Yan 2017).
 
     Attributes:
         attributions: of each column of the padded text, float32 `(padded length,)`.
-        logit: of the text.
-        baseline: logit of zero vectors in place of its tokens.
+        log_odds: of the text.
+        baseline: log-odds of zero vectors in place of its tokens.
         convergence_delta: the difference of the two, minus the sum of the attributions.
         steps: of the integral.
     """
 
     attributions: Floats
-    logit: float
+    log_odds: float
     baseline: float
     convergence_delta: float
     steps: int
 
     @property
     def converged(self) -> bool:
-        """Whether the convergence delta is within 1 % of the difference of the logits, or 0.01."""
-        return abs(self.convergence_delta) <= max(0.01 * abs(self.logit - self.baseline), 0.01)
+        """Whether the convergence delta is within 1 % of the difference of the log-odds, or 0.01."""
+        return abs(self.convergence_delta) <= max(0.01 * abs(self.log_odds - self.baseline), 0.01)
 
 
-def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
-    """Attribute one logit to the embedded tokens, with zero vectors as the baseline.
+def log_odds(logits: Tensor, target: int) -> Tensor:
+    """Logarithm of p / (1 - p) of a class, `(B,)`, from logits `(B, C)`.
+
+    Of the second of two classes that is the logit itself. A softmax does not change with a constant that is added to
+    all logits, so that a single one of several says little.
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0] if target == 1 else -logits[:, 0]
+    others = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
+    return logits[:, target] - others.logsumexp(1)
+
+
+def attribute(net: LSTMClassifier, ids: Tensor, target: int) -> Attribution:
+    """Attribute the log-odds of a class to the embedded tokens, with zero vectors as the baseline.
 
     The number of steps is doubled until the sum converges or 2,048 is reached: a network that changes almost like a
     step function between the two points, as max pooling over a long text may, converges with no number of steps.
@@ -104,7 +127,7 @@ def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
     Args:
         net: in evaluation mode.
         ids: one padded text, int64 `(1, padded length)`.
-        output: index of the logit.
+        target: index of the class.
 
     Raises:
         InputError: captum is not installed.
@@ -116,12 +139,12 @@ def attribute(net: LSTMClassifier, ids: Tensor, output: int) -> Attribution:
     x, lengths = net.embed(ids).detach(), net.lengths(ids)
     zeros = torch.zeros_like(x)
 
-    def logit(x: Tensor) -> Tensor:
-        return net.forward_embedded(x, None if lengths is None else lengths.expand(len(x)))[:, output]
+    def explained(x: Tensor) -> Tensor:
+        return log_odds(net.forward_embedded(x, None if lengths is None else lengths.expand(len(x))), target)
 
     with torch.no_grad():
-        value, baseline = (float(logit(point)) for point in (x, zeros))
-    method = IntegratedGradients(logit)
+        value, baseline = (float(explained(point)) for point in (x, zeros))
+    method = IntegratedGradients(explained)
     steps = MIN_STEPS
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no gradients in evaluation mode
         while True:
@@ -148,6 +171,7 @@ class Explanation(NamedTuple):
         trace: gates and prefix probabilities.
         label: name of the most probable class.
         target: name of the explained class.
+        probabilities: of all classes, by name.
     """
 
     before: list[str]
@@ -160,21 +184,30 @@ class Explanation(NamedTuple):
     trace: Trace
     label: str
     target: str
+    probabilities: dict[str, float]
 
 
-def explain(classifier: Classifier, text: str) -> Explanation:
+def explain(classifier: Classifier, text: str, target: str | None = None) -> Explanation:
     """Explain the prediction for a text.
 
+    Args:
+        classifier: with the network.
+        text: of any length.
+        target: name of the explained class; by default the second of two, else the most probable one.
+
     Raises:
-        InputError: captum is not installed.
+        InputError: there is no such class, or captum is not installed.
     """
+    names = classifier.label_names
+    if target is not None and target not in names:
+        raise InputError(f"--class {target}: no such class; choose one of {', '.join(names)}")
     encoder = classifier.encoder
     tokens, kept = encoder.split(text)
     words = tokens[kept] or [SPECIALS[UNKNOWN]]
     ids = torch.from_numpy(classifier.encode([text]).pad())
-    traced = trace(classifier, ids)
-    target = classifier.label_names[traced.target]
-    attribution = attribute(classifier.net, ids.to(classifier.device), classifier.output_names.index(target))
+    traced = trace(classifier, ids, None if target is None else names.index(target))
+    attribution = attribute(classifier.net, ids.to(classifier.device), traced.target)
+    (prediction,) = classifier.predict([text])
     is_token = ids[0].numpy() != PADDING
     return Explanation(
         before=tokens[: kept.start or 0],
@@ -185,6 +218,7 @@ def explain(classifier: Classifier, text: str) -> Explanation:
         padding=float(attribution.attributions[~is_token].sum()),
         attribution=attribution,
         trace=traced,
-        label=classifier.predict([text])[0].label,
-        target=target,
+        label=prediction.label,
+        target=names[traced.target],
+        probabilities=prediction.probabilities,
     )

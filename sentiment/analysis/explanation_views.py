@@ -2,14 +2,15 @@
 
 import base64
 import io
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 
 import matplotlib
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.bar import Bar
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from sentiment.analysis.explanation import Explanation, Floats, LayerTrace
@@ -17,6 +18,7 @@ from sentiment.analysis.model_figures import AGAINST, FOR, plot_gates
 from sentiment.runtime.cli import escape_control_chars
 
 TOP_WORDS = 6  # listed for and against the class
+TOP_CLASSES = 10  # whose probabilities are shown
 
 
 def print_explanation(explanation: Explanation, console: Console) -> None:
@@ -33,6 +35,9 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     label, target = escape_control_chars(e.label), escape_control_chars(e.target)
     probabilities = e.trace.prefix_probabilities
     console.print(Text.assemble((label, "bold"), f", p({target}) = {probabilities[-1]:.4f}\n"))
+    if len(e.probabilities) > 2:
+        console.print(_make_probability_table(e))
+        console.print(f"\nexplained class: {target}\n", highlight=False, markup=False)
     console.print(text)
     if unknown := dict.fromkeys(word for word, known in zip(e.words, e.in_vocabulary, strict=True) if not known):
         listed = escape_control_chars(", ".join(unknown))
@@ -41,7 +46,8 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     for line in draw_line_chart(probabilities.tolist(), min(console.width - 6, max(60, len(e.words)))):
         console.print(line, highlight=False, markup=False)
     console.print()
-    for heading, sign in ((f"for {target}", 1), ("against", -1)):
+    against = "against" if len(e.probabilities) == 2 else f"against {target}"
+    for heading, sign in ((f"for {target}", 1), (against, -1)):
         strongest = [i for i in np.argsort(-sign * e.attributions)[:TOP_WORDS] if sign * e.attributions[i] > 0]
         words = [f"{escape_control_chars(e.words[i])}\N{NO-BREAK SPACE}{e.attributions[i]:+.2f}" for i in strongest]
         console.print(f"{heading}: {', '.join(words) or 'nothing'}", highlight=False, markup=False)
@@ -49,13 +55,31 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     console.print(f"\n{decomposition}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
+def rank_probabilities(explanation: Explanation) -> list[tuple[str, float]]:
+    """Return the most probable classes and the sum of the others, if there are any."""
+    ranked = sorted(explanation.probabilities.items(), key=lambda item: -item[1])
+    others = ranked[TOP_CLASSES:]
+    total = [(f"{len(others):,} others", sum(probability for _, probability in others))] if others else []
+    return ranked[:TOP_CLASSES] + total
+
+
+def _make_probability_table(explanation: Explanation) -> Table:
+    table = Table.grid(padding=(0, 1))
+    for name, probability in rank_probabilities(explanation):
+        bar = Bar(1, 0, probability, width=30, color="blue")
+        table.add_row(Text(escape_control_chars(name)), f"{probability:.3f}", bar)
+    return table
+
+
 def format_decomposition(explanation: Explanation) -> str:
-    """Return the logit as the sum of the baseline, the attributions and the convergence delta, on one line."""
+    """Return the log-odds as the sum of the baseline, the attributions and the convergence delta, on one line."""
     a = explanation.attribution
+    of_two = len(explanation.probabilities) == 2
+    name = "logit" if of_two else f"log-odds of {escape_control_chars(explanation.target)}"
     padding = f", padding {explanation.padding:+.3f}" if explanation.padding else ""
     caution = "" if a.converged else "; did not converge, the attributions are a rough guide only"
     return (
-        f"logit {a.logit:+.3f} = baseline {a.baseline:+.3f}, words {explanation.attributions.sum():+.3f}{padding}, "
+        f"{name} {a.log_odds:+.3f} = baseline {a.baseline:+.3f}, words {explanation.attributions.sum():+.3f}{padding}, "
         f"convergence delta {a.convergence_delta:+.4f} (integrated gradients, {a.steps:,} steps){caution}"
     )
 
@@ -96,6 +120,7 @@ def render_html(explanation: Explanation) -> str:
     return environment.get_template("explanation.html").render(
         explanation=e,
         words=list(zip(e.words, e.attributions, e.in_vocabulary, e.trace.prefix_probabilities, colors, strict=True)),
+        probabilities=rank_probabilities(e),
         decomposition=format_decomposition(e),
         gates=[(layer.name, _gates_url(e, layer)) for layer in e.trace.layers],
     )
@@ -103,9 +128,10 @@ def render_html(explanation: Explanation) -> str:
 
 def _gates_url(explanation: Explanation, layer: LayerTrace) -> str:
     """Return the gate plot of a layer as a data URL."""
-    figure = plot_gates(explanation.words, explanation.trace.prefix_probabilities, layer.gates, layer.order, "")
+    e = explanation
+    chance = 1 / len(e.probabilities)
+    figure = plot_gates(e.words, e.trace.prefix_probabilities, layer.gates, layer.order, chance, "")
     svg = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the browser's fonts have more glyphs than matplotlib's
+    with matplotlib.rc_context({"svg.fonttype": "none"}):  # the browser draws the text
         figure.savefig(svg, format="svg")
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.getvalue()).decode()}"

@@ -1,24 +1,46 @@
 """Figures of one model: its gates, its confusion matrix, its calibration."""
 
+import math
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
+from sentiment.analysis.fonts import Figure
 from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
 
 FOR, AGAINST = "#2166ac", "#b2182b"  # the ends of the colormap RdBu, which the colour-blind can distinguish
 CALIBRATION_BINS = 15
+MAX_CELLS_WITH_NUMBERS = 15  # in a row of a confusion matrix
+MAX_TICK_LABELS = 60
+MAX_LABEL_WIDTH, MAX_HORIZONTAL_WIDTH = 24, 9  # of a class name; a Chinese character is two wide
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-def plot_gates(words: Sequence[str], prefix_probabilities: Floats, gates: Gates, order: Labels, title: str) -> Figure:
+def shorten_label(name: str) -> str:
+    """Escape the name of a class, and cut it to what fits into a figure."""
+    name = escape_control_chars(name)
+    if _width(name) <= MAX_LABEL_WIDTH:
+        return name
+    shortened = name[:MAX_LABEL_WIDTH]
+    while _width(shortened) >= MAX_LABEL_WIDTH:
+        shortened = shortened[:-1]
+    return shortened + "…"
+
+
+def _width(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(character) in "FW") for character in text)
+
+
+def plot_gates(
+    words: Sequence[str], prefix_probabilities: Floats, gates: Gates, order: Labels, chance: float, title: str
+) -> Figure:
     """Plot the three gates and the cell state of every unit over the tokens, below the prefix probabilities.
 
     Args:
@@ -26,15 +48,16 @@ def plot_gates(words: Sequence[str], prefix_probabilities: Floats, gates: Gates,
         prefix_probabilities: probability of a class after each token, `(T,)`.
         gates: of one layer and direction, each `(1, T, H)`.
         order: units from top to bottom, `(H,)`.
+        chance: probability of a class if all are equally probable, where a line is drawn.
         title: of the figure.
     """
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 9), layout="constrained")
     axes = figure.subplots(5, 1, sharex=True, height_ratios=(3, 4, 4, 4, 4))
     steps, probabilities = np.arange(len(words)), prefix_probabilities
     axes[0].plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
-    axes[0].fill_between(steps, 0.5, probabilities, probabilities >= 0.5, color=FOR, alpha=0.3, interpolate=True)
-    axes[0].fill_between(steps, 0.5, probabilities, probabilities <= 0.5, color=AGAINST, alpha=0.3, interpolate=True)
-    axes[0].axhline(0.5, color="0.6", linewidth=0.8)
+    for color, is_side in ((FOR, probabilities >= chance), (AGAINST, probabilities <= chance)):
+        axes[0].fill_between(steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True)
+    axes[0].axhline(chance, color="0.6", linewidth=0.8)
     axes[0].set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
     for axis, name in zip(axes[1:4], ("input", "forget", "output"), strict=True):
         activations = np.asarray(getattr(gates, name)[0]).T[order]  # (H, T)
@@ -50,7 +73,7 @@ def plot_gates(words: Sequence[str], prefix_probabilities: Floats, gates: Gates,
         axis.set_yticks([])
     axes[4].set_xticks(steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False)
     axes[4].set_xlim(-0.5, len(words) - 0.5)
-    figure.suptitle(escape_control_chars(title), fontsize=11, parse_math=False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -64,16 +87,23 @@ def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequen
     """
     counts = confusion_matrix(labels, predicted, labels=range(len(label_names)))
     fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    size = 2.6 + 0.9 * len(label_names)
+    names = [shorten_label(name) for name in label_names]
+    longest = max(map(_width, names))
+    with_numbers = len(names) <= MAX_CELLS_WITH_NUMBERS
+    upright = with_numbers and longest <= MAX_HORIZONTAL_WIDTH
+    size = 2.6 + (0.9 * len(names) if with_numbers else 0.16 * min(len(names), MAX_TICK_LABELS))
+    size += 0 if upright else 0.08 * longest
     figure = Figure(figsize=(size + 0.8, size), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
+    for (row, column), count in np.ndenumerate(counts) if with_numbers else ():
         fraction = fractions[row, column]
         text = f"{count:,}\n{fraction:.1%}"
         axis.text(column, row, text, ha="center", va="center", color="white" if fraction > 0.5 else "black")
-    axis.set_xticks(range(len(label_names)), label_names, parse_math=False)
-    axis.set_yticks(range(len(label_names)), label_names, rotation=90, va="center", parse_math=False)
+    ticks = range(0, len(names), math.ceil(len(names) / MAX_TICK_LABELS))
+    shown, fontsize = [names[i] for i in ticks], 10 if with_numbers else 7
+    axis.set_xticks(ticks, shown, rotation=0 if upright else 90, fontsize=fontsize, parse_math=False)
+    axis.set_yticks(ticks, shown, rotation=90 if upright else 0, va="center", fontsize=fontsize, parse_math=False)
     axis.set(xlabel="predicted label", ylabel="true label")
     figure.colorbar(image, label="fraction of the true label", shrink=0.8)
     axis.set_title(f"accuracy {np.trace(counts) / counts.sum():.2%}, {counts.sum():,} reviews")
@@ -94,7 +124,8 @@ def plot_reliability_diagram(labels: Labels, probabilities: Floats, label_names:
     """
     if len(label_names) == 2:
         predicted, observed = probabilities[:, 1], labels == 1
-        xlabel, ylabel = f"predicted probability of {label_names[1]}", f"observed frequency of {label_names[1]}"
+        name = shorten_label(label_names[1])
+        xlabel, ylabel = f"predicted probability of {name}", f"observed frequency of {name}"
     else:
         predicted, observed = probabilities.max(1), probabilities.argmax(1) == labels
         xlabel, ylabel = "confidence", "accuracy"

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +17,15 @@ from torch.utils.data import DataLoader
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoding import Integers, StoredReviews, encode, is_complete, read_counts, read_vocabulary
+from sentiment.data.corpus import Corpus
+from sentiment.data.encoding import Integers, StoredReviews, encode, is_complete, read_vocabulary
 from sentiment.data.splits import stratified_split, tail_split
-from sentiment.data.text import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
+from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.data.vectors import ppmi_vectors
 from sentiment.runtime.errors import check_at_least, check_choice, check_fraction
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
-FORMAT = 4  # of the encoded reviews; a new number ignores older caches
+FORMAT = 5  # of the encoded reviews; a new number ignores older caches
 CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
@@ -30,8 +33,7 @@ class ReviewDataModule(LightningDataModule):
     """Tokenizes reviews once, splits off the validation set, and pads batches on demand.
 
     Args:
-        source: `imdb` (the Hub, or a local copy at `path`), `files` (tables at `path`) or `demo` (built in).
-        path: a file or folder, see `sentiment.data.sources`.
+        source: `imdb` (the Hub, or a local copy at `path`), `files` (those at `path`) or `demo` (built in).
         max_features: size of the vocabulary, padding and unknown word included.
         maxlen: maximum number of tokens of a review.
         padding: `pre` is the article's: at the start, to exactly `maxlen`, not masked. `post` pads at the end, to the
@@ -46,10 +48,9 @@ class ReviewDataModule(LightningDataModule):
         split_seed: draws the validation rows, and the test rows of a single file; nothing else.
         validate_on: `train` holds out training rows; `test` validates on the test set, as the article did, and trains
             on the whole training set.
-        tokenizer: `words` (Keras's), `words_and_punctuation` or `basic_english` (torchtext's).
-        text_column: column of the reviews in a table.
-        label_column: column of the classes in a table.
+        tokenizer: a name in `sentiment.data.text.TOKENIZERS`.
         seed: draws the order of the training batches.
+        reading: further arguments of `sentiment.data.sources.resolve_source`, such as `path` and `text_column`.
 
     Attributes:
         folder: where the encoded reviews are, after `prepare_data`.
@@ -57,6 +58,9 @@ class ReviewDataModule(LightningDataModule):
         encoder: how a text becomes ids; its vocabulary, that of the training rows, is empty before `setup`.
         splits: `train`, `val` and `test`, after `setup`.
         duplicates: how many reviews of `val` and `test` have the same tokens as a training row, after `setup`.
+        notes: what was read, line by line, after `setup`.
+        warnings: what may be wrong with it, line by line, after `setup`.
+        has_val_set: whether the source has validation rows, after `setup`.
 
     Raises:
         InputError: an argument is out of range, or the source cannot be found.
@@ -65,7 +69,6 @@ class ReviewDataModule(LightningDataModule):
     def __init__(
         self,
         source: str = "imdb",
-        path: str | None = None,
         max_features: int = 20_000,
         maxlen: int = 80,
         padding: str = "pre",
@@ -77,9 +80,8 @@ class ReviewDataModule(LightningDataModule):
         split_seed: int = 0,
         validate_on: str = "train",
         tokenizer: str = "words",
-        text_column: str = "text",
-        label_column: str = "label",
         seed: int = 0,
+        **reading: Any,
     ) -> None:
         super().__init__()
         check_at_least(1, batch_size=batch_size)
@@ -97,7 +99,7 @@ class ReviewDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.validate_on = validate_on
         self.seed = seed
-        self.source = sources.resolve_source(source, path, text_column, label_column, test_fraction, split_seed)
+        self.source = sources.resolve_source(source, test_fraction=test_fraction, split_seed=split_seed, **reading)
         key = [FORMAT, self.source.fingerprint, tokenizer, validate_on]
         if validate_on == "train":
             key += [val_fraction, split_seed if val_split == "random" else val_split]
@@ -108,28 +110,40 @@ class ReviewDataModule(LightningDataModule):
         if is_complete(self.folder):
             return
         corpus = self.source.load()
-        train, test = np.split(np.arange(len(corpus.labels)), [corpus.train_rows])
-        splits = {"train": train, "val": test, "test": test}
-        if self.validate_on == "train":
-            labels, key = corpus.labels[train], "data.val_fraction"
+        ends = np.cumsum([corpus.train_rows, corpus.val_rows])
+        splits = dict(zip(("train", "val", "test"), np.split(np.arange(len(corpus.labels)), ends), strict=True))
+        if self.validate_on == "test":
+            splits["val"] = splits["test"]
+        elif not corpus.val_rows:
+            train, key = splits["train"], "data.val_fraction"
+            labels, names = corpus.labels[train], corpus.label_names
             if self.val_split == "random":
-                parts = stratified_split(train, labels, self.val_fraction, self.split_seed, key)
+                parts = stratified_split(train, labels, self.val_fraction, self.split_seed, key, names)
             else:
                 parts = tail_split(train, labels, self.val_fraction, key)
             splits["train"], splits["val"] = parts
 
         def texts() -> Iterator[Sequence[str]]:
-            chunks = range(0, len(corpus.texts), CHUNK_SIZE)
+            chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
             for start in track(chunks, "Tokenizing reviews", transient=True):
-                yield corpus.texts[start : start + CHUNK_SIZE]["text"]
+                yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
-        encode(texts(), corpus.labels, splits, self.encoder.tokenizer, self.folder, {"label_names": corpus.label_names})
+        metadata = {
+            "label_names": corpus.label_names,
+            "notes": corpus.notes,
+            "warnings": corpus.warnings,
+            "has_val_set": corpus.val_rows > 0,
+        }
+        encode(texts(), corpus.labels, splits, self.encoder.tokenizer, self.folder, metadata)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""
         metadata = json.loads((self.folder / "metadata.json").read_text())
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
+        self.notes: list[str] = metadata["notes"]
+        self.has_val_set: bool = metadata["has_val_set"]
+        self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
         self.encoder = replace(self.encoder, vocabulary=vocabulary)
         self.splits = {
@@ -182,42 +196,15 @@ class ReviewDataModule(LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def read_rows(self, rows: Integers) -> Dataset:
-        """The reviews of rows as they were written: a column `text`."""
-        return self.source.load().texts.select(rows)
+        """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""
+        return self._corpus.reviews.select(rows)
 
-    def describe(self) -> str:
-        """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded.
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return self.source.load()
 
-        It also warns of duplicates across splits, imbalanced classes and mostly unread reviews.
-        """
-        train = self.splits["train"].reviews
-        lengths, maxlen = train.lengths, self.encoder.maxlen
-        classes = np.bincount(train.labels[train.rows], minlength=len(self.label_names))
-        counts = read_counts(self.folder)
-        oov_rate = (counts[self.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
-        shapes = (f"{name} ({len(split):,} x {maxlen})" for name, split in self.splits.items())
-        validation = {
-            ("train", "random"): f"drawn from train, split_seed {self.split_seed}",
-            ("train", "tail"): "the last of each class in train",
-        }.get((self.validate_on, self.val_split), "the test set")
-        labels = ", ".join(f"{name} {count:,}" for name, count in zip(self.label_names, classes, strict=True))
-        majority, share = self.label_names[classes.argmax()], classes.max() / classes.sum()
-        imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
-        copies = " and ".join(f"{count:,} {name}" for name, count in self.duplicates.items() if count)
-        cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
-        return "\n".join(
-            [
-                f"reviews    {', '.join(shapes)}; validation rows: {validation}"
-                + (f"; {copies} reviews also occur in the training set" if copies else ""),
-                f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
-                f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
-                f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
-                f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
-                f"vocabulary {len(self.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
-                f"first one  {self.label_names[train.labels[train.rows[0]]]}: "
-                + self.encoder.vocabulary.decode(self.splits["train"].pad(np.array([0]))[0]),
-            ]
-        )
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_corpus"}
 
 
 def _dataloader(split: PaddedReviews, sampler: BucketBatchSampler) -> DataLoader[Batch]:

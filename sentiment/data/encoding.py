@@ -11,6 +11,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, rank_words
 Integers = npt.NDArray[np.int64]
 
 EMPTY = 0  # hash of reviews without a token, which do not count as duplicates of each other
+
+
+def hash_tokens(tokens: Sequence[str]) -> int:
+    """A hash of the tokens of a review, which copies share; of 64 bits, the same in every process."""
+    if not tokens:
+        return EMPTY
+    text = " ".join(tokens).encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
+
+
+def read_hashes(folder: Path) -> Integers:
+    """`hash_tokens` of every review, in the order of the rows."""
+    hashes: Integers = np.load(folder / "hashes.npy", mmap_mode="r")
+    return hashes
 
 
 @dataclass(eq=False)
@@ -134,6 +149,7 @@ def encode(
         np.save(unfinished / "counts.npy", _map_to_ranks(unfinished / "ids.int32", indices, ranked))
         np.save(unfinished / "offsets.npy", offsets)
         np.save(unfinished / "labels.npy", labels)
+        np.save(unfinished / "hashes.npy", hashes)
         for split, rows in splits.items():
             np.save(unfinished / f"{split}.npy", rows)
         with open(unfinished / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
@@ -161,14 +177,15 @@ def _tokenize(
     row = 0
     with open(path, "wb") as file:
         for chunk in texts:
-            encoded = [list(map(indices.__getitem__, split(text))) or [empty] for text in chunk]
+            tokens = [split(text) for text in chunk]
+            encoded = [list(map(indices.__getitem__, words)) or [empty] for words in tokens]
             sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
             flat = np.fromiter(itertools.chain.from_iterable(encoded), np.int32, sizes.sum())
             flat.tofile(file)
             if len(indices) > len(counts):
                 counts = np.pad(counts, (0, len(indices)))  # doubles at least, so that it happens rarely
             np.add.at(counts, flat[np.repeat(is_train[row : row + len(chunk)], sizes)], 1)
-            hashes[row : row + len(chunk)] = [EMPTY if ids == [empty] else hash(tuple(ids)) for ids in encoded]
+            hashes[row : row + len(chunk)] = [hash_tokens(words) for words in tokens]
             offsets[row + 1 : row + len(chunk) + 1] = offsets[row] + np.cumsum(sizes)
             row += len(chunk)
     return indices, counts, offsets, hashes

@@ -1,15 +1,19 @@
 """Which rows are held out, for validation or as the test set of a single file."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from sentiment.data.encoding import Integers
+from sentiment.data.labels import suggest_mapping
 from sentiment.runtime.errors import InputError
 
 
-def stratified_split(rows: Integers, labels: Any, fraction: float, seed: int, key: str) -> tuple[Integers, Integers]:
+def stratified_split(
+    rows: Integers, labels: Integers, fraction: float, seed: int, key: str, label_names: Sequence[str]
+) -> tuple[Integers, Integers]:
     """Draw `fraction` of the rows, in proportion to the classes.
 
     Returns:
@@ -18,10 +22,26 @@ def stratified_split(rows: Integers, labels: Any, fraction: float, seed: int, ke
     Raises:
         InputError: too few rows of some class; the message names `key`.
     """
-    try:
-        rest, held_out = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise InputError(f"{key}={fraction}: too few rows to draw from every class ({error}); add rows") from error
+    counts = np.bincount(labels, minlength=len(label_names))
+    classes = np.flatnonzero(counts)
+    if len(classes) > max(2, len(rows) / 2):
+        raise InputError(
+            f"data.label_column: {len(rows):,} rows have {len(classes):,} different labels; name another column"
+        )
+    single = [label_names[label] for label in classes.tolist() if counts[label] == 1]
+    if single:
+        others = f" and {len(single) - 1} more classes" if len(single) > 1 else ""
+        raise InputError(
+            f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; add rows, or drop or "
+            f"merge classes: {suggest_mapping(single[:3], 'null')}"
+        )
+    drawn = math.ceil(fraction * len(rows))
+    if min(drawn, len(rows) - drawn) < len(classes):
+        raise InputError(
+            f"{key}={fraction}: draws {drawn} of {len(rows)} rows, and either part needs all {len(classes)} classes; "
+            "change it, add rows, or merge classes with data.labels"
+        )
+    rest, held_out = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
     return np.sort(rest), np.sort(held_out)
 
 

@@ -1,70 +1,39 @@
-"""Tables of reviews: CSV, TSV, JSONL and Parquet files, read in chunks and checked cell by cell.
+"""Tables of reviews: files of any format, read in chunks and checked cell by cell.
 
 Training reads them through an Arrow file in the cache, prediction directly. Memory does not grow with the file.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import TextIOWrapper
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pandas as pd
 import pyarrow as pa
+from datasets import ClassLabel, Features
 from filelock import FileLock
-from pyarrow.parquet import ParquetFile
+from pyarrow.parquet import read_schema
 from rich.console import Console
 from rich.progress import Progress
 
+from sentiment.data.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.layout import Part
+from sentiment.data.rows import read_rows
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
-FORMAT = 1  # of the Arrow files; a new number ignores older caches
-CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
-ARROW_TYPES = {str: pa.large_string(), int: pa.int64(), bool: pa.bool_()}  # of texts and labels
-LABEL_ADVICE = "; labels must be all text, all integers or all booleans: convert them"
-MAX_REPR = 80  # characters of a cell in a message
-
-
-class Columns(NamedTuple):
-    """The columns to read.
-
-    Attributes:
-        text: texts.
-        label: classes; None if they are not needed.
-        text_option: what sets `text`, for messages.
-        label_option: what sets `label`, for messages.
-    """
-
-    text: str
-    label: str | None = None
-    text_option: str = "data.text_column="
-    label_option: str = "data.label_column="
-
-    @property
-    def names(self) -> list[str]:
-        """The columns that are read."""
-        return [name for name in (self.text, self.label) if name is not None]
-
-
-class RawChunk(NamedTuple):
-    """Rows before they are checked.
-
-    Attributes:
-        names: all columns of the file.
-        cells: values of each column that is read, as Python objects.
-        fraction: how much of the file has been read.
-    """
-
-    names: Sequence[str]
-    cells: Mapping[str, list[Any]]
-    fraction: float
-
-
-def find_files(folder: Path, split: str) -> list[Path]:
-    """The files of a split: `train.csv`, or parts such as `plain_text/train-00000-of-00001.parquet`."""
-    return sorted(file for file in folder.rglob(f"{split}*") if file.is_file() and file.stem.split("-")[0] == split)
+FORMAT = 2  # of the Arrow files; a new number ignores older caches
+NOTES, CLASS_NAMES = b"notes", b"class_names"  # keys of the metadata of a table
+_SCHEMA = pa.schema(
+    {
+        "text": pa.large_string(),
+        "label": pa.large_string(),
+        "file": pa.large_string(),
+        "row": pa.int64(),
+        "id": pa.large_string(),
+    }
+)
 
 
 def describe_files(files: Iterable[Path]) -> list[tuple[str, int, int]]:
@@ -72,32 +41,35 @@ def describe_files(files: Iterable[Path]) -> list[tuple[str, int, int]]:
     return [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
 
 
-def check_format(file: Path) -> None:
-    """Raise `InputError` if the suffix of a file is not in `READERS`."""
-    if file.suffix.lower() not in READERS:
-        *others, last = READERS
-        raise InputError(f"{file}: unknown format {file.suffix or '(no suffix)'}; use {', '.join(others)} or {last}")
-
-
-def load_table(files: Sequence[Path], columns: Columns) -> pa.Table:
+def load_table(part: Part, options: ReadOptions, root: Path, described: Any = None) -> pa.Table:
     """Read files as one table, through the cache.
 
+    Args:
+        part: the files.
+        options: how to read them.
+        root: the folder to which file names in the table are relative.
+        described: what `describe_files` returned, by which the table is found in the cache even if the files are gone
+            meanwhile; None describes them now.
+
     Returns:
-        A memory-mapped table of two columns without nulls: `text` (large_string) and `label` (large_string, int64 or
-        bool).
+        A memory-mapped table: `text` (large_string), `label` (large_string, null where it is missing), `file`
+        (large_string), `row` (int64, the row's number in its file, from 1) and `id` (large_string). The
+        metadata of its schema has JSON: `notes`, a list of how the files were read, and `class_names`, names of
+        integer labels. `id` is null unless `options.id_column` is set.
 
     Raises:
-        InputError: see `read_chunks`; or there are no rows.
+        InputError: see `read_rows`; or there are no rows.
         OSError: the cache cannot be written.
     """
-    key = fingerprint([FORMAT, describe_files(files), columns.text, columns.label])
+    described = described or describe_files(part.files)
+    key = fingerprint([FORMAT, described, part.label, options.settings, str(root.resolve())])
     path = cache_dir() / "tables" / f"{key}.arrow"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         try:
             return _map_table(path)
         except (OSError, pa.ArrowInvalid):  # missing or damaged
-            _write_table(files, columns, path)
+            _write_table(part, options, root, path)
         return _map_table(path)
 
 
@@ -105,137 +77,63 @@ def _map_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _write_table(files: Sequence[Path], columns: Columns, path: Path) -> None:
+def _write_table(part: Part, options: ReadOptions, root: Path, path: Path) -> None:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_interactive) as progress:
-        chunks = read_chunks(files, columns, progress)
-        first = next(chunks, None)
+        batches = _read_part(part, options, root, progress)
+        first = next(batches, None)
         if first is None:
-            raise InputError(f"{_name(files)}: contains no rows; add some")
+            name = part.files[0] if len(part.files) == 1 else part.files[0].parent
+            raise InputError(f"{name}: contains no rows; add some")
         with (
             atomic_write(path) as temporary,
             temporary.open("wb") as file,
             pa.ipc.new_file(file, first.schema) as writer,
         ):
-            for chunk in chain([first], chunks):
-                writer.write_batch(chunk)
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
 
 
-def read_chunks(files: Sequence[Path], columns: Columns, progress: Progress) -> Iterator[pa.RecordBatch]:
-    """Read files one after another and check every cell in the columns.
-
-    Yields:
-        Up to `CHUNK_SIZE` rows without nulls: `text` (large_string) and, if it is read, `label` (large_string, int64
-        or bool).
-
-    Raises:
-        InputError: a file is missing, empty, damaged or not in UTF-8; a column is missing; a text is not a string; a
-            label is empty, neither string, integer nor boolean, or of another type than the first label.
-    """
-    if all(file.is_file() and file.stat().st_size == 0 for file in files):
-        raise InputError(f"{_name(files)}: is empty; it needs rows with {' and '.join(columns.names)}")
-    label_type: type | None = None
-    for file in files:
-        check_format(file)
-        task = progress.add_task(f"Reading {file.name}", total=1)
-        rows = 0
-        try:
-            for names, cells, fraction in READERS[file.suffix.lower()](file, columns.names):
-                if rows == 0:
-                    _check_names(names, columns, file)
-                if not cells[columns.text]:
-                    continue
-                advice = f", not text; fix it or choose another column with {columns.text_option}NAME"
-                arrays = {"text": _to_array(cells[columns.text], str, columns.text, file, rows, advice)}
-                if columns.label is not None:
-                    labels = [None if label == "" else label for label in cells[columns.label]]
-                    if label_type is None:
-                        label_type = type(labels[0]) if type(labels[0]) in ARROW_TYPES else str
-                    arrays["label"] = _to_array(labels, label_type, columns.label, file, rows, LABEL_ADVICE)
-                yield pa.record_batch(arrays)
-                rows += len(arrays["text"])
-                progress.update(task, completed=fraction)
-        except InputError:
-            raise
-        except FileNotFoundError as error:
-            raise InputError(f"{file}: no such file; check the path") from error
-        except (OSError, ValueError, OverflowError, RecursionError, pa.ArrowException) as error:
-            after = f" after row {rows:,}" if rows else ""
-            reason = one_line(error) or type(error).__name__
-            raise InputError(
-                f"{file}: cannot be read as {file.suffix[1:]} in UTF-8{after} ({reason}); repair or convert it"
-            ) from error
+def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all files, in batches with the columns of the table."""
+    if part.label is not None:
+        text_per = options.text_per or ("line" if len(part.files) == 1 else None)
+        options = replace(options, label_column=None, id_column=None, text_per=text_per)
+    task = progress.add_task(f"Reading {part.files[0].parent.name}", total=len(part.files))
+    columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
+    schema = None
+    for number, file in enumerate(part.files):
+        name = file.relative_to(root).as_posix()
+        for rows in read_rows(file, options, suffix=None if part.label is None else ".txt"):
+            if part.label is not None and options.text_per is None and len(rows.texts) > 1:
+                line, whole = (options.setting("text_per", value) for value in ("line", "file"))
+                raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
+            count = len(rows.texts)
+            columns["text"] += rows.texts
+            columns["label"] += rows.labels or [part.label] * count
+            columns["file"] += [name] * count
+            columns["row"] += range(rows.first, rows.first + count)
+            ids = rows.cells[options.id_column] if options.id_column else [None] * count
+            columns["id"] += [None if id_ is None else str(id_) for id_ in ids]
+            if schema is None:
+                names = {} if options.label_column is None else _read_class_names(file, options.label_column)
+                schema = _SCHEMA.with_metadata({NOTES: json.dumps(rows.notes), CLASS_NAMES: json.dumps(names)})
+            if len(columns["text"]) >= CHUNK_SIZE:
+                yield pa.record_batch(columns, schema=schema)
+                columns = {name: [] for name in columns}
+            progress.update(task, completed=number + rows.fraction)
+    if columns["text"]:
+        yield pa.record_batch(columns, schema=schema)
 
 
-def _name(files: Sequence[Path]) -> Path:
-    """What to call the files of a split in messages."""
-    return files[0] if len(files) == 1 else files[0].parent
-
-
-def _check_names(names: Sequence[str], columns: Columns, file: Path) -> None:
-    for option, column in ((columns.text_option, columns.text), (columns.label_option, columns.label)):
-        if column is not None and column not in names:
-            raise InputError(f"{option}{column}: no such column in {file}; it has {', '.join(map(str, names))}")
-
-
-def _to_array(cells: list[Any], kind: type, column: str, file: Path, rows: int, advice: str) -> pa.Array:
-    """Check that every cell is a `kind`; `rows` of the file were before them."""
-    for row, cell in enumerate(cells, rows + 1):
-        if type(cell) is not kind:
-            content = "is empty; fix the file" if cell is None else f"holds {repr(cell)[:MAX_REPR]}{advice}"
-            raise InputError(f"{file}: row {row:,}, column {column} {content}")
-    return pa.array(cells, ARROW_TYPES[kind])
-
-
-def _read_csv(file: Path, columns: Sequence[str]) -> Iterator[RawChunk]:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        frames = pd.read_csv(
-            stream,
-            sep="\t" if file.suffix.lower() == ".tsv" else ",",
-            converters=dict.fromkeys(columns, str),  # keeps `007` and `null` as written; faster than dtype=str
-            keep_default_na=False,
-            chunksize=CHUNK_SIZE,
-            low_memory=False,  # infers the types of the other columns from a whole chunk
-        )
-        for frame in frames:
-            if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first cells as an index
-                raise ValueError("rows have more cells than the header")
-            cells = {name: frame[name].tolist() for name in columns if name in frame}
-            yield RawChunk(list(frame), cells, stream.tell() / size)
-
-
-def _read_jsonl(file: Path, columns: Sequence[str]) -> Iterator[RawChunk]:
-    size = file.stat().st_size
-    with file.open("rb") as stream, TextIOWrapper(stream, encoding="utf-8-sig") as lines:
-        records = (_parse_record(line, number) for number, line in enumerate(lines, 1) if not line.isspace())
-        while chunk := list(islice(records, CHUNK_SIZE)):
-            cells = {name: [record.get(name) for record in chunk] for name in columns}
-            yield RawChunk(list(dict.fromkeys(chain.from_iterable(chunk))), cells, stream.tell() / size)
-
-
-def _parse_record(line: str, number: int) -> dict[str, Any]:
+def _read_class_names(file: Path, column: str) -> dict[str, str]:
+    """Names of integer classes in the metadata that the `datasets` library writes to Parquet files; else empty."""
+    if file.suffix.lower() != ".parquet":
+        return {}
+    schema = read_schema(file)
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number}: {error.msg}") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"line {number}: not a JSON object")
-    return record
-
-
-def _read_parquet(file: Path, columns: Sequence[str]) -> Iterator[RawChunk]:
-    with ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
-        names = table.schema_arrow.names
-        rows = 0
-        for batch in table.iter_batches(CHUNK_SIZE, columns=[name for name in columns if name in names]):
-            rows += len(batch)
-            yield RawChunk(names, batch.to_pydict(), rows / table.metadata.num_rows)
-
-
-READERS: dict[str, Callable[[Path, Sequence[str]], Iterator[RawChunk]]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".parquet": _read_parquet,
-}
+        feature = Features.from_arrow_schema(pa.schema([schema.field(column)], schema.metadata))[column]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        message = f"{file}: metadata of the datasets library cannot be read ({one_line(error)}); write the file again"
+        raise InputError(message) from error
+    return {str(number): name for number, name in enumerate(feature.names)} if isinstance(feature, ClassLabel) else {}

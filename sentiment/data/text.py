@@ -46,12 +46,18 @@ def split_words_and_punctuation(text: str) -> list[str]:
     return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
 
 
+def split_characters(text: str) -> list[str]:
+    """Split into characters, for languages that are written without spaces; lower case, white space removed."""
+    return [character for character in text.lower() if not character.isspace()]
+
+
 # A tokenizer must not return line breaks: the vocabulary is stored one word per line. The cache of encoded reviews is
 # keyed by the name alone: after changing a tokenizer, raise `datamodule.FORMAT`.
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "words": split_words,
     "words_and_punctuation": split_words_and_punctuation,
     "basic_english": get_tokenizer("basic_english"),
+    "characters": split_characters,
 }
 
 

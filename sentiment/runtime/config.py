@@ -23,6 +23,7 @@ NO_PROGRESS = {
     "trainer.enable_progress_bar": False,  # else Lightning adds its own
     "trainer.enable_model_summary": False,
 }
+MAPPINGS = ("data.labels",)  # settings whose value is a mapping
 NOT_IN_FINGERPRINT = ("output_dir", "resume", "logger", "callbacks.diagnostics", *NO_PROGRESS)
 
 
@@ -91,8 +92,8 @@ def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
             key = f"{prefix}{name}"
             if name.startswith("_") or key in NOT_IN_FINGERPRINT:
                 continue
-            if not isinstance(value, dict):
-                yield key, value
+            if not isinstance(value, dict) or key in MAPPINGS:
+                yield key, str(value) if isinstance(value, dict) else value
                 continue
             if "_target_" in value:
                 yield key, value["_target_"].rpartition(".")[2]

@@ -145,7 +145,7 @@ def _closest_key(cfg: dict[str, Any], key: str, anywhere: bool) -> str | None:
 
 def _dotted_keys(cfg: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in cfg.items():
-        if not name.startswith("_") and "." not in name and f"{prefix}{name}" != "hydra":
+        if isinstance(name, str) and not name.startswith("_") and "." not in name and f"{prefix}{name}" != "hydra":
             yield f"{prefix}{name}"
             if isinstance(value, dict):
                 yield from _dotted_keys(value, f"{prefix}{name}.")

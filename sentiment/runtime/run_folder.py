@@ -23,10 +23,15 @@ from sentiment.runtime.files import atomic_write, describe_write_error, escape_c
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from datasets import Dataset
 
+CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
 # What a command leaves before it finds its settings invalid.
-_ABORTED = (".hydra", ".hydra/*.yaml", "train.log", "evaluate.log", "metrics.json", "hparams.yaml", "events.out.*")
+_ABORTED = (
+    *(".hydra", ".hydra/*.yaml", "train.log", "evaluate.log", "metrics.json", "hparams.yaml", "events.out.*"),
+    *("checkpoints", "checkpoints/train_hashes.npy"),
+)
 
 
 class RunFolder:
@@ -41,6 +46,7 @@ class RunFolder:
         self.config_file = self.path / ".hydra" / "config.yaml"
         self.predictions_file = self.path / "test_predictions.csv"
         self.metrics_file = self.path / "metrics.json"
+        self.train_hashes_file = self.path / "checkpoints" / "train_hashes.npy"
 
     def checkpoint(self, name: str) -> Path:
         """Path of the `best` or `last` checkpoint."""
@@ -89,7 +95,7 @@ class RunFolder:
 
     def write_predictions(
         self,
-        rows: "npt.NDArray[np.int64]",
+        reviews: "Dataset",
         labels: "npt.NDArray[np.int64]",
         probabilities: "npt.NDArray[np.float32]",
         label_names: Sequence[str],
@@ -97,17 +103,31 @@ class RunFolder:
         """Write `test_predictions.csv`, one line per review.
 
         Args:
-            rows: row number of each review in its source, `(N,)`.
+            reviews: columns `file`, `row` and `text`, and perhaps `id`.
             labels: true classes, `(N,)`.
             probabilities: of the classes, `(N, classes)`.
             label_names: names of the classes.
         """
         with atomic_write(self.predictions_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as f:
             writer = csv.writer(f)
-            writer.writerow(["row", "label", "predicted", *(f"p({name})" for name in label_names)])
-            for row, label, probability in zip(rows, labels, probabilities, strict=True):
-                names = label_names[label], label_names[int(probability.argmax())]
-                writer.writerow([row, *map(escape_csv_formula, names), *(f"{p:.6f}" for p in probability)])
+            places = [name for name in ("file", "row", "id") if name in reviews.column_names]
+            writer.writerow([*places, "label", "predicted", *(f"p({name})" for name in label_names), "text"])
+            for start in range(0, len(labels), CHUNK_SIZE):
+                chunk = reviews[start : start + CHUNK_SIZE]
+                for i, text in enumerate(chunk["text"]):
+                    probability = probabilities[start + i]
+                    names = label_names[labels[start + i]], label_names[int(probability.argmax())]
+                    cells = [*(chunk[name][i] for name in places), *names]
+                    numbers = (f"{p:.6f}" for p in probability)
+                    writer.writerow([*map(escape_csv_formula, cells), *numbers, escape_csv_formula(text)])
+
+    def write_train_hashes(self, hashes: "npt.NDArray[np.int64]") -> None:
+        """Write the hashes of the training reviews, int64 `(N,)`, by which `evaluate` finds copies of them."""
+        import numpy as np
+
+        self.train_hashes_file.parent.mkdir(exist_ok=True)
+        with atomic_write(self.train_hashes_file) as temporary, open(temporary, "wb") as file:
+            np.save(file, hashes)
 
     def remove_if_aborted(self) -> None:
         """Remove the folder if it holds nothing but what an aborted command leaves."""

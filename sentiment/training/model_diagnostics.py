@@ -9,16 +9,21 @@ from pytorch_lightning.utilities import grad_norm
 from torch.optim import Optimizer
 
 from sentiment.analysis.explanation import trace
-from sentiment.analysis.model_figures import plot_gates
+from sentiment.analysis.model_figures import plot_gates, shorten_label
 from sentiment.classifier import Classifier
 from sentiment.data.text import PADDING, SPECIALS
 from sentiment.model.module import SentimentModule
+from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
-from sentiment.training.prediction_diagnostics import EvaluatedSplit, find_tensorboard_writer, get_evaluated_split
+from sentiment.training.prediction_diagnostics import (
+    EvaluatedSplit,
+    describe_origin,
+    find_tensorboard_writer,
+    get_evaluated_split,
+)
 
 HISTOGRAM_BINS = 64
 MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
-MAX_CLASSES = 5  # of which the gates of a review are plotted
 
 
 class GradientNorm(Callback):
@@ -29,7 +34,7 @@ class GradientNorm(Callback):
         if every and trainer.global_step % every == 0:
             norm = grad_norm(pl_module, 2)["grad_2.0_norm_total"]
             for logger in trainer.loggers:
-                logger.log_metrics({"gradients/norm": float(norm)}, step=trainer.global_step)
+                logger.log_metrics({"train/gradient_norm": float(norm)}, step=trainer.global_step)
 
 
 class WeightHistograms(Callback):
@@ -75,25 +80,28 @@ class EmbeddingProjector(Callback):
 class GatePlots(Callback):
     """The gates of the last layer over short test reviews.
 
-    They are the review of each class whose true class has the highest predicted probability, and the one with the
-    lowest of all.
+    They are the review of each class whose true class has the highest predicted probability, and of those that were
+    classified wrongly the one with the lowest. Of more than `MAX_CLASSES` classes it is the most frequent ones.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             classifier = _make_classifier(evaluated, pl_module)
-            for name, i in _choose_reviews(evaluated).items():
-                self._write(evaluated, classifier, name, i)
+            chosen = _choose_reviews(evaluated)
+            reviews = evaluated.datamodule.read_rows(evaluated.rows[list(chosen.values())])
+            for (name, i), review in zip(chosen.items(), reviews, strict=True):
+                self._write(evaluated, classifier, name, i, escape_control_chars(describe_origin(review)))
 
-    def _write(self, evaluated: EvaluatedSplit, classifier: Classifier, name: str, i: int) -> None:
+    def _write(self, evaluated: EvaluatedSplit, classifier: Classifier, name: str, i: int, origin: str) -> None:
         ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
         words = [classifier.encoder.vocabulary.words[id_] for id_ in ids[0].tolist() if id_ != PADDING]
         traced = trace(classifier, ids)
-        label, target = (evaluated.label_names[number] for number in (evaluated.labels[i], traced.target))
+        names = evaluated.label_names
+        label, target = (shorten_label(names[number]) for number in (evaluated.labels[i], traced.target))
         probability = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
         for layer in traced.layers[-classifier.net.num_directions :]:
-            title = f"row {evaluated.rows[i]}: true label: {label}, {probability}; {layer.name}"
-            figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, title)
+            title = f"{origin}; {layer.name}\ntrue label: {label}, {probability}"
+            figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, 1 / len(names), title)
             evaluated.writer.add_figure(f"gates/{name}, {layer.name}", figure, evaluated.step)
 
 
@@ -102,9 +110,11 @@ def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
     lengths = evaluated.reviews.lengths[evaluated.positions]
     short = np.flatnonzero(lengths <= max(MAX_TOKENS, lengths.min()))
     ranked = short[evaluated.true_class_probability[short].argsort()[::-1]]
-    chosen = {"most wrong": ranked[-1]}
-    for label, name in enumerate(evaluated.label_names[:MAX_CLASSES]):
-        chosen |= {f"confidently {name}": i for i in ranked[evaluated.labels[ranked] == label][:1]}
+    is_wrong = evaluated.probabilities[ranked].argmax(1) != evaluated.labels[ranked]
+    chosen = {"most wrong": ranked[is_wrong][-1]} if is_wrong.any() else {}
+    for label in evaluated.shown_classes:
+        is_label = evaluated.labels[ranked] == label
+        chosen |= {f"confidently {evaluated.label_names[label]}": i for i in ranked[is_label & ~is_wrong][:1]}
     return chosen
 
 

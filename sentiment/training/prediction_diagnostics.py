@@ -1,9 +1,10 @@
 """Diagnostics of predictions in TensorBoard; `analysis/model_figures.py` draws the figures."""
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ from torch.utils.tensorboard import SummaryWriter
 from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoding import read_vocabulary
+from sentiment.data.text import TOKENIZERS, TextEncoder
 from sentiment.model.module import SentimentModule
+from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
 
-MAX_CUT_TOKENS = 500  # tokens beyond maxlen that are shown of a review
+MAX_CLASSES = 10  # that have a curve or a plot of their own
+MAX_CHARS = 5000  # that are shown of a review
 
 
 @dataclass(eq=False)
@@ -62,6 +65,12 @@ class EvaluatedSplit:
         return self.reviews.reviews.labels[self.rows]
 
     @property
+    def shown_classes(self) -> list[int]:
+        """All classes, or the most frequent ones of more than `MAX_CLASSES`."""
+        counts = np.bincount(self.labels, minlength=len(self.label_names))
+        return sorted((-counts).argsort(kind="stable")[:MAX_CLASSES].tolist())
+
+    @property
     def true_class_probability(self) -> npt.NDArray[np.float32]:
         """The predicted probability of each true class, float32 `(N,)`."""
         return self.probabilities[np.arange(len(self.rows)), self.labels]
@@ -83,7 +92,10 @@ def get_evaluated_split(trainer: Trainer, module: LightningModule, split: str) -
 
 
 class PRCurves(Callback):
-    """Precision-recall curves after every validation and the test: of the second of two classes, else of each class."""
+    """Precision-recall curves after every validation and the test.
+
+    They are of the second of two classes, else of each class, and of the most frequent ones of more than `MAX_CLASSES`.
+    """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(get_evaluated_split(trainer, pl_module, "val"))
@@ -94,7 +106,7 @@ class PRCurves(Callback):
     def _write(self, evaluated: EvaluatedSplit | None) -> None:
         if evaluated:
             names = evaluated.label_names
-            for label in range(1 if len(names) == 2 else 0, len(names)):
+            for label in [1] if len(names) == 2 else evaluated.shown_classes:
                 tag = f"{evaluated.split}/{names[label]}"
                 is_label, probabilities = evaluated.labels == label, evaluated.probabilities[:, label]
                 evaluated.writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
@@ -121,10 +133,10 @@ class ConfusionMatrix(Callback):
 
 
 class MostWrongReviews(Callback):
-    """The test reviews with the lowest predicted probability of their true class, as text.
+    """The wrongly classified test reviews with the lowest predicted probability of their true class, as text.
 
     Args:
-        count: number of reviews.
+        count: maximum number of reviews.
     """
 
     def __init__(self, count: int = 10) -> None:
@@ -133,35 +145,57 @@ class MostWrongReviews(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
-            words = read_vocabulary(evaluated.datamodule.folder)
-            lines = ["In italics: cut off by maxlen.\n"]
-            for i in evaluated.true_class_probability.argsort()[: self.count]:
-                row, label = evaluated.rows[i], escape_markdown(evaluated.label_names[evaluated.labels[i]])
-                probability = f"predicted p({label}) = {evaluated.true_class_probability[i]:.4f}"
-                text = format_as_markdown(evaluated.reviews, row, words)
-                lines.append(f"1. **true label: {label}, {probability}** (row {row}): {text}")
-            evaluated.writer.add_text("test/most_wrong", "\n".join(lines), evaluated.step)
+            evaluated.writer.add_text("test/most_wrong", list_most_wrong(evaluated, self.count), evaluated.step)
 
 
-def format_as_markdown(reviews: PaddedReviews, row: int, words: Sequence[str]) -> str:
-    """Return the tokens of a review; those that `maxlen` cuts off are in italics, and only the nearest 500 of them.
+def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
+    """List the wrongly classified reviews with the lowest probability of their true class, in Markdown."""
+    names = [escape_markdown(name) for name in evaluated.label_names]
+    predicted = evaluated.probabilities.argmax(1)
+    wrong = np.flatnonzero(predicted != evaluated.labels)
+    chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
+    if not len(wrong):
+        return f"None of the {len(evaluated.rows):,} test reviews is classified wrongly."
+    encoder = evaluated.datamodule.encoder
+    end = "last" if encoder.truncating == "pre" else "first"
+    lines = [
+        f"{len(wrong):,} of {len(evaluated.rows):,} test reviews are classified wrongly. Listed: {len(chosen):,}, the "
+        f"lowest probability of the true class first. The model reads the {end} {encoder.maxlen:,} tokens of a review; "
+        "what it does not read is in italics.\n"
+    ]
+    for i, review in zip(chosen, evaluated.datamodule.read_rows(evaluated.rows[chosen]), strict=True):
+        label, prediction = (
+            f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}" for k in (evaluated.labels[i], predicted[i])
+        )
+        origin, text = escape_markdown(describe_origin(review)), format_review(encoder, review["text"])
+        lines.append(f"1. **true label: {label}; predicted: {prediction}** ({origin}): {text}")
+    return "\n".join(lines)
 
-    Args:
-        reviews: its split.
-        row: its row number.
-        words: all words of the data set in the order of their ids.
+
+def describe_origin(review: Mapping[str, Any]) -> str:
+    """Return where a row of `ReviewDataModule.read_rows` comes from."""
+    return f"{review['file']}, row {review['row']}" + (f", id {review['id']}" if "id" in review else "")
+
+
+def format_review(encoder: TextEncoder, text: str) -> str:
+    """Return a review in Markdown on one line; in italics what the model does not read.
+
+    Of a long review only the `MAX_CHARS` characters next to the end that the model reads are shown.
     """
-    encoder = reviews.encoder
-    ids = reviews.reviews.ids[reviews.reviews.offsets[row] : reviews.reviews.offsets[row + 1]]
-    max_tokens = encoder.maxlen + MAX_CUT_TOKENS
-    ids = ids[-max_tokens:] if encoder.truncating == "pre" else ids[:max_tokens]
-    tokens = [escape_markdown(words[id_]) for id_ in ids]
-    if len(tokens) > encoder.maxlen:
-        cut = slice(-encoder.maxlen) if encoder.truncating == "pre" else slice(encoder.maxlen, None)
-        tokens[cut] = [f"*{' '.join(tokens[cut])}*"]
-    return " ".join(tokens)
+    pre, tokenize = encoder.truncating == "pre", TOKENIZERS[encoder.tokenizer]
+    shown = text[-MAX_CHARS:] if pre else text[:MAX_CHARS]
+    count = len(tokenize(shown))
+    if count <= encoder.maxlen:
+        unread, read = "", shown
+    else:
+        before_cut = count - encoder.maxlen if pre else encoder.maxlen
+        cut = bisect_right(range(len(shown) + 1), before_cut, key=lambda end: len(tokenize(shown[:end]))) - 1
+        unread, read = (shown[:cut], shown[cut:]) if pre else (shown[cut:], shown[:cut])
+    unread, read = (escape_markdown(" ".join(part.split())) for part in (unread, read))
+    parts = ["…" if len(shown) < len(text) else "", f"*{unread}*" if unread else "", read]
+    return " ".join(part for part in (parts if pre else reversed(parts)) if part)
 
 
 def escape_markdown(text: str) -> str:
-    """Replace the characters with a meaning in Markdown or HTML by HTML entities."""
-    return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", text)
+    """Escape control characters, and replace those with a meaning in Markdown or HTML by HTML entities."""
+    return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", escape_control_chars(text))

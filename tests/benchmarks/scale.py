@@ -72,7 +72,7 @@ def time_encoding(folder: Path) -> float:
     from sentiment.data.datamodule import ReviewDataModule
 
     start = time.perf_counter()
-    ReviewDataModule("files", str(folder)).prepare_data()
+    ReviewDataModule("files", path=str(folder)).prepare_data()
     return time.perf_counter() - start
 
 

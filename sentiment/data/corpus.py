@@ -1,0 +1,129 @@
+"""A corpus: reviews with numbered classes, and which of them are the training, validation and test rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+
+from sentiment.data.encoding import Integers
+from sentiment.data.labels import MISSING_LABEL, find_similar, number_classes, suggest_mapping, to_label
+from sentiment.data.splits import stratified_split
+from sentiment.runtime.errors import InputError
+
+SHOWN_ROWS = 5  # of a kind in a message
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled reviews with their training, validation and test sets.
+
+    Attributes:
+        reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`; the
+            rows of the training set come first, then those of the validation set, then those of the test set.
+        labels: class of each row, int64 `(rows,)`.
+        train_rows: size of the training set; 0 if all rows are tested.
+        val_rows: size of the validation set; 0 if it is to be drawn from the training set.
+        label_names: names of the classes.
+        notes: what was read, for the user.
+        warnings: what may be wrong with it, for the user.
+    """
+
+    reviews: Dataset
+    labels: Integers
+    train_rows: int
+    val_rows: int
+    label_names: list[str]
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
+        """The corpus with `fraction` of its rows, in proportion to the classes, as the test set."""
+        rows = np.arange(len(self.labels))
+        train, test = stratified_split(rows, self.labels, fraction, seed, "data.test_fraction", self.label_names)
+        order = np.concatenate([train, test])
+        reviews = self.reviews.select(order)
+        return replace(self, reviews=reviews, labels=self.labels[order], train_rows=len(train))
+
+    def check_classes(self, path: str) -> None:
+        """Raise `InputError` unless the training set has two classes or more and all those of the other sets."""
+        trained, others = np.split(self.labels, [self.train_rows])
+        names = self.label_names
+        classes = np.unique(trained)
+        if len(classes) == 1:
+            raise InputError(f"{path}: every label is {names[classes[0]]}; a classifier needs two classes or more")
+        for label in np.setdiff1d(others, classes):
+            name, known = names[label], [names[number] for number in classes]
+            similar = next((other for other in known if other.casefold() == name.casefold()), None)
+            place = f"{path}: label {name} occurs in the test or validation set only"
+            if similar is not None:
+                raise InputError(f"{place}, {similar} in train; type {suggest_mapping([name], similar)}")
+            raise InputError(f"{place}; fix the split, or drop its rows with {suggest_mapping([name], 'null')}")
+
+
+def make_corpus(
+    tables: Mapping[str, pa.Table],
+    mapping: Mapping[Any, Any],
+    class_names: Mapping[str, str],
+    empty: str,
+    fingerprint: str,
+) -> Corpus:
+    """Number the classes of tables and drop rows without a text or a label.
+
+    Args:
+        tables: by split, as `load_table` returns them: `train`, perhaps `val`, and `test`; or all rows as `test`.
+        mapping: see `number_classes`.
+        class_names: see there.
+        empty: `drop` or `error`.
+        fingerprint: of the reviews.
+
+    Raises:
+        InputError: there are rows without a text or a label and `empty` is `error`; or no row is left.
+    """
+    splits = [split for split in ("train", "val", "test") if split in tables]
+    table = pa.concat_tables([tables[split] for split in splits])
+    label_names, labels = number_classes(table["label"], mapping, class_names)
+    without_text = pc.equal(pc.binary_length(table["text"]), 0).to_numpy()
+    without_label = ~without_text & (labels == MISSING_LABEL)
+    notes, warnings = [], []
+    for kind, is_kind in (("an empty text", without_text), ("no label", without_label)):
+        if is_kind.any():
+            places = _describe_rows(table, np.flatnonzero(is_kind))
+            if empty == "error":
+                raise InputError(f"{places} {kind}; fix the file, or leave such rows out with data.empty=drop")
+            warnings.append(f"left out: {places} {kind}")
+    kept = ~without_text & (labels >= 0)
+    dropped = int((~kept & ~without_text & ~without_label).sum())
+    if dropped:
+        notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
+    present = {to_label(value) for value in table["label"].unique().to_pylist()}
+    if unused := [str(key) for key in mapping if to_label(key) not in present | {*class_names.values()}]:
+        warnings.append(f"data.labels: no row has the label {', '.join(unused)}")
+    for names in find_similar(label_names):
+        mapped = suggest_mapping(names[:-1], names[-1])
+        warnings.append(f"labels {' and '.join(names)} differ in case only; to merge them type {mapped}")
+    rows = np.flatnonzero(kept)
+    if not len(rows):
+        raise InputError(f"{table['file'][0].as_py()}: no row has both a text and a label; check the columns")
+    ends = np.searchsorted(rows, np.cumsum([len(tables[split]) for split in splits]))
+    sizes = dict(zip(splits, np.diff(ends, prepend=0).tolist(), strict=True))
+    has_ids = table["id"].null_count < len(table)
+    reviews = Dataset(table.select(["text", "file", "row", *(["id"] if has_ids else [])]), fingerprint=fingerprint)
+    if len(rows) < len(table):
+        reviews = reviews.select(rows)
+    sets = sizes.get("train", 0), sizes.get("val", 0)
+    return Corpus(reviews, labels[rows], *sets, label_names, notes, warnings)
+
+
+def _describe_rows(table: pa.Table, rows: Integers) -> str:
+    """`3 rows (train.csv 5, 17; test.csv 2) have`."""
+    shown = table.select(["file", "row"]).take(rows[:SHOWN_ROWS]).to_pylist()
+    by_file: dict[str, list[str]] = {}
+    for row in shown:
+        by_file.setdefault(row["file"], []).append(f"{row['row']:,}")
+    places = "; ".join(f"{file} row {', '.join(numbers)}" for file, numbers in by_file.items())
+    more = ", …" if len(rows) > SHOWN_ROWS else ""
+    return f"{len(rows):,} rows ({places}{more}) have" if len(rows) > 1 else f"1 row ({places}) has"

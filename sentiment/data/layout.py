@@ -1,0 +1,150 @@
+"""Which files of a folder hold the training, validation and test rows."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sentiment.data.formats import READERS, find_format
+from sentiment.runtime.errors import InputError
+
+SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
+PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # such as train-00000-of-00002
+UNLABELLED = "unsup"  # folder of IMDB's archive
+FORMATS = ", ".join(READERS)
+
+
+class Part(NamedTuple):
+    """Files that are read as one table.
+
+    Attributes:
+        files: at least one.
+        label: the class of all their texts; None if they have a column of classes.
+    """
+
+    files: tuple[Path, ...]
+    label: str | None = None
+
+
+def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
+    """Find the files of each split.
+
+    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv` and perhaps one of
+    `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or folders of these names. Hidden
+    files and further folders are ignored. A folder per class (`pos/`, `neg/`) or a file of lines per class
+    (`pos.txt`, `neg.txt`, or `polarity.pos`, `polarity.neg`) gives the classes.
+
+    Args:
+        path: as the user wrote it, for messages.
+        roots: existing files, or one folder.
+
+    Returns:
+        The parts of `train`, `test` and perhaps `val`; or all of them as `test`, if the files have no sets.
+
+    Raises:
+        InputError: files are missing or ambiguous, or of an unknown format.
+    """
+    if len(roots) > 1 or roots[0].is_file():
+        for file in roots:
+            find_format(file)
+        return {"test": [Part((file,)) for file in roots]}
+    root = roots[0]
+    if splits := _find_splits(root):
+        return splits
+    candidates = {
+        folder.name: found for folder in _visible(root) if folder.is_dir() and (found := _find_splits(folder))
+    }
+    if len(candidates) > 1:
+        names = ", ".join(candidates)
+        raise InputError(f"data.path={path}: several folders hold train files ({names}); type data.path={root}/NAME")
+    if candidates:
+        return next(iter(candidates.values()))
+    if classes := _find_classes(root):
+        return {"test": classes}
+    files = [path.name for path in _visible(root) if path.is_file()]
+    if renamed := next((name for name in files if name.lower().startswith("train")), None):
+        raise InputError(f"data.path={path}: contains no train.*; rename {renamed} to train{Path(renamed).suffix}")
+    holds = f"; it holds {', '.join(files[:5])}{', …' if len(files) > 5 else ''}" if files else ""
+    raise InputError(
+        f"data.path={path}: contains no train.* ({FORMATS}){holds}; add it, or name one file: data.path=FOLDER/FILE"
+    )
+
+
+def _find_splits(folder: Path) -> dict[str, list[Part]]:
+    """The parts of each split that files or subfolders of a folder hold; empty without training rows."""
+    splits = {split: _find_split(folder, split, names) for split, names in SPLIT_NAMES.items()}
+    if not splits["train"]:
+        return {}
+    if not splits["test"]:
+        train = splits["train"][0].files[0]
+        raise InputError(
+            f"{folder}: contains no test.* beside {train.name}; add it, or name one file, of which "
+            f"data.test_fraction becomes the test set: data.path={train}"
+        )
+    return {split: parts for split, parts in splits.items() if parts}
+
+
+def _find_split(folder: Path, split: str, names: Iterable[str]) -> list[Part]:
+    pattern = re.compile(rf"({'|'.join(names)})({PART.pattern})?", re.IGNORECASE)
+    files = [file for file in _visible(folder) if file.is_file() and pattern.fullmatch(file.name.split(".")[0])]
+    _check_parts(files, split)
+    for file in files:
+        find_format(file)
+    subfolders = [path for path in _visible(folder) if path.is_dir() and path.name.lower() in names]
+    if len(subfolders) + bool(files) > 1:
+        listed = ", ".join(path.name for path in (*files, *subfolders))
+        raise InputError(f"{folder}: several sets of {split} rows ({listed}); remove all but one")
+    if files:
+        return [Part((file,)) for file in files]
+    for subfolder in subfolders:
+        tables = [file for file in _visible(subfolder) if file.is_file() and file.suffix != ".txt" and _is_known(file)]
+        return [Part((file,)) for file in tables] or _find_classes(subfolder)
+    return []
+
+
+def _check_parts(files: Sequence[Path], split: str) -> None:
+    """Raise `InputError` unless there is at most one file, or the files are all parts of one set."""
+    found = [PART.search(file.name) for file in files]
+    if not files or (len(files) == 1 and not found[0]):
+        return
+    numbers = sorted(int(part["number"]) for part in found if part)
+    counts = {part["count"] for part in found if part}
+    suffixes = {"".join(file.suffixes) for file in files}
+    listed = ", ".join(file.name for file in files)
+    if len(numbers) < len(files) or len(set(numbers)) < len(numbers) or len(counts) > 1 or len(suffixes) > 1:
+        raise InputError(f"{files[0].parent}: several sets of {split} rows ({listed}); remove all but one")
+    if (count := counts.pop()) and len(files) != int(count):
+        raise InputError(f"{files[0].parent}: {len(files)} of {int(count)} parts of {split} ({listed}); add the others")
+
+
+def _find_classes(folder: Path) -> list[Part]:
+    """The parts of at least two classes: folders of text files, text files, or files that differ in their suffixes."""
+    folders = [path for path in _visible(folder) if path.is_dir() and path.name != UNLABELLED]
+    texts = {path.name: tuple(file for file in _visible(path) if file.suffix == ".txt") for path in folders}
+    if len(classes := {name: files for name, files in texts.items() if files}) > 1:
+        return [Part(files, name) for name, files in classes.items()]
+    files = [path for path in _visible(folder) if path.is_file()]
+    if len(lines := [file for file in files if file.suffix == ".txt"]) > 1 and len(lines) == len(files):
+        return [Part((file,), file.stem) for file in lines]
+    stems = [file.stem for file in files]
+    same_stem = [file for file in files if stems.count(file.stem) > 1 and not _is_known(file)]
+    if len(same_stem) > 1 and len({file.stem for file in same_stem}) == 1:
+        return [Part((file,), file.suffix[1:]) for file in same_stem]
+    return []
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Files and folders that are not hidden, in natural order: `2_7.txt` before `10_7.txt`."""
+    return sorted((path for path in folder.iterdir() if not path.name.startswith((".", "_"))), key=_natural_order)
+
+
+def _natural_order(path: Path) -> list[tuple[int, str]]:
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", path.name) if piece]
+
+
+def _is_known(file: Path) -> bool:
+    try:
+        find_format(file)
+    except InputError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""Checked rows: the texts and labels of a file of any format, cell by cell."""
+
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from sentiment.data.formats import READERS, Chunk, ReadOptions, find_format
+from sentiment.data.labels import is_empty, to_label
+from sentiment.runtime.errors import InputError, one_line
+
+MAX_REPR = 80  # characters of a cell in a message
+MAX_COLUMNS = 8  # names of columns in a message
+READ_ERRORS = (
+    *(OSError, ValueError, OverflowError, RecursionError, EOFError),
+    *(pa.ArrowException, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+)
+
+
+class Rows(NamedTuple):
+    """Checked rows of a file.
+
+    Attributes:
+        texts: `N` texts, empty where a cell is.
+        labels: `N` labels, None where a cell is empty; None if they are not read.
+        cells: further values by column, as they are in the file.
+        first: number of the first row in its file, from 1.
+        fraction: how much of the file has been read.
+        notes: how the file was read, if that was a choice.
+    """
+
+    texts: list[str]
+    labels: list[str | None] | None
+    cells: dict[str, list[Any]]
+    first: int
+    fraction: float
+    notes: tuple[str, ...]
+
+
+def read_rows(file: Path, options: ReadOptions, all_columns: bool = False, suffix: str | None = None) -> Iterator[Rows]:
+    """Read a file and check its cells.
+
+    Args:
+        file: of a format in `READERS`.
+        options: how to read it.
+        all_columns: return the cells of all columns, not only those of `options.id_column`.
+        suffix: of its format; None takes that of its name.
+
+    Raises:
+        InputError: a file is missing, empty, damaged or in another encoding; a column is missing; a text is not a
+            string; a label is neither string, number nor boolean.
+    """
+    count = 0
+    suffix = suffix or find_format(file)
+    try:
+        if file.stat().st_size == 0 and suffix != ".txt":
+            raise InputError(f"{file}: is empty; it needs rows with {' and '.join(options.columns)}")
+        if suffix == ".txt" and options.label_column is not None:
+            raise InputError(
+                f"{file}: lines of text have no classes; put the texts of each class into a file or folder of their "
+                "own (pos.txt, neg.txt) and name the folder above: data.path=FOLDER"
+            )
+        for chunk in READERS[suffix](file, options, None if all_columns else options.columns):
+            if count == 0:
+                _check_names(chunk, options, file, suffix)
+            rows = _check_rows(chunk, options, file, count, all_columns)
+            count += len(rows.texts)
+            yield rows
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file; check the path") from error
+    except UnicodeError as error:
+        raise InputError(f"{file}: {_after(count)}{_explain_encoding(file, options, error)}") from error
+    except LookupError as error:
+        advice = options.setting("encoding", "cp1252")
+        raise InputError(f"{options.setting('encoding', options.encoding)}: {error}; for example {advice}") from error
+    except READ_ERRORS as error:
+        reason = one_line(error) or type(error).__name__
+        raise InputError(f"{file}: {_after(count)}cannot be read as {suffix[1:]} ({reason}); fix the file") from error
+
+
+def _after(rows: int) -> str:
+    return f"after row {rows:,}: " if rows else ""
+
+
+def _explain_encoding(file: Path, options: ReadOptions, error: UnicodeError) -> str:
+    with file.open("rb") as raw:
+        wide = raw.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    encodings = ["utf-16"] if wide else ["cp1252", "latin-1", "utf-16"]
+    advice = " or ".join(options.setting("encoding", encoding) for encoding in encodings)
+    return f"not in {options.encoding.upper()} ({one_line(error)}); type {advice}, or convert the file"
+
+
+def _check_names(chunk: Chunk, options: ReadOptions, file: Path, suffix: str) -> None:
+    """Raise `InputError` if a column is missing; the message has what to type instead, if that can be guessed."""
+    keys = {"text_column": options.text_column, "label_column": options.label_column, "id_column": options.id_column}
+    missing = [key for key, name in keys.items() if name is not None and name not in chunk.names]
+    if not missing:
+        return
+    listed = ", ".join(map(str, chunk.names[:MAX_COLUMNS])) + (", …" if len(chunk.names) > MAX_COLUMNS else "")
+    message = f"{options.setting(missing[0], keys[missing[0]])}: no such column in {file}; it has {listed}"
+    sample = next(READERS[suffix](file, options, None)).cells
+    text, label = _guess_columns(sample)
+    header = options.setting("header", "false")
+    if options.header and suffix in (".csv", ".tsv") and any(map(_looks_like_a_cell, chunk.names)):
+        message += f"; if that is a row, type {header}"
+        text, label = (None if name is None else str(chunk.names.index(name) + 1) for name in (text, label))
+    else:
+        text, label = (None if name == options.text_column else name for name in (text, label))
+        message += "; type" if text or label else ""
+    if text is not None:
+        message += f" {options.setting('text_column', text)}"
+    if label is not None and options.label_column is not None:
+        message += f" {options.setting('label_column', label)}"
+    raise InputError(message)
+
+
+def _guess_columns(cells: Mapping[str, list[Any]]) -> tuple[str | None, str | None]:
+    """The column with the longest texts, and the one with the fewest different values, at least two."""
+    while nested := [name for name, values in cells.items() if values and isinstance(values[0], Mapping)]:
+        inner = {
+            f"{name}.{key}": [value.get(key) for value in cells[name] if isinstance(value, Mapping)]
+            for name in nested
+            for key in cells[name][0]
+        }
+        cells = {name: values for name, values in cells.items() if name not in nested} | inner
+    lengths = {name: sum(len(v) for v in values if isinstance(v, str)) for name, values in cells.items()}
+    text = max(lengths, key=lengths.__getitem__, default=None)
+    counts = {name: len({str(value) for value in values}) for name, values in cells.items() if name != text}
+    label = min((name for name in counts if counts[name] > 1), key=counts.__getitem__, default=None)
+    return (text if text is not None and lengths[text] else None), label
+
+
+def _looks_like_a_cell(name: str) -> bool:
+    return len(name.split()) > 4 or re.fullmatch(r"-?[0-9.]+", name) is not None
+
+
+def _check_rows(chunk: Chunk, options: ReadOptions, file: Path, before: int, all_columns: bool) -> Rows:
+    """Check every cell; `before` rows of the file were before them."""
+    texts: list[str] = []
+    for row, cell in enumerate(chunk.cells[options.text_column], before + 1):
+        if cell is not None and not isinstance(cell, str):
+            advice = f"not text; fix it or choose another column with {options.setting('text_column', 'NAME')}"
+            raise InputError(
+                f"{file}: row {row:,}, column {options.text_column} holds {repr(cell)[:MAX_REPR]}, {advice}"
+            )
+        texts.append("" if cell is None or is_empty(cell) else cell)
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can express
+        raise ValueError(one_line(error)) from error
+    labels: list[str | None] | None = None
+    if options.label_column is not None:
+        labels = []
+        for row, cell in enumerate(chunk.cells[options.label_column], before + 1):
+            try:
+                labels.append(to_label(cell))
+            except TypeError as error:
+                place = f"{file}: row {row:,}, column {options.label_column}"
+                advice = "labels must be text, numbers or booleans: convert them"
+                raise InputError(f"{place} holds {repr(cell)[:MAX_REPR]}; {advice}") from error
+    columns = chunk.names if all_columns else [options.id_column] if options.id_column else []
+    cells = {name: chunk.cells[name] for name in columns}
+    return Rows(texts, labels, cells, before + 1, chunk.fraction, chunk.notes)

@@ -1,0 +1,67 @@
+"""What a user should know of the data before training: sizes, classes, lengths, and what may be wrong."""
+
+from itertools import islice
+
+import numpy as np
+
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.encoding import read_counts, read_vocabulary
+from sentiment.data.text import SPECIALS, UNKNOWN
+
+MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
+MAX_UNKNOWN = 0.5  # of the tokens of the validation rows
+MAX_REVIEWS = 10_000  # validation rows whose tokens are counted
+
+
+def find_problems(data: ReviewDataModule) -> list[str]:
+    """What may be wrong with the data, one line each."""
+    problems = list(data.warnings)
+    counts, words = read_counts(data.folder)[len(SPECIALS) :], read_vocabulary(data.folder)[len(SPECIALS) :]
+    length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
+    spaces = "; for texts without spaces between words type data.tokenizer=characters"
+    if length > MAX_TOKEN_LENGTH:
+        problems.append(f"tokens have {length:.0f} characters on average{spaces}")
+    ids = np.concatenate(list(islice(data.splits["val"].reviews, MAX_REVIEWS)))
+    unknown = np.mean((ids == UNKNOWN) | (ids >= data.max_features))
+    if unknown > MAX_UNKNOWN:
+        advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
+        problems.append(f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}")
+    return problems
+
+
+def describe(data: ReviewDataModule) -> str:
+    """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded.
+
+    It also warns of duplicates across splits, imbalanced classes and mostly unread reviews.
+    """
+    train = data.splits["train"].reviews
+    lengths, maxlen = train.lengths, data.encoder.maxlen
+    classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
+    counts = read_counts(data.folder)
+    oov_rate = (counts[data.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
+    shapes = (f"{name} ({len(split):,} x {maxlen})" for name, split in data.splits.items())
+    validation = {
+        ("train", "random"): f"drawn from train, split_seed {data.split_seed}",
+        ("train", "tail"): "the last of each class in train",
+    }.get((data.validate_on, data.val_split), "the test set")
+    if data.has_val_set and data.validate_on == "train":
+        validation = "a file of their own"
+    labels = ", ".join(f"{name} {count:,}" for name, count in zip(data.label_names, classes, strict=True))
+    majority, share = data.label_names[classes.argmax()], classes.max() / classes.sum()
+    imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
+    copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)
+    cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
+    return "\n".join(
+        [
+            *(f"read       {note}" for note in data.notes),
+            f"reviews    {', '.join(shapes)}; validation rows: {validation}"
+            + (f"; {copies} reviews also occur in the training set" if copies else ""),
+            f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
+            f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
+            f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
+            f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
+            f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
+            f"first one  {data.label_names[train.labels[train.rows[0]]]}: "
+            + data.encoder.vocabulary.decode(data.splits["train"].pad(np.array([0]))[0]),
+        ]
+    )

@@ -1,0 +1,114 @@
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from sentiment.data.layout import Part, find_parts
+from sentiment.runtime.errors import InputError
+
+
+def make(folder: Path, names: Iterable[str]) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+    return folder
+
+
+def find(folder: Path) -> dict[str, list[tuple[list[str], str | None]]]:
+    def describe(part: Part) -> tuple[list[str], str | None]:
+        return [str(file.relative_to(folder)) for file in part.files], part.label
+
+    return {split: [describe(part) for part in parts] for split, parts in find_parts(str(folder), [folder]).items()}
+
+
+def files(**splits: list[str]) -> dict[str, list[tuple[list[str], None]]]:
+    return {split: [([name], None) for name in names] for split, names in splits.items()}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train.csv", "test.csv"], files(train=["train.csv"], test=["test.csv"])),
+        (["Train.CSV", "TEST.tsv.gz"], files(train=["Train.CSV"], test=["TEST.tsv.gz"])),
+        (
+            [
+                "train.csv",
+                "test.csv",
+                "train-copy.csv",
+                "old/train.csv",
+                ".ipynb_checkpoints/train-checkpoint.csv",
+                "x",
+            ],
+            files(train=["train.csv"], test=["test.csv"]),
+        ),
+        *(
+            (
+                ["train.csv", f"{name}.csv", "test.csv"],
+                files(train=["train.csv"], val=[f"{name}.csv"], test=["test.csv"]),
+            )
+            for name in ("val", "valid", "validation", "dev")
+        ),
+        (
+            [
+                "train-00000-of-00002.csv",
+                "train-00001-of-00002.csv",
+                "test-00000-of-00001-0123456789abcdef.csv",
+            ],
+            files(
+                train=["train-00000-of-00002.csv", "train-00001-of-00002.csv"],
+                test=["test-00000-of-00001-0123456789abcdef.csv"],
+            ),
+        ),
+        (["train-2.csv", "train-10.csv", "test.csv"], files(train=["train-2.csv", "train-10.csv"], test=["test.csv"])),
+        (["data/train.csv", "data/test.csv", "README.md"], files(train=["data/train.csv"], test=["data/test.csv"])),
+        (
+            ["train/0.csv", "train/1.csv", "test/0.csv"],
+            files(train=["train/0.csv", "train/1.csv"], test=["test/0.csv"]),
+        ),
+    ],
+)
+def test_files_of_the_splits(tmp_path: Path, names: list[str], expected: object) -> None:
+    assert find(make(tmp_path, names)) == expected
+
+
+def test_classes_are_folders_or_files(tmp_path: Path) -> None:
+    acl = [f"{s}/{c}/{i}_7.txt" for s in ("train", "test") for c in ("neg", "pos", "unsup") for i in (2, 10)]
+    found = find(make(tmp_path / "acl", [*acl, "README", "imdb.vocab", "train/urls_pos.txt"]))
+    assert found["train"] == [
+        (["train/neg/2_7.txt", "train/neg/10_7.txt"], "neg"),
+        (["train/pos/2_7.txt", "train/pos/10_7.txt"], "pos"),
+    ]
+    one = {"test": [(["neg/a.txt"], "neg"), (["pos/a.txt"], "pos")]}
+    assert find(make(tmp_path / "folders", ["pos/a.txt", "neg/a.txt", "README.md"])) == one
+    assert find(make(tmp_path / "lines", ["pos.txt", "neg.txt"])) == {
+        "test": [(["neg.txt"], "neg"), (["pos.txt"], "pos")]
+    }
+    polarity = {"test": [(["rt.neg"], "neg"), (["rt.pos"], "pos")]}
+    assert find(make(tmp_path / "suffixes", ["rt.pos", "rt.neg"])) == polarity
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["reviews.csv", "a.txt"], r"contains no train\.\* .*; it holds a.txt, reviews.csv; add it, or name one file"),
+        (["train_data.csv", "test.csv"], r"contains no train\.\*; rename train_data.csv to train.csv$"),
+        (["train.csv"], r"contains no test\.\* beside train.csv; add it, or name one file, .* data.path=.*train.csv$"),
+        (
+            ["train.csv", "train.jsonl", "test.csv"],
+            r"sets of train rows \(train.csv, train.jsonl\); remove all but",
+        ),
+        (["train.csv", "train-0.csv", "test.csv"], "several sets of train rows"),
+        (["train-0.csv", "train-00000-of-00001.csv", "test.csv"], "several sets of train rows"),
+        (["train.csv", "val.csv", "dev.csv", "test.csv"], r"several sets of val rows \(dev.csv, val.csv\)"),
+        (
+            ["train-00001-of-00003.csv", "test.csv"],
+            r"1 of 3 parts of train \(train-00001-of-00003.csv\); add",
+        ),
+        (["train.csv", "test.csv", "test/a.csv"], r"several sets of test rows \(test.csv, test\)"),
+        (["a/train.csv", "a/test.csv", "b/train.csv", "b/test.csv"], r"several folders hold train files \(a, b\)"),
+        (["train.csv", "test.xlsx"], "test.xlsx: unknown format"),
+    ],
+)
+def test_missing_and_ambiguous_files_raise(tmp_path: Path, names: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find(make(tmp_path, names))

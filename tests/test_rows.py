@@ -1,0 +1,255 @@
+import bz2
+import gzip
+import json
+import lzma
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow.parquet import write_table
+
+from sentiment.data.formats import CHUNK_SIZE, READERS, ReadOptions
+from sentiment.data.rows import read_rows
+from sentiment.runtime.errors import InputError
+
+TEXTS = ["Good, really.", 'Not "good"', "null", "NA", "a film in\ntwo lines", "", "电影很好", "007", "a\tb"] * 200
+LABELS = ["007", "x", "true"] * 600
+assert len(TEXTS) > CHUNK_SIZE
+TABLE = "text,label\na,1\nb,0\n"
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+
+
+def read(path: Path, **options: Any) -> dict[str, list[Any]]:
+    chunks = list(read_rows(path, ReadOptions(**options)))
+    texts = [text for chunk in chunks for text in chunk.texts]
+    return {"text": texts, "label": [label for chunk in chunks for label in chunk.labels or []]}
+
+
+def write(path: Path, table: pd.DataFrame) -> Path:
+    match path.suffix:
+        case ".csv":
+            table.to_csv(path, index=False)
+        case ".tsv":
+            table.to_csv(path, index=False, sep="\t")
+        case ".json":
+            table.to_json(path, orient="records")
+        case ".jsonl" | ".ndjson":
+            table.to_json(path, orient="records", lines=True)
+        case ".parquet":
+            table.to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", sorted(READERS.keys() - {".txt"}))
+def test_texts_and_labels_are_read_as_written(tmp_path: Path, suffix: str) -> None:
+    table = pd.DataFrame({"id": range(len(TEXTS)), "label": LABELS, "text": TEXTS})
+    path = write(tmp_path / f"reviews{suffix}", table)
+    assert read(path) == {"text": TEXTS, "label": LABELS}
+    assert read(path, label_column=None) == {"text": TEXTS, "label": []}
+    rows = list(read_rows(path, ReadOptions(label_column=None), all_columns=True))
+    assert [row for chunk in rows for row in range(chunk.first, chunk.first + len(chunk.texts))] == [
+        *range(1, len(TEXTS) + 1)
+    ]
+    assert [int(value) for chunk in rows for value in chunk.cells["id"]] == list(range(len(TEXTS)))
+    assert list(rows[0].cells) == ["id", "label", "text"]
+    assert rows[-1].fraction == 1
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([3, -1, 3], ["3", "-1", "3"]),
+        ([True, False, True], ["True", "False", "True"]),
+        ([1.0, 2.5, float("nan")], ["1", "2.5", None]),
+        (["a\u200b", " b\xa0", "\n"], ["a", "b", None]),
+        (["NaN", "n/a", "None"], [None, None, "None"]),
+    ],
+)
+def test_labels_of_any_type_are_text(tmp_path: Path, suffix: str, labels: list[Any], expected: list[str]) -> None:
+    path = write(tmp_path / f"reviews{suffix}", pd.DataFrame({"text": ["a", "b", "c"], "label": labels}))
+    assert read(path)["label"] == expected
+
+
+@pytest.mark.parametrize("type_", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_every_string_type_of_parquet_is_read(tmp_path: Path, type_: pa.DataType) -> None:
+    text = pa.array(["a", "b"]).cast(type_)
+    write_table(pa.table({"text": text, "label": pa.array(["1", "0"]).cast(type_)}), tmp_path / "x.parquet")
+    assert read(tmp_path / "x.parquet") == {"text": ["a", "b"], "label": ["1", "0"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options"),
+    [
+        ("bom.csv", "\ufeff" + TABLE, {}),
+        ("bom.jsonl", '\ufeff{"text": "a", "label": "1"}\n{"text": "b", "label": "0"}\n', {}),
+        ("crlf.csv", TABLE.replace("\n", "\r\n"), {}),
+        ("cr.csv", TABLE.replace("\n", "\r"), {}),
+        ("blank_lines.csv", "text,label\na,1\n\nb,0\n  \n", {}),
+        ("blank_lines.jsonl", '{"text": "a", "label": "1"}\n\n{"text": "b", "label": "0", "more": {}}\n\n', {}),
+        ("dates_as_columns.jsonl", '{"text": "a", "label": "1", "2020": 1}\n{"text": "b", "label": "0"}\n', {}),
+        ("array.json", '\n[{"text": "a", "label": 1},\n {"text": "b", "label": 0}]', {}),
+        ("nested.json", '[{"x": {"y": "a"}, "label": 1}, {"x": {"y": "b"}, "label": 0}]', {"text_column": "x.y"}),
+        ("space.csv", " text , label\na,1\nb,0\n", {}),
+        (
+            "numbers.csv",
+            "1,a\n0,b\n".replace("1,a", '"1","a"'),
+            {"header": False, "text_column": "2", "label_column": "1"},
+        ),
+        ("semicolon.csv", TABLE.replace(",", ";"), {}),
+        ("bar.csv", TABLE.replace(",", "|"), {}),
+        ("tab.csv", TABLE.replace(",", "\t"), {}),
+        ("caret.csv", TABLE.replace(",", "^"), {"separator": "^"}),
+        ("excel.csv", "sep=;\n" + TABLE.replace(",", ";"), {}),
+    ],
+)
+def test_forms_of_one_table(tmp_path: Path, name: str, content: str, options: dict[str, Any]) -> None:
+    (tmp_path / name).write_bytes(content.encode())
+    assert read(tmp_path / name, **options) == {"text": ["a", "b"], "label": ["1", "0"]}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8"])
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.json", "x.txt"])
+def test_encodings(tmp_path: Path, name: str, encoding: str) -> None:
+    content = {"x.csv": "text,label\ncafé,é\n", "x.txt": "café\n"}.get(name, '{"text": "café", "label": "é"}\n')
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    options = {"label_column": None if name == "x.txt" else "label", "encoding": encoding}
+    assert read(tmp_path / name, **options)["text"] == ["café"]
+    if encoding != "utf-8":
+        advice = "type data.encoding=utf-16" if encoding == "utf-16" else "type data.encoding=cp1252 or"
+        with pytest.raises(InputError, match=f"{name}: not in UTF-8 .*; {advice}"):
+            read(tmp_path / name, **options | {"encoding": "utf-8"})
+
+
+def test_unknown_encoding_raises(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(TABLE)
+    with pytest.raises(InputError, match=r"^data\.encoding=utf-9: unknown encoding: utf-9; for example"):
+        read(tmp_path / "x.csv", encoding="utf-9")
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, "zip"])
+@pytest.mark.parametrize("name", ["x.csv.{}", "x.csv"])
+def test_compressed_files(tmp_path: Path, kind: str, name: str) -> None:
+    path = tmp_path / name.format(kind)
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("inner.csv", TABLE)
+            archive.writestr("__MACOSX/._inner.csv", "x")
+    else:
+        path.write_bytes(ENCODERS[kind](TABLE.encode()))
+    assert read(path) == {"text": ["a", "b"], "label": ["1", "0"]}
+
+
+@pytest.mark.parametrize("column", ["date", "modified", "2019"])
+def test_jsonl_values_are_not_converted(tmp_path: Path, column: str) -> None:
+    (tmp_path / "x.jsonl").write_text(json.dumps({column: "2020-01-01"}))
+    assert read(tmp_path / "x.jsonl", text_column=column, label_column=None)["text"] == ["2020-01-01"]
+
+
+def many_lines(last: str, rows: int = 3000) -> str:
+    return '{"text": "good", "label": 1}\n' * rows + last
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("absent.csv", None, "absent.csv: no such file; check the path"),
+        ("x.xlsx", "x", r"x.xlsx: unknown format .xlsx; use .csv, .tsv, .jsonl, .json, .ndjson, .parquet or .txt"),
+        ("x", "x", r"x: unknown format \(no suffix\); use"),
+        ("x.txt", "a\nb\n", r"x.txt: lines of text have no classes; put .* \(pos.txt, neg.txt\)"),
+        ("x.csv", "", "x.csv: is empty; it needs rows with text and label"),
+        ("x.jsonl", "", "x.jsonl: is empty; it needs rows with text and label"),
+        (
+            "x.csv",
+            "review,stars\ngood film,1\nbad film,2\n",
+            "^data.text_column=text: no such column in .*x.csv; it has review, stars; "
+            "type data.text_column=review data.label_column=stars$",
+        ),
+        (
+            "x.csv",
+            "Text,Label\ngood film,1\nbad film,2\n",
+            "it has Text, Label; type data.text_column=Text data.label_column=Label$",
+        ),
+        (
+            "x.csv",
+            "text,stars\naa,1\nbb,2\n",
+            "^data.label_column=label: .*; it has text, stars; type data.label_column=stars$",
+        ),
+        (
+            "x.csv",
+            "1,a long text about a film\n2,another one about a film\n3,one more of them\n",
+            "if that is a row, type data.header=false data.text_column=2 data.label_column=1$",
+        ),
+        (
+            "x.json",
+            '[{"data": {"review": "good film"}, "y": 1}, {"data": {"review": "bad"}, "y": 2}]',
+            "it has data, y; type data.text_column=data.review data.label_column=y$",
+        ),
+        ("x.csv", "text,text,label\na,b,1\n", "2 columns are named text; rename all but one"),
+        ("x.csv", "text,label\na, b,1\nc, d,0\n", r"cannot be read as csv \(line 2: has 3 cells, the first line 2\)"),
+        ("x.csv", "text,label\na,1\nb\n", r"cannot be read as csv \(line 3: has 1 cell, the first line 2\)"),
+        ("x.csv", 'text,label\na,1\n"b, c" d,0\n', r"line 3: a quote inside a quoted cell is not doubled"),
+        ("x.csv", 'text,label\na,1\n"b, c,0\nd,1\n', r"line 3: a quoted cell does not end"),
+        ("x.jsonl", '{"text": "a", "label": 1}\n{"text": 7, "label": 1}\n', "row 2, column text holds 7, not text"),
+        ("x.jsonl", '{"text": ["a"], "label": 1}\n', r"row 1, column text holds \['a'\], not text"),
+        ("x.jsonl", '{"text": "a", "label": [1]}\n', r"row 1, column label holds \[1\]; labels must be"),
+        ("x.jsonl", '{"text": "a", "la', r"cannot be read as jsonl \(line 1: Unterminated string"),
+        ("x.jsonl", many_lines('{"text"'), r"after row 2,048: cannot be read as jsonl \(line 3001: "),
+        ("x.jsonl", many_lines('{"text": 3, "label": 1}'), "row 3,001, column text holds 3"),
+        ("x.jsonl", "3\n", "line 1: not a JSON object"),
+        ("x.json", "[3]\n", "element 1: not a JSON object"),
+        ("x.jsonl", '{"text": "\\ud800", "label": 1}', "surrogates not allowed"),
+        ("x.jsonl", '{"text": "a", "label": ' + "[" * 100_000, "maximum recursion depth exceeded"),
+        ("x.parquet", "PAR1 cut off", "x.parquet: cannot be read as parquet"),
+        ("x.csv.gz", "\x1f\x8b cut off", "x.csv.gz: cannot be read as csv"),
+    ],
+)
+def test_invalid_file_raises_one_line_that_names_the_place(
+    tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content.encode("latin1"))
+    with pytest.raises(InputError, match=message) as raised:
+        read(tmp_path / name)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        (pa.array([1, 2]), pa.array([1, 0]), "row 1, column text holds 1, not text"),
+        (pa.array([b"a", b"b"]), pa.array([1, 0]), "row 1, column text holds b'a', not text"),
+        (pa.array([b"a", b"\xff"]).view(pa.string()), pa.array([1, 0]), "x.parquet: .*can't decode byte 0xff"),
+        (pa.array(["a", "b"]), pa.array([b"1", b"0"]), "row 1, column label holds b'1'; labels must be"),
+    ],
+)
+def test_invalid_parquet_column_raises(tmp_path: Path, texts: pa.Array, labels: pa.Array, message: str) -> None:
+    write_table(pa.table({"text": texts, "label": labels}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "x.parquet")
+
+
+def test_archive_with_several_files_raises(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, TABLE)
+    with pytest.raises(InputError, match=r"x.zip: holds 2 files \(a.csv, b.csv\); extract the one to read"):
+        read(tmp_path / "x.zip")
+
+
+def test_flags_of_a_command_are_named_in_messages(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": 3}\n')
+    for column, message in (("review", "^--column review: no such"), ("text", "another column with --column NAME")):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "x.jsonl", text_column=column, label_column=None, flags={"text_column": "--column {}"})
+
+
+def test_empty_cells_are_empty_texts_and_missing_labels(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("text,label\n,1\n\u200b , \nb,0\n")
+    (tmp_path / "x.jsonl").write_text('{"label": 1}\n{"text": "\\u200b ", "label": " "}\n{"text": "b", "label": 0}\n')
+    for name in ("x.csv", "x.jsonl"):
+        assert read(tmp_path / name) == {"text": ["", "", "b"], "label": ["1", None, "0"]}

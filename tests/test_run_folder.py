@@ -1,0 +1,38 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+
+from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder
+
+
+def test_predictions_say_where_a_review_stands_and_what_it_says(tmp_path: Path) -> None:
+    count = CHUNK_SIZE + 2
+    texts = ["two\nlines", "=1+1", *(f"film {i}" for i in range(2, count))]
+    columns = {
+        "text": texts,
+        "file": ["a.csv"] * count,
+        "row": range(1, count + 1),
+        "id": [f"t{i}" for i in range(count)],
+    }
+    probabilities = np.array([[0.75, 0.25], [0.4, 0.6]] * (count // 2), dtype=np.float32)
+    labels = np.zeros(count, dtype=np.int64)
+    reviews = Dataset.from_dict(columns)
+    run = RunFolder(tmp_path)
+    run.write_predictions(reviews, labels, probabilities, ["bad", "good"])
+    with open(run.predictions_file, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count
+    assert rows[0] == {
+        "file": "a.csv",
+        "row": "1",
+        "id": "t0",
+        "label": "bad",
+        "predicted": "bad",
+        "p(bad)": "0.750000",
+        "p(good)": "0.250000",
+        "text": "two\nlines",
+    }
+    assert (rows[1]["predicted"], rows[1]["text"]) == ("good", "'=1+1")
+    assert [row["text"] for row in rows[2:]] == texts[2:]

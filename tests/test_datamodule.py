@@ -153,4 +153,4 @@ def test_rows_are_read_although_their_file_is_gone(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "reviews.csv", [(f"film {i}", i % 2) for i in range(40)])
     datamodule = prepare_datamodule(source="files", path=str(path))
     path.unlink()
-    assert datamodule.read_rows(np.arange(40)).sort("row")["text"][:] == [f"film {i}" for i in range(40)]
+    assert set(datamodule.read_rows(np.arange(40))["text"]) == {f"film {i}" for i in range(40)}

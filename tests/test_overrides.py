@@ -78,6 +78,11 @@ def test_renamed_keys_are_answered_with_the_new_name() -> None:
 
 @pytest.mark.parametrize("value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("])
 def test_the_quoting_that_an_error_shows_works(value: str) -> None:
-    shown = explain_syntax_error(f"data.path={value}").partition("for the shell: ")[2]
+    shown = explain_syntax_error(f"data.path={value}", []).partition("for the shell: ")[2]
     [argument] = subprocess.run(["sh", "-c", f"printf %s {shown}"], capture_output=True, text=True).stdout.splitlines()
     assert compose_config(argument).data.path == value
+
+
+def test_path_with_a_blank_is_shown_in_quotes() -> None:
+    message = explain_syntax_error("b.csv", ["data=files", "data.path=a", "b.csv"])
+    assert message == "b.csv: is not KEY=VALUE; if it belongs to the value before it, type 'data.path=a b.csv'"

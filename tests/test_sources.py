@@ -244,6 +244,12 @@ def test_validation_file_and_names_of_rows(tmp_path: Path) -> None:
     assert corpus.reviews[7] == {"text": "dev 1", "file": "dev.csv", "row": 2}
 
 
+def test_relative_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "reviews.csv", ROWS)
+    monkeypatch.chdir(tmp_path)
+    assert set(load(Path("reviews.csv")).reviews["file"]) == {"reviews.csv"}
+
+
 def test_list_of_files_is_one_set(tmp_path: Path) -> None:
     files = [write_csv(tmp_path / name, [(f"{name} {i}", i % 2) for i in range(10)]) for name in ("a.csv", "b.csv")]
     corpus = resolve_source("files", list(map(str, files)), test_fraction=0.2).load()

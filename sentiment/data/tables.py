@@ -4,6 +4,7 @@ Training reads them through an Arrow file in the cache, prediction directly. Mem
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -103,7 +104,7 @@ def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress)
     columns: dict[str, list[Any]] = {name: [] for name in _SCHEMA.names}
     schema = None
     for number, file in enumerate(part.files):
-        name = file.relative_to(root).as_posix()
+        name = Path(os.path.relpath(file, root)).as_posix()
         for rows in read_rows(file, options, suffix=None if part.label is None else ".txt"):
             if part.label is not None and options.text_per is None and len(rows.texts) > 1:
                 line, whole = (options.setting("text_per", value) for value in ("line", "file"))

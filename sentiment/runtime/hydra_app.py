@@ -58,7 +58,7 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
 def _explain(error: Exception, args: Namespace, config_name: str) -> str | None:
     """Say in one line what is wrong with the command line; None for an error of another kind."""
     if isinstance(error, OverrideParseException):
-        return explain_syntax_error(error.override)
+        return explain_syntax_error(error.override, args.overrides)
     overrides = args.overrides
     if args.config_dir and Path(args.config_dir).is_dir():
         overrides = [f"hydra.searchpath=[{quote(f'file://{Path(args.config_dir).absolute()}')}]", *overrides]

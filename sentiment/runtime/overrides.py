@@ -41,14 +41,21 @@ def quote(text: str) -> str:
     return QuotedString(text, Quote.double).with_quotes()
 
 
-def explain_syntax_error(line: str) -> str:
-    """Say how to write an override that Hydra cannot parse."""
+def explain_syntax_error(line: str, overrides: Sequence[str]) -> str:
+    """Say how to write an override that Hydra cannot parse.
+
+    Args:
+        line: the override.
+        overrides: all of the command line.
+    """
     key, equals, value = line.partition("=")
     with suppress(OverrideParseException):
         if equals and key:
             parse_overrides([quoted := f"{key}={quote(value)}"])
             return f"{line}: cannot be parsed; quote the value for Hydra and for the shell: {shlex.quote(quoted)}"
-    return f"{line}: is not KEY=VALUE; see {_help_command()}"
+    before = overrides[overrides.index(line) - 1] if line in overrides[1:] and not equals else None
+    advice = f"if it belongs to the value before it, type {shlex.quote(f'{before} {line}')}" if before else ""
+    return f"{line}: is not KEY=VALUE; {advice or f'see {_help_command()}'}"
 
 
 def find_invalid_override(config_name: str, overrides: Sequence[str]) -> str | None:

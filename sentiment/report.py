@@ -1,11 +1,14 @@
-"""Compare the runs of a sweep, of a study or any others: a table, report.md, .csv and .png.
+"""Compare the runs of a sweep, of a study or any others: tables, pictures, report.md, .csv and .tex.
 
 python -m sentiment.report outputs/sweeps/2026-01-31_12-00-00
 python -m sentiment.report outputs/studies/default
 python -m sentiment.report outputs/runs/*
+python -m sentiment.report RUN1 RUN2
 
-The files are written into the folder, or into the parent of several folders. Sweeps and studies write them at their
-end.
+Runs on different data sets have tables and pictures of their own. The setting that is best on the validation set is
+compared with each other one on the reviews of the test set: McNemar's exact test for single runs, a t-test for several
+seeds. The files are written into the folder, or into the parent of several: report.csv has a row per run,
+report_mean.csv one per setting, report.tex the tables for LaTeX. Sweeps and studies write them at their end.
 """
 
 from argparse import Namespace
@@ -24,7 +27,7 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     """Parse the command line and run the command."""
     parser = CommandParser("report", __doc__)
-    parser.add_argument("folder", type=Path, nargs="+", help="folder of a run, a sweep or a study")
+    parser.add_argument("folder", type=Path, nargs="+", help="folder of a run, a sweep or a study; others are skipped")
     parser.run(run)
 
 

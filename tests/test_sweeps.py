@@ -58,7 +58,7 @@ def test_sweep_continues_after_a_failed_job_and_skips_finished_jobs(small: Path,
     assert "model.units-4: finished earlier, skipped" in again.stdout
     assert "model.units-0: finished earlier" not in again.stdout
     assert (finished / "metrics.json").stat().st_mtime_ns == before
-    assert len(list(finished.glob("checkpoints/*"))) == 2
+    assert len(list(finished.glob("checkpoints/*.ckpt"))) == 2
 
 
 @pytest.mark.slow

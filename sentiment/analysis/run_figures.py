@@ -1,187 +1,184 @@
-"""Figures that compare runs: those of a sweep, and the trials of a study."""
+"""The figure of a sweep: the objective against the settings that vary, or against the seeds."""
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
-from sentiment.analysis.runs import Result, baseline_tags, find_objective, shorten_keys
-from sentiment.runtime.config import Objective, format_setting
-
-if TYPE_CHECKING:
-    import optuna
+from sentiment.analysis.fonts import Figure
+from sentiment.analysis.runs import Result, baseline_tags, find_objective
+from sentiment.analysis.setting_labels import label_values, shorten_keys
+from sentiment.runtime.config import Objective
 
 GREY = "0.45"
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
+PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
+CHARACTER = 0.65 / 72  # inches for each point of the font: the width of an average character, with some room
 
 
 def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     """Plot the objective against one setting, with a line per value of a second and a panel per value of a third.
 
     Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary, a point is the best
-    result over the rest. Dashed lines are baselines.
+    result over the rest; if none does, the x axis shows the seeds. Small points are single runs, error bars their
+    standard deviation; dashed lines are baselines.
 
     Args:
         results: at least one, the best first.
         objective_tag: of `metrics.json`.
     """
-    labels = shorten_keys(list(results[0].settings))
-    objective = find_objective(objective_tag)
+    (best, *_), objective = results, find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
-    x, line, panel = _choose_axes(results, labels)
-    x_values, line_values, panel_values = (_sorted_values(results, key) for key in (x, line, panel))
+    by_seed = not best.settings and len(best.runs) > 1
+    points = _split_by_seed(best) if by_seed else results
+    names = shorten_keys(list(points[0].settings))
+    values = {key: _sorted_values(points, key) for key in names}
+    x, line, panel = _choose_axes(names, values)
     baselines = baseline_tags(results, objective_tag)
     frame = pd.DataFrame(
         {
-            "x": [x_values.index(_value(result, x)) for result in results],
-            "line": [line_values.index(_value(result, line)) for result in results],
-            "panel": [panel_values.index(_value(result, panel)) for result in results],
-            "mean": [scale * result.mean[objective_tag] for result in results],
-            "sd": [scale * result.sd[objective_tag] for result in results],
+            column: [list(values[key]).index(str(point.settings[key])) if key else 0 for point in points]
+            for column, key in (("x", x), ("line", line), ("panel", panel))
         }
-        | {tag: [scale * result.mean.get(tag, np.nan) for result in results] for tag in baselines}
-    )
-    figure = Figure(figsize=(2.6 + 3.2 * len(panel_values), 4.2), layout="constrained")
-    axes: Sequence[Axes] = figure.subplots(1, len(panel_values), sharey=True, squeeze=False)[0]
-    line_labels = [f"{labels[line]} {format_setting(value)}" if line else "LSTM" for value in line_values]
+        | {tag: [scale * point.mean.get(tag, np.nan) for point in points] for tag in (objective_tag, *baselines)}
+        | {
+            "sd": [scale * point.sd.get(objective_tag, np.nan) for point in points],
+            "runs": [scale * point.metrics[objective_tag].to_numpy() for point in points],
+        }
+    ).rename(columns={objective_tag: "mean"})
+    labels = {key: label_values(list(found.values())) for key, found in values.items()}
+    line_labels = [f"{names[line]} {label}" for label in labels[line]] if line else ["run" if by_seed else "LSTM"]
+    panel_labels = [f"{names[panel]} {label}" for label in labels[panel]] if panel else [""]
+    figure, axes = _make_panels(len(panel_labels), [*line_labels, *baselines.values()])
     for i, axis in enumerate(axes):
-        _plot_panel(axis, frame[frame["panel"] == i], line_labels, baselines)
-        axis.set_xlabel(labels[x] if x else "")
-        axis.set_xticks(range(len(x_values)), [format_setting(value) if x else "" for value in x_values])
-        axis.tick_params("x", rotation=45 if len(x_values) > 5 else 0)
-        axis.set_xlim(-0.3, len(x_values) - 0.7)
-        if panel:
-            axis.set_title(f"{labels[panel]} {format_setting(panel_values[i])}")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel(_axis_label(objective_tag, objective))
+        _plot_panel(axis, frame[frame["panel"] == i], line_labels, baselines, connect=not by_seed)
+        axis.set_title(_wrap(panel_labels[i], PANEL_WIDTH, 10), fontsize=10)
+        axis.set_xlabel(names[x] if x else "")
+        _label_ticks(axis, labels[x] if x else [])
+    axes[0].set_ylabel(axis_label(objective_tag, objective))
+    if by_seed:
+        mean, sd = (scale * statistic[objective_tag] for statistic in (best.mean, best.sd))
+        axes[0].axhline(mean, color="C0", label="mean")
+        axes[0].axhspan(mean - sd, mean + sd, color="C0", alpha=0.15, label="± sd")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    settings = ", ".join(f"{labels[key]} {format_setting(value)}" for key, value in results[0].settings.items())
-    rest = "; best over the other settings" if len(labels) > 3 else ""
-    best_value = objective.format(results[0].mean[objective_tag])
-    title = f"best: {best_value} with {settings}{rest}" if settings else f"best: {best_value}"
-    figure.suptitle(fill(title, 90))
+    set_title(figure, _describe_best(results, objective_tag))
     return figure
 
 
-def _plot_panel(axis: Axes, frame: pd.DataFrame, line_labels: Sequence[str], baselines: Mapping[str, str]) -> None:
+def _split_by_seed(result: Result) -> list[Result]:
+    return [Result({"seed": seed}, {seed: run}, result.metrics.loc[[seed]]) for seed, run in result.runs.items()]
+
+
+def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
+    (best, *_), objective = results, find_objective(objective_tag)
+    value = objective.format(best.mean[objective_tag])
+    if objective_tag in best.sd:
+        value = f"{value.removesuffix(' %')} ± {objective.format(best.sd[objective_tag])}"
+    if not best.settings:
+        return f"{objective_tag} {value}" + (f", {len(best.runs)} seeds" if len(best.runs) > 1 else "")
+    labels = {key: label_values([result.settings[key] for result in results])[0] for key in best.settings}
+    settings = ", ".join(f"{name} {labels[key]}" for key, name in shorten_keys(list(labels)).items())
+    return f"best: {value} with {settings}" + (
+        "; points are the best over the other settings" if len(labels) > 3 else ""
+    )
+
+
+def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """Make a figure with panels in rows, and with room for its legend."""
+    columns = min(count, PANELS_PER_ROW)
+    rows = math.ceil(count / columns)
+    width = PANEL_WIDTH * columns + 10 * CHARACTER * max(map(cell_len, legend)) + 1.2
+    figure = Figure(figsize=(width, max(PANEL_HEIGHT * rows, 0.25 * len(legend)) + 0.8), layout="constrained")
+    axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
+    crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axis.set_xticks(range(len(labels)), [_escape_math(label) for label in labels], **slanted)
+    axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)
+
+
+def _plot_panel(
+    axis: Axes, frame: pd.DataFrame, line_labels: Sequence[str], baselines: Mapping[str, str], connect: bool
+) -> None:
     """Plot the lines and the baselines of a panel.
 
     Args:
         axis: of the panel.
-        frame: its results, the best first: columns `x` and `line` (indices), `mean`, `sd`, and a column per baseline.
+        frame: its results, the best first: columns `x` and `line` (indices), `mean`, `sd`, `runs` (values of single
+            runs), and a column per baseline.
         line_labels: by index.
         baselines: names by column.
+        connect: whether the points of a line are connected.
     """
     for i, color in enumerate(colormaps["viridis"](np.linspace(0, 0.85, len(line_labels)))):
         best = frame[frame["line"] == i].drop_duplicates("x").sort_values("x")
         sd = best["sd"] if best["sd"].any() else None
-        axis.errorbar(best["x"], best["mean"], sd, color=color, marker="o", capsize=3, label=line_labels[i])
+        style: Any = {"color": color, "marker": "o", "linestyle": "-" if connect else "none"}
+        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=_escape_math(line_labels[i]), **style)
+        for x, runs in zip(best["x"], best["runs"], strict=True):
+            if len(runs) > 1:
+                axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)
     for (column, name), dashes in zip(baselines.items(), cycle(DASHES), strict=False):
         mean = frame.groupby("x")[column].mean().dropna()
         if len(mean) == 1:
             axis.axhline(mean.iloc[0], color=GREY, linestyle=dashes, label=name)
         else:
             axis.plot(mean.index, mean, color=GREY, linestyle=dashes, label=name)
+    axis.grid(alpha=0.3)
 
 
-def _choose_axes(results: Sequence[Result], labels: dict[str, str]) -> tuple[str | None, str | None, str | None]:
+def _choose_axes(
+    names: Mapping[str, str], values: Mapping[str, Mapping[str, Any]]
+) -> tuple[str | None, str | None, str | None]:
     """Return the keys of the settings for the x axis, the lines and the panels; None if too few settings vary."""
-    numeric = [key for key in labels if all(_is_number(result.settings[key]) for result in results)]
-    numeric.sort(key=lambda key: (labels[key] != "maxlen", -len(_sorted_values(results, key))))
-    order = numeric + [key for key in labels if key not in numeric]
+    numeric = [key for key in names if all(map(_is_number, values[key].values()))]
+    numeric.sort(key=lambda key: (names[key] != "maxlen", -len(values[key])))
+    order = numeric + [key for key in names if key not in numeric]
     x, line = [*order, None, None][:2]
     return x, line, order[-1] if len(order) > 2 else None
 
 
-def _sorted_values(results: Sequence[Result], key: str | None) -> list[Any]:
-    """Return the different values of a setting, numbers first."""
-    values = {_value(result, key) for result in results}
-    return sorted(values, key=lambda value: (not _is_number(value), value if _is_number(value) else str(value)))
-
-
-def _value(result: Result, key: str | None) -> Any:
-    value = result.settings[key] if key else None
-    return tuple(value) if isinstance(value, list) else value
+def _sorted_values(results: Sequence[Result], key: str) -> dict[str, Any]:
+    """Return the different values of a setting by their text, numbers first."""
+    values = {str(result.settings[key]): result.settings[key] for result in results}
+    numbers = sorted((text for text in values if _is_number(values[text])), key=values.__getitem__)
+    return {text: values[text] for text in [*numbers, *sorted(values.keys() - numbers)]}
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _axis_label(tag: str, objective: Objective) -> str:
+def axis_label(tag: str, objective: Objective) -> str:
     return f"{tag}, %" if objective.is_accuracy else tag
 
 
-def plot_study(study: "optuna.Study") -> Figure:
-    """Plot the trials in their order with the best value so far, and the importance of each setting.
-
-    The importance is functional ANOVA (Hutter, Hoos & Leyton-Brown 2014) over finished and pruned trials, the latter
-    with the last value that they reported: without them, settings that lead to pruning would seem unimportant.
-
-    Args:
-        study: with at least one finished trial.
-    """
-    tag = study.user_attrs.get("objective", "objective")
-    objective = find_objective(tag)
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _plot_trials(left, study, 100 if objective.is_accuracy else 1)
-    left.set_ylabel(_axis_label(tag, objective))
-    _plot_importances(right, study)
-    best = study.best_trial
-    labels = shorten_keys(list(best.params))
-    settings = ", ".join(f"{labels[key]} {format_setting(value)}" for key, value in best.params.items())
-    figure.suptitle(fill(f"best: trial {best.number}, {objective.format(study.best_value)} with {settings}", 110))
-    return figure
+def set_title(figure: Figure, text: str) -> None:
+    """Set the title in lines that are no longer than the figure, which grows by their height."""
+    width, height = figure.get_size_inches()
+    title = _wrap(text, width, 11)
+    figure.set_size_inches(width, height + 0.2 * title.count("\n"))
+    figure.suptitle(title, fontsize=11)
 
 
-def _plot_trials(axis: Axes, study: "optuna.Study", scale: float) -> None:
-    finished = {trial.number: scale * (trial.value or 0.0) for trial in study.trials if trial.state.name == "COMPLETE"}
-    pruned = {
-        trial.number: scale * trial.intermediate_values[max(trial.intermediate_values)]
-        for trial in study.trials
-        if trial.state.name == "PRUNED" and trial.intermediate_values
-    }
-    axis.plot(list(finished), list(finished.values()), "o", color="C0", label="finished")
-    if pruned:
-        axis.plot(list(pruned), list(pruned.values()), "x", color=GREY, label="pruned, at its last epoch")
-    better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
-    best = better.accumulate(list(finished.values()))
-    numbers = [*finished, study.trials[-1].number]
-    axis.step(numbers, [*best, best[-1]], where="post", color="C1", label="best so far")
-    axis.set_xlabel("trial")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False)
+def _wrap(text: str, width: float, fontsize: float) -> str:
+    """Wrap a text to lines of at most `width` inches."""
+    lines = Text(text).wrap(Console(), int(width / (fontsize * CHARACTER)))
+    return _escape_math("\n".join(line.plain.rstrip() for line in lines))
 
 
-def _plot_importances(axis: Axes, study: "optuna.Study") -> None:
-    import optuna  # takes seconds
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with_value = optuna.create_study(direction=study.direction)
-    with_value.add_trials(
-        optuna.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
-        for trial in study.trials
-        if trial.state.is_finished() and trial.value is not None
-    )
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    try:
-        importances = optuna.importance.get_param_importances(with_value, evaluator=evaluator)
-    except (RuntimeError, ValueError):  # of fewer than two trials, or equal ones
-        importances = {}
-    if importances:
-        names = list(importances)[::-1]
-        axis.barh(names, [importances[name] for name in names], color="C0")
-        axis.set_xlim(0, 1)
-        axis.set_xlabel("importance: share of the variance explained")
-    else:
-        axis.set_axis_off()
-        axis.text(0.5, 0.5, "too few trials to estimate importances", ha="center")
+def _escape_math(text: str) -> str:
+    return text.replace("$", r"\$")

@@ -1,14 +1,16 @@
 """Reads the runs of sweeps and studies from their folders, and averages them over seeds."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from sentiment.runtime.config import OBJECTIVES, Objective, flatten
+from sentiment.runtime.config import CONF_DIR, OBJECTIVES, Objective, flatten
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, trial_path
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
 
 # Results are averaged over seeds; the others do not change the LSTM.
 NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")
+# Keys of `data` that determine the test set, by where it comes from.
+_TABLE = ("path", "text_column", "label_column", "header", "separator", "encoding", "text_per", "labels", "empty")
+_DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
+_TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
+_NAMED = ("data", "data.path")  # name a data set
+_AT_BATCH_TIME = tuple(f"data.{key}" for key in ("max_features", "maxlen", "padding", "truncating", "batch_size"))
 _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}  # by state of an Optuna trial
 
 
@@ -42,20 +50,29 @@ class Run:
         return str(self.metrics.get("status", "unfinished"))
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True)
+class Result:
     """Finished runs that differ only in their seeds.
 
     Attributes:
         settings: those that vary between the results.
-        seeds: number of different seeds.
-        mean: mean over the runs, by tag of `metrics.json`.
-        sd: standard deviation over the runs, 0 if all values are equal or there is one.
+        runs: by seed; of several runs with the same settings and seed, the last one.
+        metrics: numbers of `metrics.json`: a row per seed, a column per tag, NaN where a run lacks a tag.
     """
 
     settings: dict[str, Any]
-    seeds: int
-    mean: dict[str, float]
-    sd: dict[str, float]
+    runs: Mapping[Any, Run]
+    metrics: pd.DataFrame
+
+    @cached_property
+    def mean(self) -> dict[str, float]:
+        """Mean over the seeds, by tag."""
+        return dict(self.metrics.mean().dropna())
+
+    @cached_property
+    def sd(self) -> dict[str, float]:
+        """Standard deviation over the seeds, by tag, of those that two runs or more have."""
+        return dict(self.metrics.std().dropna())
 
 
 def find_objective(name: str) -> Objective:
@@ -63,26 +80,23 @@ def find_objective(name: str) -> Objective:
     return OBJECTIVES.get(name, Objective("maximize", is_accuracy=False))
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read all runs in the folders and their subfolders.
+def read_runs(folder: Path) -> list[Run]:
+    """Read all runs in a folder and its subfolders; there may be none.
 
     Raises:
-        InputError: a folder contains no run, or a configuration or the storage of a study cannot be read.
+        InputError: a configuration or the storage of a study cannot be read.
     """
-    runs: dict[Path, Run] = {}
-    for folder in folders:
-        found = [RunFolder(path.parents[1]) for path in sorted(folder.rglob(".hydra/config.yaml"))]
-        configs = {run.path: cfg for run in found if (cfg := run.read_config()) is not None}
-        if not configs:
-            raise InputError(f"{folder}: contains no run (no .hydra/config.yaml); pass a run, a sweep or a study")
-        studies = {path for path, cfg in configs.items() if "tune" in cfg}
-        for path, cfg in configs.items():
-            if path in studies:
-                runs |= {run.folder.path.resolve(): run for run in _read_trials(path, configs)}
-            elif studies.isdisjoint(path.parents):
-                run = RunFolder(path)
-                runs[path.resolve()] = Run(run, flatten(cfg), run.read_metrics())
-    return list(runs.values())
+    runs: list[Run] = []
+    found = [RunFolder(path.parents[1]) for path in sorted(folder.rglob(".hydra/config.yaml"))]
+    configs = {run.path: cfg for run in found if (cfg := run.read_config()) is not None}
+    studies = {path for path, cfg in configs.items() if "tune" in cfg}
+    for path, cfg in configs.items():
+        if path in studies:
+            runs += _read_trials(path, configs)
+        elif studies.isdisjoint(path.parents):
+            run = RunFolder(path)
+            runs.append(Run(run, flatten(cfg), run.read_metrics()))
+    return runs
 
 
 def is_study(folder: Path) -> bool:
@@ -120,8 +134,52 @@ def _read_trials(folder: Path, configs: Mapping[Path, DictConfig]) -> list[Run]:
         if trial.state.name == "FAIL" and metrics["status"] == "finished":
             metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
         settings = flatten(configs[run.path]) if run.path in configs else flatten(cfg) | trial.params
+        settings["data.path"] = flatten(cfg).get("data.path")  # the same data may have another path on another machine
         runs.append(Run(run, settings, metrics, frozenset(trial.params)))
     return runs
+
+
+def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Group runs by the data set that tests them.
+
+    Returns:
+        The runs, by the settings that distinguish the data sets: `data=files data.path=reviews.csv`.
+    """
+    defaults = flatten(OmegaConf.create({"data": OmegaConf.load(CONF_DIR / "data" / "default.yaml")}))
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(_test_set(defaults | run.settings).items()), []).append(run)
+    named = {}
+    for key, group in groups.items():
+        data_set = dict(key)
+        similar = [other for other in map(dict, groups) if all(other.get(k) == data_set.get(k) for k in _NAMED)]
+        differing = [k for k, v in key if any(other.get(k) != v for other in similar)]
+        named[" ".join(f"{k}={data_set[k]}" for k in (*_NAMED, *differing) if k in data_set)] = group
+    return named
+
+
+def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that determine the test set, as text."""
+    source, path = str(settings["data.source"]), settings["data.path"]
+    found = {"data": source}
+    if source == "imdb" and path is None:
+        return found
+    for key in (f"data.{name}" for name in _TEST_SET.get(source, _TEST_SET["files"])):
+        value = settings.get(key)
+        found[key] = "null" if value is None else str(value)
+    if isinstance(path, str) and "data.path" in found:
+        found["data.path"] = os.path.normpath(path)
+    return found
+
+
+def data_has_changed(runs: Sequence[Run]) -> bool:
+    """Return whether runs that prepare their data alike have read different reviews."""
+    fingerprints: dict[str, set[str]] = {}
+    for run in runs:
+        data = {k: v for k, v in run.settings.items() if k.startswith("data.") and k not in _AT_BATCH_TIME}
+        if "data_fingerprint" in run.metrics and not run.sampled:  # a study checks its data itself
+            fingerprints.setdefault(str(data), set()).add(run.metrics["data_fingerprint"])
+    return any(len(different) > 1 for different in fingerprints.values())
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
@@ -143,28 +201,21 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
     """Average the finished runs over their seeds; the best result comes first."""
-    finished = [run for run in runs if run.status == "finished" and run.metrics.get(objective) is not None]
-    if not finished:
-        return []
     keys = varying_keys(runs)
-    settings = [{key: run.settings.get(key) for key in keys} for run in finished]
-    metrics = pd.DataFrame([run.metrics for run in finished]).select_dtypes("number")
-    groups = metrics.groupby(list(map(str, settings)), sort=False)
-    mean, sd = groups.mean(), groups.std().where(groups.nunique() > 1, 0.0)
-    ascending = find_objective(objective).direction == "minimize"
-    results = []
-    for group in mean[objective].sort_values(ascending=ascending, kind="stable").index:
-        rows = groups.indices[group]
-        seeds = {finished[row].settings.get("seed") for row in rows}
-        means = mean.loc[group].dropna().to_dict()
-        results.append(Result(settings[rows[0]], len(seeds), means, sd.loc[group].to_dict()))
-    return results
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if run.status == "finished" and run.metrics.get(objective) is not None:
+            groups.setdefault(str([run.settings.get(key) for key in keys]), []).append(run)
+    results = [_collect_seeds({key: group[0].settings.get(key) for key in keys}, group) for group in groups.values()]
+    descending = find_objective(objective).direction == "maximize"
+    return sorted(results, key=lambda result: result.mean[objective], reverse=descending)
 
 
-def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
-    names = [key.rpartition(".")[2] for key in keys]
-    return {key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)}
+def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
+    seeds = [run.settings.get("seed", run.folder.path.name) for run in runs]
+    metrics = pd.DataFrame([run.metrics for run in runs], index=seeds).select_dtypes("number")
+    last = metrics.groupby(level=0, sort=False).last()  # of repeated runs, the last number that is not missing
+    return Result(settings, dict(zip(seeds, runs, strict=True)), last)
 
 
 def baseline_tags(results: Sequence[Result], tag: str) -> dict[str, str]:

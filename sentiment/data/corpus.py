@@ -12,7 +12,7 @@ from datasets import Dataset
 from sentiment.data.encoding import Integers
 from sentiment.data.labels import MISSING_LABEL, find_similar, number_classes, suggest_mapping, to_label
 from sentiment.data.splits import stratified_split
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message
 
@@ -56,7 +56,7 @@ class Corpus:
         if len(classes) == 1:
             raise InputError(f"{path}: every label is {names[classes[0]]}; a classifier needs two classes or more")
         for label in np.setdiff1d(others, classes):
-            name, known = names[label], [names[number] for number in classes]
+            name, known = shorten(names[label]), [names[number] for number in classes]
             similar = next((other for other in known if other.casefold() == name.casefold()), None)
             place = f"{path}: label {name} occurs in the test or validation set only"
             if similar is not None:

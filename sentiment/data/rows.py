@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sentiment.data.formats import READERS, Chunk, ReadOptions, find_format
 from sentiment.data.labels import is_empty, to_label
-from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message
 MAX_COLUMNS = 8  # names of columns in a message
@@ -103,7 +103,8 @@ def _check_names(chunk: Chunk, options: ReadOptions, file: Path, suffix: str) ->
     missing = [key for key, name in keys.items() if name is not None and name not in chunk.names]
     if not missing:
         return
-    listed = ", ".join(map(str, chunk.names[:MAX_COLUMNS])) + (", …" if len(chunk.names) > MAX_COLUMNS else "")
+    names = [shorten(str(name)) for name in chunk.names[:MAX_COLUMNS]]
+    listed = ", ".join(names) + (", …" if len(chunk.names) > MAX_COLUMNS else "")
     message = f"{options.setting(missing[0], keys[missing[0]])}: no such column in {file}; it has {listed}"
     sample = next(READERS[suffix](file, options, None)).cells
     text, label = _guess_columns(sample)
@@ -148,7 +149,7 @@ def _check_rows(chunk: Chunk, options: ReadOptions, file: Path, before: int, all
         if cell is not None and not isinstance(cell, str):
             advice = f"not text; fix it or choose another column with {options.setting('text_column', 'NAME')}"
             raise InputError(
-                f"{file}: row {row:,}, column {options.text_column} holds {repr(cell)[:MAX_REPR]}, {advice}"
+                f"{file}: row {row:,}, column {options.text_column} holds {shorten(repr(cell), MAX_REPR)}, {advice}"
             )
         texts.append("" if cell is None or is_empty(cell) else cell)
     try:
@@ -164,7 +165,7 @@ def _check_rows(chunk: Chunk, options: ReadOptions, file: Path, before: int, all
             except TypeError as error:
                 place = f"{file}: row {row:,}, column {options.label_column}"
                 advice = "labels must be text, numbers or booleans: convert them"
-                raise InputError(f"{place} holds {repr(cell)[:MAX_REPR]}; {advice}") from error
+                raise InputError(f"{place} holds {shorten(repr(cell), MAX_REPR)}; {advice}") from error
     columns = chunk.names if all_columns else [options.id_column] if options.id_column else []
     cells = {name: chunk.cells[name] for name in columns}
     return Rows(texts, labels, cells, before + 1, chunk.fraction, chunk.notes)

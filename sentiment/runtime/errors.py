@@ -58,6 +58,11 @@ def check_dropout(**arguments: object) -> None:
             raise ArgumentError(f"{name}={value}: must be at least 0 and below 1")
 
 
+def shorten(text: str, length: int = 40) -> str:
+    """A text for a message, cut to `length` characters."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error of some library, without line breaks."""
     return " ".join(str(error).split())

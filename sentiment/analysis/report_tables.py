@@ -1,0 +1,154 @@
+"""Tables of results and of comparisons, for the terminal, Markdown and LaTeX."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from sentiment.analysis.comparison import Comparison
+from sentiment.analysis.runs import Result, baseline_tags, find_objective
+from sentiment.analysis.setting_labels import label_values, shorten_keys
+from sentiment.analysis.statistics import format_p_value
+
+MIN_SETTINGS_WIDTH = 30  # of the column in which settings are stacked, even if the terminal is too narrow
+NBSP = "\N{NO-BREAK SPACE}"
+_WIDE = Console(width=10_000)  # measures tables
+_LATEX = str.maketrans({"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"})
+
+
+class ReportTable(NamedTuple):
+    """A table of text, the same in all formats.
+
+    Attributes:
+        cells: a row per result, a column per setting, then those of figures.
+        settings: number of the settings.
+    """
+
+    cells: pd.DataFrame
+    settings: int
+
+
+def make_result_table(results: Sequence[Result], objective: str) -> ReportTable:
+    """Make a table with a row per result: settings, objective, test accuracy, baselines, number of seeds.
+
+    Baselines that are the same for all results are left to `describe_baselines`.
+    """
+    tested = any("test/accuracy" in result.mean for result in results)
+    headings = {objective: objective.replace("/", " ")} | ({"test/accuracy": "test accuracy"} if tested else {})
+    split, baselines = _format_baselines(results)
+    columns = {heading: _format_means(results, tag, objective) for tag, heading in headings.items()}
+    columns |= {f"{split} {name}": column for name, column in baselines.items() if len(set(column)) > 1}
+    if any(len(result.runs) > 1 for result in results):
+        columns["seeds"] = [str(len(result.runs)) for result in results]
+    return _join_settings(results, columns, results)
+
+
+def describe_baselines(results: Sequence[Result]) -> list[str]:
+    """Return a line on the baselines that are the same for all results; none if there are none."""
+    split, baselines = _format_baselines(results)
+    shared = [f"{name} {column[0]}" for name, column in baselines.items() if len(set(column)) == 1]
+    return [f"Baselines, {split} accuracy: {', '.join(shared)}"] if shared else []
+
+
+def _format_baselines(results: Sequence[Result]) -> tuple[str, dict[str, list[str]]]:
+    """Return the split on which the baselines are compared, and their accuracies in per cent by name."""
+    split = "test" if any("test/accuracy" in result.mean for result in results) else "val"
+    tags = baseline_tags(results, f"{split}/accuracy")
+    return split, {name.replace("_", " "): _format_means(results, tag) for tag, name in tags.items()}
+
+
+def make_comparison_table(results: Sequence[Result], comparisons: Mapping[int, Comparison | str]) -> ReportTable:
+    """Make a table with a row per setting that was compared with the best one."""
+    compared = {i: value for i, value in comparisons.items() if not isinstance(value, str)}
+    p_heading = "p (Holm)" if len(compared) > 1 else "p"
+    columns: dict[str, list[str]] = {"vs best": [], "95 % interval": [], p_heading: [], "seeds": []}
+    for (value, low, high, _), adjusted_p, seeds, _ in compared.values():
+        columns["vs best"].append(f"{100 * value:+.2f}")
+        columns["95 % interval"].append(f"{100 * low:+.2f}{NBSP}to{NBSP}{100 * high:+.2f}")
+        columns[p_heading].append(format_p_value(adjusted_p).replace(" ", NBSP))
+        columns["seeds"].append(str(seeds))
+    return _join_settings([results[i] for i in compared], columns, results)
+
+
+def _format_means(results: Sequence[Result], tag: str, objective: str = "") -> list[str]:
+    """Return `84.00 ± 1.41`, or `84.00` of a single run, for each result; empty where the runs lack the metric.
+
+    A baseline has a standard deviation only if its fits differ: those on the same rows are one fit for all seeds.
+    """
+    is_accuracy = tag != objective or find_objective(objective).is_accuracy
+    cells = []
+    for mean, sd in ((result.mean.get(tag), result.sd.get(tag)) for result in results):
+        numbers = [mean, sd] if sd or (sd is not None and not tag.startswith("baseline/")) else [mean]
+        texts = (f"{100 * number:.2f}" if is_accuracy else f"{number:.4f}" for number in numbers if number is not None)
+        cells.append(f"{NBSP}±{NBSP}".join(texts))
+    return cells
+
+
+def _join_settings(results: Sequence[Result], columns: dict[str, list[str]], among: Sequence[Result]) -> ReportTable:
+    """Put the settings of the results before other columns; their labels differ where settings differ in `among`."""
+    names = shorten_keys(list(results[0].settings))
+    settings = {}
+    for key, name in names.items():
+        values = [result.settings[key] for result in among]
+        labels = dict(zip(map(str, values), label_values(values), strict=True))
+        settings[name] = [labels[str(result.settings[key])] for result in results]
+    return ReportTable(pd.DataFrame(settings | columns), len(names))
+
+
+def print_table(table: ReportTable, console: Console) -> None:
+    """Print a table; if it is wider than the terminal, all settings share a column and headings take several lines."""
+    cells = table.cells
+    for separator in ("\n", " "):  # between the lines of a heading
+        widths = [max(map(cell_len, [*name.split(separator), *cells[name]])) for name in cells]
+        drawn = _draw(cells, widths)
+        if _width(drawn) <= console.width or not table.settings:
+            break
+    else:
+        names, figures = list(cells)[: table.settings], cells.iloc[:, table.settings :]
+        stacked = [" ".join(map("{}={}".format, names, row)) for row in cells[names].values]
+        widths = widths[table.settings :]
+        room = console.width - _width(_draw(figures, widths)) - 2
+        figures.insert(0, "settings", stacked)
+        drawn = _draw(figures, [max(room, MIN_SETTINGS_WIDTH), *widths])
+    console.print(drawn, crop=False)
+
+
+def _draw(cells: pd.DataFrame, widths: Sequence[int]) -> Table:
+    """Draw columns of these widths, without regard to the terminal's."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for name, width in zip(cells, widths, strict=True):
+        table.add_column(Text(name), justify="left" if name == "settings" else "right", width=width, overflow="fold")
+    for row in cells.values:
+        table.add_row(*map(Text, row))
+    table.width = _width(table)
+    return table
+
+
+def _width(table: Table) -> int:
+    return Measurement.get(_WIDE, _WIDE.options, table).maximum
+
+
+def format_markdown(table: ReportTable) -> str:
+    """Format a table as Markdown."""
+    alignment = ["---"] * table.settings + ["--:"] * (len(table.cells.columns) - table.settings)
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in (table.cells.columns, *table.cells.values)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], alignment, *rows[1:]))
+
+
+def format_latex(table: ReportTable) -> str:
+    """Format a table as a `tabular` of LaTeX, with the rules of booktabs."""
+    style = table.cells.style.hide(axis="index").format_index(_format_latex_cell, axis="columns", escape="latex")
+    style = style.format(_format_latex_cell, escape="latex")  # what LaTeX would obey is escaped before the call
+    columns = "l" * table.settings + "r" * (len(table.cells.columns) - table.settings)
+    return str(style.to_latex(hrules=True, column_format=columns))
+
+
+def _format_latex_cell(text: str) -> str:
+    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(_LATEX))

@@ -1,0 +1,34 @@
+"""Labels of settings in tables and figures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from sentiment.runtime.cli import escape_control_chars
+from sentiment.runtime.config import format_setting
+
+MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
+
+
+def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
+    names = [key.rpartition(".")[2] for key in keys]
+    return {key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)}
+
+
+def label_values(values: Sequence[Any]) -> list[str]:
+    """Return labels of the values of one setting, shortened unless that makes different values look alike."""
+    labels = [_shorten(escape_control_chars(format_setting(value))) for value in values]
+    if len(set(labels)) == len(set(map(str, values))):
+        return labels
+    return [escape_control_chars("none" if value is None else str(value)) for value in values]
+
+
+def _shorten(text: str) -> str:
+    """Replace the middle of a long text by an ellipsis; the end of a path says more than its start."""
+    if cell_len(text) <= MAX_WIDTH:
+        return text
+    start = MAX_WIDTH // 3
+    end = MAX_WIDTH - start - 1
+    return f"{set_cell_size(text, start)}…{set_cell_size(text[::-1], end)[::-1]}"

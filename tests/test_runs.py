@@ -1,0 +1,129 @@
+"""Runs as their folders describe them, grouped by data set and averaged over seeds."""
+
+from pathlib import Path
+
+import pytest
+
+from sentiment.analysis.runs import Run, data_has_changed, group_by_data, read_runs, summarize, varying_keys
+from sentiment.analysis.setting_labels import MAX_WIDTH, label_values, shorten_keys
+from sentiment.runtime.run_folder import RunFolder
+from tests.helpers import Compose
+from tests.report_helpers import write_run, write_study, write_sweep
+
+
+def test_results_are_sorted_by_the_objective_and_averaged_over_seeds(composed: Compose, tmp_path: Path) -> None:
+    runs = read_runs(write_sweep(composed, tmp_path))
+    assert len(runs) == 12
+    results = summarize(runs, "val/accuracy")
+    assert len(results) == 8
+    assert results[0].settings == {"data.maxlen": 200, "model.units": 64, "optimizer": "Adam"}
+    accuracies = [result.mean["val/accuracy"] for result in results]
+    assert accuracies == sorted(accuracies, reverse=True)
+    averaged = next(result for result in results if len(result.runs) == 2 and result.settings["optimizer"] == "Adam")
+    assert averaged.mean["val/accuracy"] == pytest.approx(0.81)
+    assert averaged.sd["val/accuracy"] == pytest.approx(0.02 / 2**0.5)
+    assert averaged.sd["epochs"] == 0
+    assert not results[0].sd  # of one run
+
+
+def test_results_of_a_loss_are_sorted_in_ascending_order(composed: Compose, tmp_path: Path) -> None:
+    for units, loss in ((4, 0.5), (8, 0.3), (16, 0.4)):
+        write_run(composed, tmp_path / str(units), [f"model.units={units}"], status="finished", val__loss=loss)
+    results = summarize(read_runs(tmp_path), "val/loss")
+    assert [result.settings["model.units"] for result in results] == [8, 16, 4]
+
+
+def test_of_repeated_runs_the_last_figure_counts(composed: Compose, tmp_path: Path) -> None:
+    """Else the same seed would be taken for two, which differ by 0."""
+    write_run(composed, tmp_path / "a", ["seed=1"], status="finished", val__accuracy=0.5, baseline__x__val_accuracy=0.4)
+    write_run(composed, tmp_path / "b", ["seed=1"], status="finished", val__accuracy=0.6)
+    write_run(composed, tmp_path / "c", ["seed=2"], status="finished", val__accuracy=0.8)
+    (result,) = summarize(read_runs(tmp_path), "val/accuracy")
+    assert list(result.metrics["val/accuracy"]) == [0.6, 0.8]
+    assert result.runs[1].folder.path.name == "b"
+    assert result.mean["baseline/x/val_accuracy"] == 0.4
+    assert "baseline/x/val_accuracy" not in result.sd
+
+
+def test_only_settings_that_vary_are_compared(composed: Compose, tmp_path: Path) -> None:
+    for name, overrides in {
+        "a": ["optimizer=adam", "seed=1", "baseline=nb_svm"],
+        "b": ["optimizer=sgd", "seed=2"],  # lr, momentum and nesterov belong to its class
+        "c": ["optimizer=sgd", "optimizer.lr=0.5", "test_ckpt=null"],
+        "d": ["optimizer=adam", "callbacks.early_stopping=null"],
+    }.items():
+        write_run(composed, tmp_path / name, overrides, status="finished", val__accuracy=0.5)
+    runs = read_runs(tmp_path)
+    assert varying_keys(runs) == ["optimizer", "optimizer.lr", "callbacks.early_stopping", "test_ckpt"]
+    assert varying_keys(runs[:2]) == ["optimizer"]
+
+
+def make_run(settings: dict[str, object], **metrics: object) -> Run:
+    """A run whose settings start with `data.`."""
+    return Run(RunFolder("x"), {f"data.{key}": value for key, value in settings.items()}, metrics)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ({"source": "imdb"}, {"source": "demo"}, ["data=imdb", "data=demo"]),
+        ({"source": "imdb"}, {"source": "imdb", "split_seed": 1, "val_split": "tail", "tokenizer": "x"}, ["data=imdb"]),
+        ({"source": "imdb", "path": "x"}, {"source": "imdb", "path": "x/"}, ["data=imdb data.path=x"]),
+        ({"source": "demo", "path": None}, {"source": "demo", "path": "x", "test_fraction": 0.5}, ["data=demo"]),
+        ({"source": "files", "path": "x"}, {"source": "files", "path": "y"},
+         ["data=files data.path=x", "data=files data.path=y"]),
+        ({"source": "files", "path": "x"}, {"source": "files", "path": "x", "test_fraction": 0.5},
+         ["data=files data.path=x test_fraction=0.2", "data=files data.path=x test_fraction=0.5"]),
+        ({"source": "files", "path": "x"}, {"source": "files", "path": "x", "label_column": "stars"},
+         ["data=files data.path=x label_column=label", "data=files data.path=x label_column=stars"]),
+        ({"source": "files", "path": "x", "maxlen": 80, "val_fraction": 0.1},
+         {"source": "files", "path": "x", "maxlen": 9, "val_fraction": 0.2, "split_seed": 0},
+         ["data=files data.path=x"]),
+        ({"source": "files", "path": ["x", "y"]}, {"source": "files", "path": ["x", "y"], "labels": "{1: 'a'}"},
+         ["data=files data.path=['x', 'y'] labels=null", "data=files data.path=['x', 'y'] labels={1: 'a'}"]),
+    ],
+)  # fmt: skip
+def test_runs_are_grouped_by_the_settings_that_determine_the_test_set(
+    first: dict[str, object], second: dict[str, object], names: list[str]
+) -> None:
+    groups = group_by_data([make_run(first), make_run(second)])
+    assert list(groups) == [name.replace(" test_", " data.test_").replace(" label", " data.label") for name in names]
+    assert sum(map(len, groups.values())) == 2
+
+
+def test_changed_data_is_noticed_but_not_another_preparation() -> None:
+    first = make_run({"path": "x", "tokenizer": "words", "maxlen": 80}, data_fingerprint="1")
+    prepared = make_run({"path": "x", "tokenizer": "basic_english", "maxlen": 80}, data_fingerprint="2")
+    changed = make_run({"path": "x", "tokenizer": "words", "maxlen": 200}, data_fingerprint="3")
+    assert not data_has_changed([first, prepared, make_run({"path": "x", "tokenizer": "words"})])
+    assert data_has_changed([first, prepared, changed])
+
+
+def test_trials_of_a_study_come_from_its_storage(composed: Compose, tmp_path: Path) -> None:
+    runs = read_runs(write_study(composed, tmp_path))
+    assert [run.status for run in runs] == ["finished", "finished", "pruned", "failed", "interrupted"]
+    assert [run.settings["model.units"] for run in runs] == [10, 20, 30, 40, 50]
+    assert [run.metrics["val/accuracy"] for run in runs] == [0.8, 0.9, 0.6, None, None]
+    assert runs[3].metrics["error"] == "val/accuracy is not a number"
+    assert all(run.sampled == {"model.units"} for run in runs)
+    assert varying_keys(runs[:1]) == ["model.units"]  # sampled, though it does not vary
+    assert len(group_by_data(runs)) == 1  # though another machine has the data in another folder
+
+
+def test_keys_are_shortened_unless_ambiguous() -> None:
+    assert shorten_keys(["optimizer", "optimizer.lr", "a.b", "c.b"]) == {
+        "optimizer": "optimizer", "optimizer.lr": "lr", "a.b": "a.b", "c.b": "c.b",
+    }  # fmt: skip
+
+
+def test_values_are_shortened_unless_they_would_look_alike() -> None:
+    path = f"/{'folder/' * 10}vectors.txt"
+    none, short, shortened = label_values([None, 0.12345, path])
+    assert (none, short) == ("none", "0.123")
+    assert len(shortened) == MAX_WIDTH
+    assert shortened.endswith("vectors.txt")
+    assert label_values([0.12345, 0.12346]) == ["0.12345", "0.12346"]
+    assert label_values([path, path.replace("/folder", "/FOLDER", 1), path])[0] == shortened
+    assert label_values([path, path.replace("r/v", "r/x/v").replace("folder/", "", 1)]) != [shortened, shortened]
+    assert len(label_values(["長" * 30])[0]) < MAX_WIDTH  # two columns each
+    assert label_values(["\x1b[31m\n"]) == [r"\x1b[31m\n"]

@@ -1,21 +1,38 @@
+import html
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import torch
+from datasets import Dataset
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
+from sentiment.analysis.model_figures import (
+    plot_confusion_matrix,
+    plot_gates,
+    plot_reliability_diagram,
+    shorten_label,
+)
 from sentiment.data.batching import PaddedReviews
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import EncodedReviews
-from sentiment.data.text import TextEncoder, Vocabulary
+from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
-from sentiment.training.prediction_diagnostics import escape_markdown, format_as_markdown
+from sentiment.training.prediction_diagnostics import (
+    MAX_CHARS,
+    EvaluatedSplit,
+    escape_markdown,
+    format_review,
+    list_most_wrong,
+)
 from tests.helpers import Compose
 
 DIAGNOSTICS: Any = OmegaConf.load(CONF_DIR / "callbacks" / "default.yaml").diagnostics
@@ -39,15 +56,15 @@ def test_tensorboard_shows_all_diagnostics(composed: Compose, tmp_path: Path) ->
     train(enable(composed("trainer.log_every_n_steps=5")))
     events = read_events(tmp_path)
     tags = events.Tags()
-    gates = {f"gates/{name}, layer 1, forward" for name in ("confidently bad", "confidently good", "most wrong")}
-    assert set(tags["images"]) == {"test/reliability", "test/confusion"} | gates
+    gates = {f"z_gates/{name}, layer 1, forward" for name in ("confidently bad", "confidently good", "most wrong")}
+    assert set(tags["images"]) == {"z_test/reliability", "z_test/confusion"} | gates
     assert len(events.Histograms("weights/net.embedding.weight")) == 2
-    assert len(events.Scalars("gradients/norm")) == 4  # of 18 steps
-    assert all(event.value > 0 for event in events.Scalars("gradients/norm"))
+    assert len(events.Scalars("train/gradient_norm")) == 4  # of 18 steps
+    assert all(event.value > 0 for event in events.Scalars("train/gradient_norm"))
     assert len(events.Tensors("val/good")) == 2
     assert len(events.Tensors("test/good")) == 1
     (text,) = events.Tensors("test/most_wrong/text_summary")
-    entry = r"\*\*true label: (bad|good), predicted p\(\1\) = 0\.\d{4}\*\* \(row \d+\): "
+    entry = r"\*\*true label: (bad|good), p = 0\.[0-4]\d+; predicted: (?!\1)\w+, p = .*\*\* \(test&#46;csv, row \d+\): "
     assert len(re.findall(entry, text.tensor_proto.string_val[0].decode())) == 3
     (metadata,) = tmp_path.glob("*/words/metadata.tsv")
     header, *rows = metadata.read_text().splitlines()
@@ -63,14 +80,14 @@ def test_each_diagnostic_can_be_enabled_alone(composed: Compose, tmp_path: Path,
     train(enable(composed("trainer.log_every_n_steps=5"), name))
     tags = read_events(tmp_path).Tags()
     shown = {
-        "gradient_norm": "gradients/norm" in tags["scalars"],
+        "gradient_norm": "train/gradient_norm" in tags["scalars"],
         "histograms": bool(tags["histograms"]),
         "pr_curves": "val/good" in tags["tensors"],
-        "reliability": "test/reliability" in tags["images"],
-        "confusion": "test/confusion" in tags["images"],
+        "reliability": "z_test/reliability" in tags["images"],
+        "confusion": "z_test/confusion" in tags["images"],
         "most_wrong": "test/most_wrong/text_summary" in tags["tensors"],
         "projector": (tmp_path / "projector_config.pbtxt").exists(),
-        "gates": any(tag.startswith("gates/") for tag in tags["images"]),
+        "gates": any(tag.startswith("z_gates/") for tag in tags["images"]),
     }
     assert shown == {other: other == name for other in DIAGNOSTICS}
 
@@ -85,7 +102,7 @@ def test_three_classes_two_directions_and_runs_without_test(
     tags = read_events(tmp_path).Tags()
     assert {"val/a", "val/b", "val/c"} <= set(tags["tensors"])
     assert ("test/a" in tags["tensors"]) == (test_ckpt == "best")
-    assert ("gates/confidently c, layer 1, backward" in tags["images"]) == (test_ckpt == "best")
+    assert ("z_gates/confidently b, layer 1, backward" in tags["images"]) == (test_ckpt == "best")
     assert bool(tags["images"]) == (test_ckpt == "best")
 
 
@@ -108,22 +125,62 @@ def test_number_of_reviews_must_be_positive(composed: Compose) -> None:
         train(cfg)
 
 
+@pytest.fixture
+def evaluated(datamodule: ReviewDataModule, monkeypatch: pytest.MonkeyPatch) -> EvaluatedSplit:
+    """Four reviews, of which the second is classified wrongly, and the fourth even more so."""
+    texts = ["good", "so-so <b>good</b>\n\x1bfilm", "bad", "WORST film"]
+    places = {"file": ["a_b.csv"] * 4, "row": [1, 2, 3, 4]}
+    monkeypatch.setattr(datamodule, "read_rows", Dataset.from_dict({"text": texts} | places).select)
+    reviews = EncodedReviews(np.zeros(4, np.int32), np.arange(5), np.array([1, 1, 0, 0]), np.arange(4))
+    datamodule.splits["test"] = PaddedReviews(reviews, datamodule.encoder)
+    probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2], [0.1, 0.9]], np.float32)
+    return EvaluatedSplit(Mock(), 1, datamodule, "test", np.arange(4), probabilities)
+
+
+def test_most_wrong_reviews_are_wrong_and_shown_as_written(evaluated: EvaluatedSplit) -> None:
+    heading, _, *entries = list_most_wrong(evaluated, 10).splitlines()
+    assert heading.startswith("2 of 4 test reviews are classified wrongly. Listed: 2,")
+    assert "the last 32 tokens" in heading
+    first, second = map(html.unescape, entries)
+    assert first == "1. **true label: bad, p = 0.1000; predicted: good, p = 0.9000** (a_b.csv, row 4): WORST film"
+    assert second.endswith(r"(a_b.csv, row 2): so-so <b>good</b> \x1bfilm")
+    assert "<b>" not in entries[1]
+    assert len(list_most_wrong(evaluated, 1).splitlines()) == 3
+    evaluated.probabilities[[1, 3]] = evaluated.probabilities[[1, 3], ::-1]
+    assert list_most_wrong(evaluated, 10) == "None of the 4 test reviews is classified wrongly."
+
+
 @pytest.mark.parametrize(
-    ("maxlen", "truncating", "expected"),
+    ("tokenizer", "truncating", "maxlen", "expected"),
     [
-        (10, "pre", r"\*w192 .* w691\* w692 .* w701"),
-        (10, "post", r"w2 .* w11 \*w12 .* w511\*"),
-        (700, "pre", r"w2 w3 [^*]* w701"),
+        ("words", "pre", 2, "*A fine,*   slow film."),
+        ("words", "post", 2, "A fine,  *slow film.*"),
+        ("words", "pre", 4, "A fine,   slow film."),
+        ("words_and_punctuation", "pre", 2, "*A fine,   slow* film."),
+        ("basic_english", "post", 3, "A fine,  *slow film.*"),
     ],
 )
-def test_most_wrong_reviews_show_cut_tokens_in_italics_and_500_of_them_at_most(
-    maxlen: int, truncating: str, expected: str
-) -> None:
-    words = ["<pad>", "<unk>", *(f"w{i}" for i in range(2, 702))]
-    encoder = TextEncoder(Vocabulary(words), "words", maxlen, "pre", truncating)
-    ids = np.arange(2, 702, dtype=np.int32)
-    reviews = PaddedReviews(EncodedReviews(ids, np.array([0, 700]), np.array([0]), np.array([0])), encoder)
-    assert re.fullmatch(expected, format_as_markdown(reviews, 0, words))
+def test_what_maxlen_cuts_off_is_in_italics(tokenizer: str, truncating: str, maxlen: int, expected: str) -> None:
+    encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, "pre", truncating)
+    assert html.unescape(format_review(encoder, "A fine,   slow film.")) == " ".join(expected.split())
+
+
+@pytest.mark.parametrize("truncating", ["pre", "post"])
+def test_long_reviews_are_shortened_where_the_model_does_not_read(truncating: str) -> None:
+    encoder = TextEncoder(Vocabulary(SPECIALS), "words", 2, "pre", truncating)
+    shown = format_review(encoder, "first second " + "film " * 100_000 + "third fourth")
+    pattern = r"… \*.*film\* third fourth" if truncating == "pre" else r"first second \*film .*\* …"
+    assert re.fullmatch(pattern, shown)
+    assert len(shown) < MAX_CHARS + 10
+
+
+def test_plots_are_limited_to_the_most_frequent_classes(evaluated: EvaluatedSplit) -> None:
+    evaluated.datamodule.label_names = [f"class {i}" for i in range(12)]
+    evaluated.reviews.reviews.labels[:] = [11, 11, 10, 3]
+    assert evaluated.shown_classes == [0, 1, 2, 3, 4, 5, 6, 7, 10, 11]
+    evaluated.datamodule.label_names = ["bad", "good"]
+    evaluated.reviews.reviews.labels[:] = 1
+    assert evaluated.shown_classes == [0, 1]
 
 
 @pytest.mark.parametrize("markup", ["<b>", "*a*", "[x](y)", "|", "&lt;", "`", "# x", "1."])
@@ -133,7 +190,7 @@ def test_markup_in_reviews_is_escaped(markup: str) -> None:
 
 def render(figure: Figure) -> list[str]:
     """Draw a figure and return its axis labels."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return [label for axis in figure.axes for label in (axis.get_xlabel(), axis.get_ylabel()) if label]
 
 
@@ -157,3 +214,27 @@ def test_confusion_matrix_shows_counts_fractions_and_accuracy() -> None:
     axis = figure.axes[0]
     assert axis.get_title() == "accuracy 75.00%, 4 reviews"
     assert [text.get_text() for text in axis.texts] == ["2\n66.7%", "1\n33.3%", "0\n0.0%", "1\n100.0%"]
+
+
+@pytest.mark.parametrize(("classes", "largest"), [(50, 13.5), (1000, 15)])
+def test_confusion_matrix_of_many_classes_stays_small_and_without_numbers(classes: int, largest: float) -> None:
+    labels = np.arange(classes)
+    figure = plot_confusion_matrix(labels, labels, [f"a long name of class {i}" for i in labels])
+    assert max(figure.get_size_inches()) < largest
+    assert not figure.axes[0].texts
+    assert 50 <= len(figure.axes[0].get_xticklabels()) <= 60
+
+
+def test_names_of_classes_are_shortened_to_their_width_on_the_screen() -> None:
+    assert shorten_label("x" * 24) == "x" * 24
+    assert shorten_label("x" * 25) == "x" * 23 + "…"
+    assert shorten_label("好" * 13) == "好" * 11 + "…"
+    assert shorten_label("a\nb") == r"a\nb"
+
+
+def test_gates_of_four_classes_are_filled_from_chance() -> None:
+    gates = Gates(*(torch.rand(1, 3, 2) for _ in Gates._fields))
+    figure = plot_gates(["a", "b", "c"], np.array([0.2, 0.3, 0.4], np.float32), gates, np.arange(2), 0.25, "")
+    above, below = (area.get_paths()[0].get_extents() for area in figure.axes[0].collections)
+    assert (above.y0, above.y1, below.y0, below.y1) == pytest.approx((0.25, 0.4, 0.2, 0.25))
+    assert figure.axes[0].lines[1].get_ydata() == [0.25, 0.25]

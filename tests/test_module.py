@@ -33,6 +33,17 @@ def test_training_loss_is_the_cross_entropy_of_the_probabilities(label_names: li
     assert module.training_step(batch).item() == pytest.approx(F.nll_loss(probabilities.log(), batch.labels).item())
 
 
+@pytest.mark.parametrize(("label_names", "labels"), [(["bad", "good"], [0, 1, 1, 0]), (["a", "b", "c"], [0, 1, 2, 0])])
+def test_training_accuracy_counts_the_most_probable_classes(label_names: list[str], labels: list[int]) -> None:
+    module, batch = SentimentModule(ENCODER, label_names, MODEL), make_batch(labels)
+    module.on_train_epoch_start()
+    for _ in range(2):
+        module.training_step(batch)
+    expected = 2 * (module(batch.ids).argmax(1) == batch.labels).sum()
+    assert module._num_correct == expected
+    assert 0 < expected < 8
+
+
 def test_adversarial_perturbation_has_the_given_norm_and_raises_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     module = SentimentModule(ENCODER, ["bad", "good"], MODEL, adversarial_epsilon=0.3)
     batch, lengths = make_batch([0, 1, 1, 0]), torch.tensor([9, 4, 9, 9])

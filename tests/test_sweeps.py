@@ -110,7 +110,7 @@ def test_two_devices_share_the_rows_and_report_the_same_metrics(small: Path, tmp
     assert done.stdout.count("Test set, 100 reviews") == 1
     with (tmp_path / "run" / "test_predictions.csv").open() as file:
         table = list(csv.DictReader(file))
-    assert [int(row["row"]) for row in table] == list(range(300, 400))
+    assert [int(row["row"]) for row in table] == list(range(1, 101))
 
     datamodule = prepare_datamodule(source="files", path=str(small), maxlen=32, padding=padding, batch_size=7)
     module = SentimentModule.load_from_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)

@@ -22,6 +22,7 @@ from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.train import main
 from sentiment.training.experiment import train
+from sentiment.training.loggers import FINAL
 from tests.helpers import (
     QUICK,
     Compose,
@@ -57,27 +58,28 @@ def test_metrics_of_a_run_are_those_that_tensorboard_shows(composed: Compose, tm
 
     events = EventAccumulator(str(tmp_path)).Reload()
     for tag in ("train/loss", "val/loss", "val/accuracy", "train/reviews_per_second", "epochs", "parameters",
-                "test/loss", "test/accuracy", "test/auroc", "test/f1", "test/ece",
+                "test/loss", "test/accuracy", "test/auroc", "test/f1", "test/balanced_accuracy", "test/ece",
                 "baseline/random_forest/test_accuracy", "baseline/random_forest/val_accuracy",
                 "baseline/random_forest/fit_seconds", "baseline/logistic_regression/test_accuracy"):  # fmt: skip
-        latest = max(events.Scalars(tag), key=lambda event: event.wall_time)
-        assert latest.value == pytest.approx(metrics[tag]), tag
+        (event,) = events.Scalars(f"{FINAL}{tag}")
+        assert event.value == pytest.approx(metrics[tag]), tag
     assert len({event.step for event in events.Scalars("val/accuracy")}) == 2
 
     session = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     hparams = HParamsPluginData.FromString(session).session_start_info.hparams
-    assert hparams["seed"].number_value == 3
-    assert hparams["data.maxlen"].number_value == 32
+    assert hparams["seed"].string_value == "3"
+    assert hparams["data.maxlen"].string_value == "32"
     assert hparams["optimizer"].string_value == "Adam"
     registered = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
-    assert {"val/accuracy", "test/accuracy"} <= {info.name.tag for info in registered.experiment.metric_infos}
+    tags = [info.name.tag for info in registered.experiment.metric_infos]
+    assert tags[:2] == [f"{FINAL}test/accuracy", f"{FINAL}val/accuracy"]
     assert {info.name for info in registered.experiment.hparam_infos if info.differs} == {"seed", "data.maxlen"}
 
 
 def test_test_predictions_agree_with_the_test_accuracy(run: Path) -> None:
     with (run / "test_predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["row"]) for row in rows] == list(range(300, 400))
+    assert [(row["file"], int(row["row"])) for row in rows] == [("test.csv", number) for number in range(1, 101)]
     accuracy = np.mean([row["label"] == row["predicted"] for row in rows])
     assert accuracy == pytest.approx(read_metrics(run)["test/accuracy"])
     for row in rows:
@@ -177,7 +179,7 @@ def test_three_classes_are_learned_with_softmax(composed: Compose, tmp_path: Pat
     data = write_csv(tmp_path / "r.csv", [(f"{text} {'abc'[i % 3]}", i % 3) for i, text in enumerate(texts)])
     train(composed(f"data.path={data}", "trainer.max_epochs=12", "optimizer.lr=0.03"))
     assert read_metrics(tmp_path)["test/accuracy"] > 0.9
-    assert (tmp_path / "test_predictions.csv").read_text().startswith("row,label,predicted,p(0),p(1),p(2)")
+    assert (tmp_path / "test_predictions.csv").read_text().startswith("file,row,label,predicted,p(0),p(1),p(2)")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Evaluation of trained models on labelled reviews, alone or as an ensemble."""
 
 import contextlib
+import inspect
 import logging
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +11,21 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.analysis.statistics import Correct, format_result_table
+from sentiment.analysis.statistics import Correct, format_class_table, format_result_table
 from sentiment.baselines.fitting import CachedFit
 from sentiment.classifier import Ensemble, average_probabilities, load
 from sentiment.data import sources
-from sentiment.data.encoding import Integers, is_complete
-from sentiment.model.metrics import ClassificationMetrics
+from sentiment.data.corpus import Corpus
+from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
+from sentiment.data.labels import suggest_mapping
+from sentiment.data.text import TOKENIZERS
+from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder, provenance
@@ -27,7 +33,7 @@ from sentiment.runtime.run_folder import RunFolder, provenance
 log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
-SOURCE_KEYS = ("source", "path", "text_column", "label_column", "test_fraction", "split_seed")
+SOURCE_KEYS = tuple(inspect.signature(sources.resolve_source).parameters)
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -59,27 +65,54 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     corpus = source.load()
     rows, labels = _test_rows(corpus, ensemble.label_names)
 
-    texts = corpus.texts.select(rows)
+    reviews = corpus.reviews.select(rows)
     chunks = track(range(0, len(rows), CHUNK_SIZE), "Classifying reviews", transient=True)
-    parts = [ensemble.log_probabilities(texts[start : start + CHUNK_SIZE]["text"]) for start in chunks]
+    parts = [ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"]) for start in chunks]
     by_member = torch.cat(parts, 1)  # (members, N, classes)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
 
-    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels))
+    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
     name = "LSTM" if len(paths) == 1 else f"ensemble of {len(paths)}"
     correct = {name: log_probabilities.argmax(1).numpy() == labels}
     if len(paths) > 1:
         correct |= {f"LSTM {i}": member.argmax(1).numpy() == labels for i, member in enumerate(by_member, 1)}
     if runs[0] and trained_on[0] and trained_on[0].fingerprint == source.fingerprint:
         correct |= _baselines(runs[0], labels)
-    output.write_predictions(rows, labels, log_probabilities.exp().numpy(), ensemble.label_names)
-    record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "status": "finished", **provenance()}
-    output.write_metrics(metrics | record)
+    copies = _count_copies(paths, ensemble, reviews)
+    log.info("\n".join(corpus.notes))
+    for problem in corpus.warnings + ensemble.find_problems():
+        log.warning(problem)
+    if copies:
+        log.warning(f"{copies:,} of {len(rows):,} reviews are copies of reviews that a checkpoint was trained on")
+    output.write_predictions(reviews, labels, log_probabilities.exp().numpy(), ensemble.label_names)
+    record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "copies": copies}
+    output.write_metrics(metrics | record | {"status": "finished", **provenance()})
     title = "Test set" if corpus.train_rows else data.path
+    majority = _majority_class(runs[0]) if runs[0] else None
+    if majority in ensemble.label_names:
+        correct[f"majority class ({majority})"] = labels == ensemble.label_names.index(majority)
     log.info(format_result_table(f"{title}, {len(rows):,} reviews: accuracy in per cent", correct, {}))
-    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in metrics.items()))
+    log.info(format_class_table(labels, log_probabilities.argmax(1).numpy(), ensemble.label_names))
+    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
+    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value)))
     log.info("results in %s", os.path.relpath(output.path))
     return metrics
+
+
+def _count_copies(paths: Sequence[Path], ensemble: Ensemble, reviews: Dataset) -> int:
+    """How many reviews have the same tokens as one that a member was trained on, as far as the runs say."""
+    known: dict[str, list[Integers]] = {}
+    for path, member in zip(paths, ensemble.members, strict=True):
+        file = _run_of(path).train_hashes_file
+        if file.exists():
+            known.setdefault(member.encoder.tokenizer, []).append(np.load(file))
+    is_copy = np.zeros(len(reviews), dtype=bool)
+    for tokenizer, hashes in known.items():
+        for start in range(0, len(reviews), CHUNK_SIZE):
+            texts = reviews[start : start + CHUNK_SIZE]["text"]
+            found = np.array([hash_tokens(TOKENIZERS[tokenizer](text)) for text in texts])
+            is_copy[start : start + len(texts)] |= np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+    return int(is_copy.sum())
 
 
 def _run_of(path: Path) -> RunFolder:
@@ -91,7 +124,7 @@ def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) 
     """The data of the run with the named keys changed, or the composed one if its group is named."""
     keys = [key for key in named if key.startswith("data.")]
     for key in keys:
-        if key.removeprefix("data.") not in SOURCE_KEYS:
+        if key.split(".")[1] not in SOURCE_KEYS:
             raise InputError(f"{key}: part of the checkpoint, cannot be changed; remove it")
     if "data" in named or (run is None and keys):
         return cast(DictConfig, cfg.data)
@@ -99,7 +132,7 @@ def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) 
         raise InputError("checkpoint: the .hydra folder of its run is missing; set the data: data=… data.path=…")
     data = cast(DictConfig, run.data.copy())
     for key in keys:
-        OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key))
+        OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), force_add=True)
     return data
 
 
@@ -116,14 +149,14 @@ def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None]
     Args:
         data: its configuration.
         trained_on: what the models were trained on, as far as it is known.
-        all_rows: test all rows of a single file that no model was trained on.
+        all_rows: test all rows of files without a test set, that no model was trained on.
 
     Raises:
         InputError: a model was trained on rows that would be tested.
     """
     source = _resolve(data)
     seen = [known for known in trained_on if known and known.train_files & source.test_files]
-    if all_rows and not seen and data.path and Path(data.path).is_file():
+    if all_rows and not seen and not source.has_test_set:
         return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
     if any(known.fingerprint != source.fingerprint for known in seen):
         advice = "omit data=... to evaluate the held-out rows, or use other reviews"
@@ -132,26 +165,38 @@ def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None]
 
 
 def _resolve(data: Any) -> sources.Source:
-    return sources.resolve_source(*(data[key] for key in SOURCE_KEYS))
+    return sources.resolve_source(**{key: data[key] for key in SOURCE_KEYS if key in data})
 
 
-def _test_rows(corpus: sources.Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
+def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
     """Row numbers of the test set, and their classes as the checkpoint numbers them."""
-    if unknown := sorted(set(corpus.label_names) - set(label_names)):
+    rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
+    found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
+    if unknown := [name for name in found if name not in label_names]:
         known = ", ".join(label_names)
-        raise InputError(
-            f"data: unknown class {unknown[0]!r}; the model was trained on ({known}); rename it in the data"
-        )
-    rows = np.arange(corpus.train_rows, len(corpus.labels))
-    return rows, np.array([label_names.index(name) for name in corpus.label_names])[corpus.labels[rows]]
+        advice = f"map labels, for example {suggest_mapping(unknown[:1], label_names[0])}"
+        raise InputError(f"data: unknown class {unknown[0]!r}; the model was trained on ({known}); {advice}")
+    numbers = [label_names.index(name) if name in found else -1 for name in corpus.label_names]
+    return rows, np.array(numbers)[corpus.labels[rows]]
 
 
-def _compute_metrics(log_probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]) -> dict[str, float]:
     """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
-    metrics = ClassificationMetrics(log_probabilities.shape[1])
+    metrics = ClassificationMetrics(label_names)
     metrics.update("test", log_probabilities.exp(), labels, torch.arange(len(labels)))
-    values = {tag: float(value) for tag, value in metrics.test.compute().items()}
+    values = {tag: float(value) for tag, value in metrics.compute_test().items()}
     return {"test/loss": float(F.nll_loss(log_probabilities, labels))} | values
+
+
+def _majority_class(run: DictConfig) -> str | None:
+    """The most frequent class of a run's training rows; None if its data is gone."""
+    with contextlib.suppress(InputError):
+        datamodule = instantiate_checked(run.data, seed=run.seed)
+        if is_complete(datamodule.folder):
+            datamodule.setup()
+            train = datamodule.splits["train"].reviews
+            return str(datamodule.label_names[np.bincount(train.labels[train.rows]).argmax()])
+    return None
 
 
 def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:

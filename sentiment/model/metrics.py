@@ -1,12 +1,15 @@
 """The metrics of a classifier, and its predictions for every review of a split."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, F1Score, Metric, MetricCollection
+from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, ConfusionMatrix, Metric, MetricCollection
+
+METRICS_BY_CLASS = ("test/precision/", "test/recall/")  # start of the tags; the name of the class follows
 
 
 class Predictions(NamedTuple):
@@ -22,29 +25,30 @@ class Predictions(NamedTuple):
 
 
 class ClassificationMetrics(nn.Module):
-    """torchmetrics' metrics, by the tags that TensorBoard shows.
+    """torchmetrics' metrics, by their tags in `metrics.json`.
 
-    With two classes, F1 is that of the second class and the expected calibration error (15 bins) that of its
-    probability; with more, F1 is the mean over the classes, and calibration that of the most probable class.
+    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected calibration error
+    (15 bins) is that of the most probable class, with two classes that of the second one.
 
     Args:
-        num_classes: number of classes, at least 2.
+        label_names: names of the classes, at least 2.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, label_names: Sequence[str]) -> None:
         super().__init__()
-        self.binary = num_classes == 2
-        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": num_classes}
+        self.label_names = list(label_names)
+        self.binary = len(label_names) == 2
+        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
         self.val = MetricCollection({"val/accuracy": Accuracy(**task, average="micro")})
         self.test = MetricCollection(
             {
                 "test/accuracy": Accuracy(**task, average="micro"),
                 "test/auroc": AUROC(**task),
-                "test/f1": F1Score(**task, average="macro"),
                 "test/ece": CalibrationError(**task, n_bins=15),
             },
             compute_groups=False,
         )
+        self._confusion = ConfusionMatrix(task="multiclass", num_classes=len(label_names))
         self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # exact for any row number
         self._probabilities = CatMetric(nan_strategy="disable")
 
@@ -58,8 +62,32 @@ class ClassificationMetrics(nn.Module):
             rows: row numbers, int64 `(B,)`.
         """
         getattr(self, split).update(probabilities[:, 1] if self.binary else probabilities, labels)
+        if split == "test":
+            self._confusion.update(probabilities.argmax(1), labels)
         self._rows.update(rows)
         self._probabilities.update(probabilities)
+
+    def compute_test(self) -> dict[str, Tensor]:
+        """The metrics of the test set since the last call, from all devices.
+
+        Those that are undefined are NaN: the recall of a class without reviews, its precision if it was never predicted
+        either, and the AUROC unless there are reviews of every class. Means are over the other classes. The precision
+        of a class with reviews that was never predicted is 0.
+
+        Returns:
+            Float32 scalars by tag; those of a class end in its name.
+        """
+        confusion = _compute_and_reset(self._confusion)  # (classes, classes); rows are true classes
+        reviews, predicted, correct = confusion.sum(1), confusion.sum(0), confusion.diag()
+        recall, f1 = correct / reviews, 2 * correct / (reviews + predicted)
+        precision = correct / torch.where(reviews > 0, predicted.clamp(min=1), predicted)
+        values = {"test/f1": f1.nanmean(), "test/balanced_accuracy": recall.nanmean()}
+        for tag, metric in self.test.items():
+            values[tag] = metric.compute() if tag != "test/auroc" or reviews.all() else f1.new_tensor(torch.nan)
+        self.test.reset()
+        for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
+            values |= {f"{tag}{name}": value for name, value in zip(self.label_names, by_class, strict=True)}
+        return values
 
     def gather_predictions(self) -> Predictions:
         """The predictions since the last call, from all devices."""

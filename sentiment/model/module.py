@@ -71,7 +71,7 @@ class SentimentModule(LightningModule):
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
         self.net = LSTMClassifier.from_config(TextEncoder.from_dict(text_encoder), label_names, model)
-        self.metrics = ClassificationMetrics(len(label_names))
+        self.metrics = ClassificationMetrics(label_names)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
@@ -86,12 +86,15 @@ class SentimentModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
         self._loss_sum = torch.zeros((), device=self.device)  # a torchmetrics metric per step costs more than the step
+        self._num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._num_reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
         x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
-        loss = self._loss(self.net.forward_embedded(x, lengths).float(), batch.labels)
+        logits = self.net.forward_embedded(x, lengths).float()  # (B, C)
+        loss = self._loss(logits, batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
+        self._num_correct.add_((_predict(logits) == batch.labels).sum())
         self._num_reviews += len(batch.labels)
         if self.adversarial_epsilon:
             perturbed = x + self._adversarial_perturbation(x, loss, (batch.ids != PADDING).sum(1))
@@ -116,7 +119,20 @@ class SentimentModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         loss = self._loss_sum / self._num_reviews
         self._raise_if_diverged(loss)
-        self.log("train/loss", loss, sync_dist=True, prog_bar=True)
+        self.log("train/loss", loss, sync_dist=True, prog_bar=True, logger=False)
+        accuracy = self._num_correct / self._num_reviews
+        self.log("train/accuracy", accuracy, sync_dist=True, prog_bar=True, logger=False)
+        # Lightning would log them after the checkpoint: a run that is killed in between would lack the points.
+        known = self.trainer.callback_metrics  # mean over the devices
+        points = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")}
+        for logger in self.loggers:
+            logger.log_metrics(points | {"train/lr": self.learning_rate}, step=self.global_step - 1)
+            logger.save()
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def _raise_if_diverged(self, loss: Tensor) -> None:
         """Raise `DivergedError` on all devices if the loss of one is NaN or above the threshold."""
@@ -145,7 +161,7 @@ class SentimentModule(LightningModule):
         self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.metrics.test)
+        self.log_dict(self.metrics.compute_test(), sync_dist=True)
         self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:
@@ -158,6 +174,11 @@ class SentimentModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the metrics of the epoch."""
         checkpoint["metrics"] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+
+def _predict(logits: Tensor) -> Tensor:
+    """The most probable classes, int64 `(B,)`, of logits `(B, C)`."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
 
 
 def _derive_seed(*seeds: int) -> int:

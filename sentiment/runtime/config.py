@@ -24,7 +24,7 @@ NO_PROGRESS = {
     "trainer.enable_model_summary": False,
 }
 MAPPINGS = ("data.labels",)  # settings whose value is a mapping
-NOT_IN_FINGERPRINT = ("output_dir", "resume", "logger", "callbacks.diagnostics", *NO_PROGRESS)
+NOT_IN_FINGERPRINT = ("output_dir", "resume", "logger", "callbacks.history", "callbacks.diagnostics", *NO_PROGRESS)
 
 
 class Objective(NamedTuple):

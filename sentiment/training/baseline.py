@@ -1,4 +1,4 @@
-"""Baseline: a scikit-learn estimator on the rows that the LSTM sees, logged next to it."""
+"""Baseline: a scikit-learn estimator on the rows that the LSTM sees."""
 
 import multiprocessing
 import os
@@ -25,7 +25,7 @@ class Baseline(Callback):
     are cached by data and settings, so a sweep fits once.
 
     Args:
-        name: its name in logs: `baseline/<name>/…`.
+        name: its name in the tags of its metrics: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
         features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of n-grams of untruncated reviews.
@@ -84,28 +84,22 @@ class Baseline(Callback):
         cached = self._fit.read()
         assert cached
         self.predictions = {split: cached[split] for split in ("val", "test")}
-        self._log(trainer, "fit_seconds", float(cached["fit_seconds"]))
-        self._log_accuracy(trainer, "val")
+        self.metrics[f"baseline/{self.name}/fit_seconds"] = float(cached["fit_seconds"])
+        self._score("val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.predictions:
-            self._log_accuracy(trainer, "test")
+            self._score("test")
 
     def lookup_predictions(self, split: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the predicted classes of rows of a split by their row numbers, int64 `(N,)`."""
         positions = np.searchsorted(self.datamodule.splits[split].reviews.rows, rows)
         return self.predictions[split][positions]
 
-    def _log_accuracy(self, trainer: Trainer, split: str) -> None:
+    def _score(self, split: str) -> None:
         reviews = self.datamodule.splits[split].reviews
         accuracy = np.mean(self.predictions[split] == reviews.labels[reviews.rows])
-        self._log(trainer, f"{split}_accuracy", float(accuracy))
-
-    def _log(self, trainer: Trainer, name: str, value: float) -> None:
-        tag = f"baseline/{self.name}/{name}"
-        self.metrics[tag] = value
-        for logger in trainer.loggers:
-            logger.log_metrics({tag: value}, step=trainer.global_step)
+        self.metrics[f"baseline/{self.name}/{split}_accuracy"] = float(accuracy)
 
 
 def _fit_in_background(fit: CachedFit) -> None:

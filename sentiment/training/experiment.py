@@ -6,8 +6,9 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
@@ -16,14 +17,18 @@ from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from sentiment.analysis.statistics import format_result_table
+from sentiment.analysis.statistics import format_class_table, format_result_table
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.model.checkpoint import AtomicCheckpointIO, check_resumable, read_checkpoint, restore_model
+from sentiment.data.encoding import read_hashes
+from sentiment.data.summary import describe, find_problems
+from sentiment.model.checkpoint import AtomicCheckpointIO, read_checkpoint
+from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import config_fingerprint, hyperparameters, instantiate_checked
 from sentiment.runtime.errors import InputError, one_line, prefix_key
 from sentiment.runtime.run_folder import RunFolder, provenance
 from sentiment.training.baseline import Baseline
+from sentiment.training.resuming import ResumePoint, read_resume_point
 from sentiment.training.settings_checks import check_settings, make_module
 
 log = logging.getLogger(__name__)
@@ -47,8 +52,9 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     record = {"config_fingerprint": config_fingerprint(cfg), **provenance()}
     write_metrics = rank_zero_only(run.write_metrics)
     try:
-        with _open_logger(cfg) as logger:
-            metrics = _train(cfg, run, logger, callbacks)
+        resumed = read_resume_point(run) if cfg.resume else None
+        with _open_logger(cfg, resumed) as logger:
+            metrics = _train(cfg, run, logger, resumed, callbacks)
     except (KeyboardInterrupt, Exception) as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
@@ -60,8 +66,9 @@ def train(cfg: DictConfig, callbacks: Sequence[Callback] = ()) -> float:
     return float(metrics[cfg.objective])
 
 
-def _train(cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Sequence[Callback]) -> dict[str, Any]:
-    resumed = _read_resume_point(cfg, run)
+def _train(
+    cfg: DictConfig, run: RunFolder, logger: Logger, resumed: ResumePoint | None, extra_callbacks: Sequence[Callback]
+) -> dict[str, Any]:
     check_settings(cfg)
     datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
     seed_everything(cfg.seed, verbose=False)
@@ -73,15 +80,23 @@ def _train(cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Seq
 
     datamodule.prepare_data()
     datamodule.setup("fit")
-    log.info(datamodule.describe())
+    log.info(describe(datamodule))
+    for problem in find_problems(datamodule):
+        log.warning(problem)
     if cfg.data.validate_on == "test":
         log.warning("Validating on the test set, as the article did: validation figures are optimistic")
 
     module = make_module(cfg, datamodule.encoder, datamodule.label_names)
     _initialize_embedding(cfg, module, datamodule)
-    _check_same_encoder(cfg, resumed, module)
+    if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
+        raise InputError(
+            f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
+            "restore them or start a new run"
+        )
     logger.log_hyperparams(hyperparameters(cfg))
 
+    if trainer.is_global_zero and not cfg.trainer.fast_dev_run:
+        run.write_train_hashes(read_hashes(datamodule.folder)[datamodule.splits["train"].reviews.rows])
     with _translate_lightning_errors():
         trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
@@ -99,41 +114,15 @@ def _train(cfg: DictConfig, run: RunFolder, logger: Logger, extra_callbacks: Seq
     if not cfg.trainer.fast_dev_run:
         # The HParams tab shows metrics in this order; its step is that of the last batch.
         ordered = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics} | metrics
-        logger.log_hyperparams(hyperparameters(cfg), ordered, step=trainer.global_step - 1)
+        overall = {tag: value for tag, value in ordered.items() if not tag.startswith(METRICS_BY_CLASS)}
+        logger.log_hyperparams(hyperparameters(cfg), overall, step=trainer.global_step - 1)
     return {**metrics, "data_fingerprint": datamodule.folder.name, "device": _device_name(trainer)}
 
 
-class ResumePoint(NamedTuple):
-    """Where a resumed run continues.
-
-    Attributes:
-        path: path of `last.ckpt`.
-        epochs: number of finished epochs.
-        stopped_early: whether early stopping had ended the training.
-        text_encoder: the encoder that it holds.
-    """
-
-    path: Path
-    epochs: int
-    stopped_early: bool
-    text_encoder: dict[str, Any]
-
-
-def _read_resume_point(cfg: DictConfig, run: RunFolder) -> ResumePoint | None:
-    path = run.checkpoint("last")
-    if not cfg.resume or not path.exists():
-        return None
-    checkpoint = read_checkpoint(path)
-    check_resumable(path, checkpoint)
-    restore_model(path, checkpoint)
-    stopped_early = any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values())
-    return ResumePoint(path, checkpoint["epoch"] + 1, stopped_early, checkpoint["hyper_parameters"]["text_encoder"])
-
-
 @contextlib.contextmanager
-def _open_logger(cfg: DictConfig) -> Iterator[Logger]:
-    """Lightning's logger, whose file and thread end with the run."""
-    logger: Logger = instantiate_checked(cfg.logger)
+def _open_logger(cfg: DictConfig, resumed: ResumePoint | None) -> Iterator[Logger]:
+    """The logger, whose file and thread end with the run; it replaces what was logged after the resume point."""
+    logger: Logger = instantiate_checked(cfg.logger, purge_step=resumed.steps + 1 if resumed else 0)
     try:
         yield logger
     finally:
@@ -181,14 +170,6 @@ def _initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: 
     log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{size:,}")
 
 
-def _check_same_encoder(cfg: DictConfig, resumed: ResumePoint | None, module: SentimentModule) -> None:
-    if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
-        raise InputError(
-            f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
-            "restore them or start a new run"
-        )
-
-
 def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
     """The checkpoint that is tested and whose metrics are reported."""
     folder = trainer.checkpoint_callback.dirpath  # type: ignore[union-attr]  # other ranks may have another output_dir
@@ -221,13 +202,17 @@ def _report_test(
     """Write the predictions for the test set and print the LSTM next to its baselines."""
     rows, probabilities = module.predictions
     labels = datamodule.splits["test"].reviews.labels[rows]
-    run.write_predictions(rows, labels, probabilities, datamodule.label_names)
+    run.write_predictions(datamodule.read_rows(rows), labels, probabilities, datamodule.label_names)
     correct = {"LSTM": probabilities.argmax(1) == labels}
     fit_seconds = {"LSTM": seconds}
     for baseline in (baseline for baseline in baselines if baseline.predictions):
         correct[baseline.name] = baseline.lookup_predictions("test", rows) == labels
         fit_seconds[baseline.name] = baseline.metrics[f"baseline/{baseline.name}/fit_seconds"]
+    train = datamodule.splits["train"].reviews
+    majority = int(np.bincount(train.labels[train.rows]).argmax())
+    correct[f"majority class ({datamodule.label_names[majority]})"] = labels == majority
     log.info(format_result_table(f"Test set, {len(rows):,} reviews: accuracy in per cent", correct, fit_seconds))
+    log.info(format_class_table(labels, probabilities.argmax(1), datamodule.label_names))
 
 
 @contextlib.contextmanager

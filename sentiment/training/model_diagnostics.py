@@ -102,7 +102,7 @@ class GatePlots(Callback):
         for layer in traced.layers[-classifier.net.num_directions :]:
             title = f"{origin}; {layer.name}\ntrue label: {label}, {probability}"
             figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, 1 / len(names), title)
-            evaluated.writer.add_figure(f"gates/{name}, {layer.name}", figure, evaluated.step)
+            evaluated.writer.add_figure(f"z_gates/{name}, {layer.name}", figure, evaluated.step)
 
 
 def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:

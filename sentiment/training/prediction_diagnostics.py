@@ -119,7 +119,7 @@ class ReliabilityDiagram(Callback):
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             ece = float(trainer.callback_metrics["test/ece"])
             figure = plot_reliability_diagram(evaluated.labels, evaluated.probabilities, evaluated.label_names, ece)
-            evaluated.writer.add_figure("test/reliability", figure, evaluated.step)
+            evaluated.writer.add_figure("z_test/reliability", figure, evaluated.step)
 
 
 class ConfusionMatrix(Callback):
@@ -129,7 +129,7 @@ class ConfusionMatrix(Callback):
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             predicted = evaluated.probabilities.argmax(1)
             figure = plot_confusion_matrix(evaluated.labels, predicted, evaluated.label_names)
-            evaluated.writer.add_figure("test/confusion", figure, evaluated.step)
+            evaluated.writer.add_figure("z_test/confusion", figure, evaluated.step)
 
 
 class MostWrongReviews(Callback):

@@ -68,6 +68,7 @@ def run_sweep_job(cfg: DictConfig) -> float:
         return float(earlier[cfg.objective] or math.nan)
     for stale in (run.metrics_file, *run.path.glob("events.out.tfevents.*"), *run.path.glob("checkpoints/*")):
         stale.unlink(missing_ok=True)
+    cfg.logger.hide_fixed = True
     hydra_cfg: Any = HydraConfig.get()
     if "BasicLauncher" not in hydra_cfg.launcher._target_:
         _disable_console_output(cfg)

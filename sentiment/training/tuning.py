@@ -145,7 +145,7 @@ class Tuning:
             cfg = compose("config", overrides)
         except HydraException as error:
             raise InputError(f"tune.space: {find_invalid_override('config', overrides) or one_line(error)}") from error
-        cfg.logger.highlight = sorted(params)
+        cfg.logger.highlight, cfg.logger.hide_fixed = sorted(params), True
         for key in ("callbacks.summary", "trainer.enable_model_summary"):
             OmegaConf.update(cfg, key, NO_PROGRESS[key], force_add=True)
         return cfg

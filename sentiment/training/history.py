@@ -1,0 +1,101 @@
+"""The record of the epochs outside TensorBoard: `history.csv` and a line per epoch in the log."""
+
+import csv
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from sentiment.model.module import SentimentModule
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import atomic_write
+
+TAGS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+class EpochHistory(Checkpoint):
+    """Writes the metrics of every epoch to a CSV file and to the log.
+
+    Lightning calls a callback that derives from `Checkpoint` after the metrics of the epoch are known, in the order of
+    the configuration. Before `last.ckpt`, the file holds every epoch of a run that was killed; a resumed run removes
+    what comes after its checkpoint.
+
+    Args:
+        path: the file. Epochs count from 1, steps as in TensorBoard; `lr` is the learning rate after the epoch,
+            `seconds` includes the validation. What an epoch lacks, such as the metrics of a validation, is empty.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+        self._rows: list[dict[str, str]] = []
+        self._validation: dict[str, float] = {}
+        self._start = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epochs before a checkpoint from which the training continues.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if trainer.is_global_zero and trainer.current_epoch:
+            self._rows = [row for row in self._read() if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.perf_counter()
+        self._validation = {}
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._validation = {tag: float(trainer.callback_metrics[tag]) for tag in TAGS if tag.startswith("val/")}
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the epoch."""
+        known = trainer.callback_metrics  # on all devices, which compute them together
+        if not trainer.is_global_zero:
+            return
+        epoch, seconds = trainer.current_epoch + 1, time.perf_counter() - self._start
+        metrics = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")} | self._validation
+        lr = cast(SentimentModule, pl_module).learning_rate
+        row = {"epoch": epoch, "step": trainer.global_step - 1, **metrics, "lr": lr, "seconds": f"{seconds:.2f}"}
+        self._rows.append({column: str(row.get(column, "")) for column in COLUMNS})
+        with atomic_write(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        _log_above_progress_bar(f"epoch {epoch}/{trainer.max_epochs} ({seconds:.1f} s): {_describe(metrics)}")
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if any(row.keys() != {*COLUMNS} or not (row["epoch"] or "").isdigit() for row in rows):
+            raise InputError(f"{self.path}: damaged; remove it to continue without the earlier epochs")
+        return rows
+
+
+def _describe(metrics: Mapping[str, float]) -> str:
+    """`loss 0.5655, val 0.4328; accuracy 68.85%, val 78.50%`."""
+    parts = []
+    for name, form in (("loss", ".4f"), ("accuracy", ".2%")):
+        val = f", val {metrics[f'val/{name}']:{form}}" if f"val/{name}" in metrics else ""
+        parts.append(f"{name} {metrics[f'train/{name}']:{form}}{val}")
+    return "; ".join(parts)
+
+
+def _log_above_progress_bar(line: str) -> None:
+    """Log a line; rich shows above its progress bar what goes to `sys.stdout`, which it has replaced."""
+    consoles = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    streams = [handler.setStream(sys.stdout) for handler in consoles]
+    log.info(line)
+    for handler, stream in zip(consoles, streams, strict=True):
+        if stream is not None:  # None if it was sys.stdout before
+            handler.setStream(stream)

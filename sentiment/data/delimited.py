@@ -100,7 +100,8 @@ def find_dialect(
         except RowError as error:
             errors.append(error)
             continue
-        valid.append(dialect)
+        if dialect.quotechar != "'":
+            valid.append(dialect)
         if not has_long_rows and (dialect != plain or separator == "\t"):
             return dialect
     if valid:
@@ -158,4 +159,4 @@ def _choose_separator(sample: Sequence[str], columns: Sequence[str], header: boo
 
 def _is_in_single_quotes(line: str) -> bool:
     line = line.strip()
-    return len(line) > 1 and "'" in (line[0], line[-1])
+    return len(line) > 1 and "'" in (line[0], line[-1]) and '"' not in line

@@ -13,6 +13,7 @@ file_label and file_probabilities.
 import csv
 import io
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,9 @@ from sentiment.runtime.files import escape_csv_formula
 if TYPE_CHECKING:
     from sentiment.classifier import Prediction
     from sentiment.data.formats import ReadOptions
+
+
+ANSWER = ("row", "label", "probabilities")  # columns of the output that are not the file's
 
 
 class Texts(NamedTuple):
@@ -93,7 +97,10 @@ def read_texts(arguments: Namespace) -> Iterator[Texts]:
         for rows in read_rows(arguments.file, _read_options(arguments), all_columns=True):
             cells: dict[str, Sequence[Any]] = {"row": range(rows.first, rows.first + len(rows.texts))}
             for name, values in rows.cells.items():
-                cells[f"file_{name}" if name in ("row", "label", "probabilities") else name] = values
+                free = name
+                while free in cells or (free != name and free in rows.cells) or free in ANSWER or free.startswith("p("):
+                    free = f"file_{free}"
+                cells[free] = values
             yield Texts(rows.texts, cells, rows.fraction)
     elif arguments.text:
         yield Texts(arguments.text)
@@ -167,10 +174,15 @@ def format_predictions(
             beside = [str(cells[name][i]) if name in cells and cells[name][i] is not None else "" for name in columns]
             lines.append(format_csv_row([*beside, label, *(f"{p:.6f}" for p in probabilities.values())]))
         else:
-            record: dict[str, Any] = {name: values[i] for name, values in cells.items()}
+            record: dict[str, Any] = {name: _to_json(values[i]) for name, values in cells.items()}
             record |= {"label": label, "probabilities": {name: round(p, 6) for name, p in probabilities.items()}}
             lines.append(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     return "".join(lines)
+
+
+def _to_json(value: Any) -> Any:
+    """NaN and infinity, which JSON lacks, become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def format_csv_row(cells: Sequence[str]) -> str:

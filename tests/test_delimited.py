@@ -53,6 +53,27 @@ def test_stray_quotes_swallow_no_row(separator: str, stray: tuple[int, ...]) -> 
     assert dialect.notes(separator, None) == ("quotes are part of the text",)
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_quotation_over_several_rows_swallows_none(separator: str) -> None:
+    texts = ['"I went to see it.', "a film", 'it was great fun."', '"', "dull", '"']
+    content = f"text{separator}label\n" + "".join(f"{text}{separator}{i % 2}\n" for i, text in enumerate(texts))
+    dialect, (_, *rows) = read(content)
+    assert dialect == Dialect(separator, None)
+    assert [text for text, _ in rows] == texts
+
+
+def test_only_backslashes_before_quotes_are_dropped() -> None:
+    content = 'text,label\n"he said \\"hi\\"",1\n"C:\\new\\\\x, ""so""",0\n'
+    assert read(content)[1][1:] == [['he said "hi"', "1"], ['C:\\new\\x, "so"', "0"]]
+
+
+def test_blanks_before_quotes_are_dropped() -> None:
+    for content in ('text, label\na film, "pos"\nanother, "neg"\n', 'label, text\npos, "good, yes"\nneg, "b"\n'):
+        dialect, rows = read(content)
+        assert dialect == Dialect(",", skipinitialspace=True)
+        assert {"pos", "neg"} <= {cell for row in rows for cell in row}
+
+
 def test_quoted_cells_may_have_line_breaks() -> None:
     rows = [('two\nlines, quoted "so"', "1"), ("one\r\n", "0")]
     assert read(write(rows))[1][1:] == [list(row) for row in rows]
@@ -61,6 +82,7 @@ def test_quoted_cells_may_have_line_breaks() -> None:
 def test_lines_before_the_header_and_columns_by_number() -> None:
     assert read("sep=;\ntext;label\na,b;1\n") == (Dialect(";", skipped_lines=1), [["text", "label"], ["a,b", "1"]])
     assert read("1|a, b\n2|c, d, e\n", ("2", "1"), header=False)[1] == [["1", "a, b"], ["2", "c, d, e"]]
+    assert read("a film;pos\nanother;neg\n", ("1",), header=False)[0] == Dialect(";")
 
 
 @pytest.mark.parametrize(
@@ -68,6 +90,8 @@ def test_lines_before_the_header_and_columns_by_number() -> None:
     [
         ("text,label\na,1\nb\n", "line 3: has 1 cell, the first line 2"),
         ("text,label\n\na,1,2\n", "line 3: has 3 cells, the first line 2"),
+        ("text,label\na,1\ntext,label\n", "line 3: repeats the header; remove it"),
+        ('"text","label"\n"so "nice" it","1"\n"b","0"\n', "line 2: a quote inside a quoted cell is not doubled"),
         ('text,label\n"a\nb",1\n"c, d"e,0\n', "line 4: a quote inside a quoted cell is not doubled"),
         ('text,label\na,1\n"c, d,0\n', "line 3: a quoted cell does not end"),
     ],
@@ -77,7 +101,7 @@ def test_invalid_row_is_named(content: str, message: str) -> None:
         read(content)
 
 
-texts = st.text(st.sampled_from('ab,;\t"\\\n é'), min_size=1, max_size=8)
+texts = st.text(st.sampled_from('ab,;\t"\\\n é'), min_size=1, max_size=8).filter(lambda text: text[:2] != ' "')
 
 
 @settings(max_examples=200, deadline=None)

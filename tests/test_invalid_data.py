@@ -28,7 +28,11 @@ WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 BYTE_FAULTS: dict[str, tuple[Callable[[bytes], bytes], str, set[str]]] = {
     "empty": (lambda content: b"", r"reviews\.\w+: is empty", set()),
     "truncated": (lambda content: content[:-3], "cannot be read as", UNTYPED),  # part of a word is a word
-    "latin1": (lambda content: content.replace("é".encode(), b"\xe9"), r"not in UTF-8 .*encoding.cp1252", {"parquet"}),
+    "latin1": (
+        lambda content: content.replace("é".encode(), b"\xe9"),
+        r"line [23]: not in UTF-8; .*cp1252",
+        {"parquet"},
+    ),
 }
 TABLE_FAULTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, set[str]]] = {
     "no rows": (lambda table: table[:0], "contains no rows|is empty", set()),

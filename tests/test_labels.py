@@ -29,25 +29,29 @@ def test_number_of_any_size_is_a_label() -> None:
         (["b", "a", "b"], ["a", "b"], [1, 0, 1]),
         (["10", "9", "2"], ["2", "9", "10"], [2, 1, 0]),
         (["1", "1.0", "01", "-2.50"], ["-2.5", "1"], [1, 1, 1, 0]),
-        (["1", "1.0", "one"], ["1", "1.0", "one"], [0, 1, 2]),
+        (["1", "1.0", "one"], ["1", "one"], [0, 0, 1]),
         (["TRUE", "true", "False"], ["False", "True"], [1, 1, 0]),
         (["true", "false", "mixed"], ["false", "mixed", "true"], [2, 0, 1]),
         (["a", None, "b"], ["a", "b"], [0, MISSING_LABEL, 1]),
     ],
 )
 def test_classes_are_numbered_in_order(labels: list[str | None], classes: list[str], numbers: list[int]) -> None:
-    found, codes = number_classes(pa.chunked_array([pa.array(labels)]), {}, {})
+    found, codes = number_classes(pa.chunked_array([pa.array(labels)]), {}, [])
     assert (found, codes.tolist()) == (classes, numbers)
 
 
 def test_mapping_renames_and_drops() -> None:
     labels = pa.chunked_array([pa.array(["1", "2.0", "3"]), pa.array(["4", None])])
     mapping = {1: "bad", "2": "bad", 3: None, 4.0: True}
-    names, numbers = number_classes(labels, mapping, {})
+    names, numbers = number_classes(labels, mapping, [])
     assert names == ["True", "bad"]
     assert numbers.tolist() == [1, 1, DROPPED_LABEL, 0, MISSING_LABEL]
-    names, numbers = number_classes(labels, {"World": "news"}, {"1": "World", "2": "Sports"})
-    assert names == ["3", "4", "Sports", "news"]
+
+
+def test_classes_of_the_metadata_keep_their_order() -> None:
+    labels = pa.chunked_array([pa.array(["World", "Sports", "-1"])])
+    assert number_classes(labels, {}, ["World", "Sports", "Business"])[0] == ["-1", "World", "Sports"]
+    assert number_classes(labels, {"World": "news", -1: None}, ["World", "Sports"])[0] == ["Sports", "news"]
 
 
 def test_suggestions_follow_hydras_grammar() -> None:

@@ -59,7 +59,11 @@ def files(**splits: list[str]) -> dict[str, list[tuple[list[str], None]]]:
                 test=["test-00000-of-00001-0123456789abcdef.csv"],
             ),
         ),
-        (["train-2.csv", "train-10.csv", "test.csv"], files(train=["train-2.csv", "train-10.csv"], test=["test.csv"])),
+        (["train-9.csv", "train-10.csv", "test.csv"], files(train=["train-9.csv", "train-10.csv"], test=["test.csv"])),
+        (
+            ["train.csv", "train.py", "train.log", "test.csv", "test/x.py"],
+            files(train=["train.csv"], test=["test.csv"]),
+        ),
         (["data/train.csv", "data/test.csv", "README.md"], files(train=["data/train.csv"], test=["data/test.csv"])),
         (
             ["train/0.csv", "train/1.csv", "test/0.csv"],
@@ -78,13 +82,20 @@ def test_classes_are_folders_or_files(tmp_path: Path) -> None:
         (["train/neg/2_7.txt", "train/neg/10_7.txt"], "neg"),
         (["train/pos/2_7.txt", "train/pos/10_7.txt"], "pos"),
     ]
-    one = {"test": [(["neg/a.txt"], "neg"), (["pos/a.txt"], "pos")]}
-    assert find(make(tmp_path / "folders", ["pos/a.txt", "neg/a.txt", "README.md"])) == one
-    assert find(make(tmp_path / "lines", ["pos.txt", "neg.txt"])) == {
-        "test": [(["neg.txt"], "neg"), (["pos.txt"], "pos")]
-    }
-    polarity = {"test": [(["rt.neg"], "neg"), (["rt.pos"], "pos")]}
-    assert find(make(tmp_path / "suffixes", ["rt.pos", "rt.neg"])) == polarity
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (["pos/a.txt", "neg/a.TXT", "README.md"], ["neg/a.TXT", "pos/a.txt"]),
+        (["pos/1", "neg/1"], ["neg/1", "pos/1"]),
+        (["pos.txt", "neg.txt", "README.md", "LICENSE", "readme.txt"], ["neg.txt", "pos.txt"]),
+        (["rt.pos", "rt.neg", "rt.README"], ["rt.neg", "rt.pos"]),
+    ],
+)
+def test_files_of_two_classes(tmp_path: Path, names: list[str], read: list[str]) -> None:
+    found = find(make(tmp_path, names))
+    assert found == {"test": [([read[0]], "neg"), ([read[1]], "pos")]}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +118,8 @@ def test_classes_are_folders_or_files(tmp_path: Path) -> None:
         (["train.csv", "test.csv", "test/a.csv"], r"several sets of test rows \(test.csv, test\)"),
         (["a/train.csv", "a/test.csv", "b/train.csv", "b/test.csv"], r"several folders hold train files \(a, b\)"),
         (["train.csv", "test.xlsx"], "test.xlsx: unknown format"),
+        (["train-1.csv", "train-3.csv", "test.csv"], r"parts of train are missing \(train-1.csv, train-3.csv\)"),
+        (["pos/1.txt", "pos/2.csv", "neg/1.txt"], r"pos: 1 are no .txt files \(2.csv\); rename or remove them"),
     ],
 )
 def test_missing_and_ambiguous_files_raise(tmp_path: Path, names: list[str], message: str) -> None:

@@ -96,6 +96,15 @@ def test_columns_of_the_file_and_row_numbers_are_kept(
     assert row.startswith("1,A,good film,5,")
 
 
+def test_no_column_of_the_file_is_lost(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "x.csv").write_text("row,file_row,label,note,note,text,p(bad)\n7,8,A,b,c,good film,0.5\n")
+    predict.run(arguments(run, file=tmp_path / "x.csv"))
+    (record,) = printed_records(capsys)
+    names = ["file_file_row", "file_row", "file_label", "column_4", "column_5", "text", "file_p(bad)"]
+    assert [record[name] for name in names] == ["7", "8", "A", "b", "c", "good film", "0.5"]
+    assert record["row"] == 1
+
+
 def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "run"
     shutil.copytree(run, other)

@@ -93,6 +93,7 @@ def test_every_string_type_of_parquet_is_read(tmp_path: Path, type_: pa.DataType
         ("blank_lines.jsonl", '{"text": "a", "label": "1"}\n\n{"text": "b", "label": "0", "more": {}}\n\n', {}),
         ("dates_as_columns.jsonl", '{"text": "a", "label": "1", "2020": 1}\n{"text": "b", "label": "0"}\n', {}),
         ("array.json", '\n[{"text": "a", "label": 1},\n {"text": "b", "label": 0}]', {}),
+        ("object.json", '{"data": [{"text": "a", "label": 1},\n{"text": "b", "label": 0}]}', {}),
         ("nested.json", '[{"x": {"y": "a"}, "label": 1}, {"x": {"y": "b"}, "label": 0}]', {"text_column": "x.y"}),
         ("space.csv", " text , label\na,1\nb,0\n", {}),
         (
@@ -120,9 +121,26 @@ def test_encodings(tmp_path: Path, name: str, encoding: str) -> None:
     options = {"label_column": None if name == "x.txt" else "label", "encoding": encoding}
     assert read(tmp_path / name, **options)["text"] == ["café"]
     if encoding != "utf-8":
-        advice = "type data.encoding=utf-16" if encoding == "utf-16" else "type data.encoding=cp1252 or"
-        with pytest.raises(InputError, match=f"{name}: not in UTF-8 .*; {advice}"):
+        line = 2 if (name, encoding) == ("x.csv", "cp1252") else 1
+        with pytest.raises(InputError, match=f"{name}: line {line}: not in UTF-8; type data.encoding={encoding}, or"):
             read(tmp_path / name, **options | {"encoding": "utf-8"})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_encoding_without_a_byte_order_mark_is_guessed(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "x.csv").write_bytes(TABLE.encode(encoding))
+    with pytest.raises(InputError, match=f"type data.encoding={encoding}"):
+        read(tmp_path / "x.csv")
+    assert read(tmp_path / "x.csv", encoding=encoding)["text"] == ["a", "b"]
+
+
+def test_wrong_encoding_and_single_bytes_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("text,label\ncafé,1\n".encode())
+    with pytest.raises(InputError, match=r"^data.encoding=latin-1: .*x.csv is in UTF-8; type utf-8"):
+        read(tmp_path / "x.csv", encoding="latin-1")
+    (tmp_path / "x.csv").write_bytes("text,label\ncafé,1\nthé,1\n".encode() + b"it\x92s,0\n")
+    with pytest.raises(InputError, match=r"x.csv: line 4: not in UTF-8; fix it"):
+        read(tmp_path / "x.csv")
 
 
 def test_unknown_encoding_raises(tmp_path: Path) -> None:
@@ -189,6 +207,9 @@ def many_lines(last: str, rows: int = 3000) -> str:
             '[{"data": {"review": "good film"}, "y": 1}, {"data": {"review": "bad"}, "y": 2}]',
             "it has data, y; type data.text_column=data.review data.label_column=y$",
         ),
+        ("x.csv", "Id,Text,Label,Lang\n1,aa,5,en\n2,bb,4,de\n", "data.text_column=Text data.label_column=Label$"),
+        ("x.csv", "id,text\n1,good\n2,bad\n3,dull\n", "^data.label_column=label: .*; it has id, text$"),
+        ("x.json", '{"a": {"text": "b"},\n "c": 1}', "cannot be read as json"),
         ("x.csv", "text,text,label\na,b,1\n", "2 columns are named text; rename all but one"),
         ("x.csv", "text,label\na, b,1\nc, d,0\n", r"cannot be read as csv \(line 2: has 3 cells, the first line 2\)"),
         ("x.csv", "text,label\na,1\nb\n", r"cannot be read as csv \(line 3: has 1 cell, the first line 2\)"),
@@ -223,7 +244,11 @@ def test_invalid_file_raises_one_line_that_names_the_place(
     [
         (pa.array([1, 2]), pa.array([1, 0]), "row 1, column text holds 1, not text"),
         (pa.array([b"a", b"b"]), pa.array([1, 0]), "row 1, column text holds b'a', not text"),
-        (pa.array([b"a", b"\xff"]).view(pa.string()), pa.array([1, 0]), "x.parquet: .*can't decode byte 0xff"),
+        (
+            pa.array([b"a", b"\xff"]).view(pa.string()),
+            pa.array([1, 0]),
+            "x.parquet: .*can't decode byte 0xff",
+        ),
         (pa.array(["a", "b"]), pa.array([b"1", b"0"]), "row 1, column label holds b'1'; labels must be"),
     ],
 )

@@ -99,6 +99,17 @@ def test_named_classes_keep_their_names(tmp_path: Path) -> None:
     assert corpus.labels.tolist() == [0, 1, 2] * 4
 
 
+def test_each_file_is_read_with_its_own_class_names(tmp_path: Path) -> None:
+    for split, names in (("train", ["anger", "joy", "sad"]), ("test", ["joy", "sad"])):
+        table = Dataset.from_dict({"text": [f"{split} {name}" for name in names], "label": range(len(names))})
+        table.cast_column("label", ClassLabel(names=names)).to_parquet(tmp_path / f"{split}.parquet")
+    corpus = load(tmp_path)
+    assert corpus.label_names == ["anger", "joy", "sad"]
+    assert all(
+        text.endswith(corpus.label_names[n]) for text, n in zip(corpus.reviews["text"], corpus.labels, strict=True)
+    )
+
+
 def test_columns_can_have_any_name(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "reviews.csv", ROWS, columns=("review", "stars"))
     assert set(load(path, text_column="review", label_column="stars").label_names) == {"0", "1"}
@@ -188,6 +199,7 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
             two_files([("a", "Good"), ("b", "bad")], [("c", "good")]),
             r"Good in train; type data.labels={good:Good}",
         ),
+        (two_files(ROWS, [("", 1), ("a", None)]), r"test.jsonl: no row has both a text and a label"),
         (two_files([("a", [1])], ROWS), r"train.jsonl: row 1, column label holds \[1\]"),
     ],
 )
@@ -250,6 +262,32 @@ def test_relative_path_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(load(Path("reviews.csv")).reviews["file"]) == {"reviews.csv"}
 
 
+def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("train", "test", "train-copy", "eval"):
+        write_csv(tmp_path / f"{name}.csv", ROWS)
+    assert load(tmp_path).warnings == ["not read: eval.csv, train-copy.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"header": "no"}, "^data.header=no: must be one of True, False"),
+        ({"labels": "x"}, "^data.labels=x: must map old labels to new ones"),
+        ({"labels": {1: [2]}}, "^data.labels=.*: new labels must be text, numbers"),
+        ({"separator": "ab"}, "^separator ab: must be one character, or tab"),
+        ({"encoding": 1253}, None),
+        ({"encoding": None, "separator": 1}, "cannot be read as csv"),
+    ],
+)
+def test_invalid_options_raise_one_line(tmp_path: Path, options: dict[str, Any], message: str | None) -> None:
+    path = write_csv(tmp_path / "reviews.csv", ROWS[:2])
+    with pytest.raises(InputError, match=message):
+        load(path, test_fraction=0.5, **options)
+    for paths, wrong in (([], "empty list"), ([str(path), str(path)], "names a file twice")):
+        with pytest.raises(InputError, match=wrong):
+            resolve_source("files", paths)
+
+
 def test_list_of_files_is_one_set(tmp_path: Path) -> None:
     files = [write_csv(tmp_path / name, [(f"{name} {i}", i % 2) for i in range(10)]) for name in ("a.csv", "b.csv")]
     corpus = resolve_source("files", list(map(str, files)), test_fraction=0.2).load()
@@ -273,7 +311,7 @@ def test_archive_with_undecodable_or_missing_reviews_raises(tmp_path: Path) -> N
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0_1.txt").write_bytes(b"caf\xe9")
     shutil.copytree(tmp_path / "train", tmp_path / "test")
-    with pytest.raises(InputError, match=r"0_1.txt: not in UTF-8"):
+    with pytest.raises(InputError, match=r"0_1.txt: line 1: not in UTF-8"):
         load(tmp_path, "imdb")
     shutil.rmtree(tmp_path / "test")
     with pytest.raises(InputError, match=r"contains no test\.\*"):

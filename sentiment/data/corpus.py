@@ -1,6 +1,6 @@
 """A corpus: reviews with numbered classes, and which of them are the training, validation and test rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,15 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from sentiment.data.encoding import Integers
-from sentiment.data.labels import MISSING_LABEL, find_similar, number_classes, suggest_mapping, to_label
+from sentiment.data.labels import (
+    MISSING_LABEL,
+    find_similar,
+    merge_spellings,
+    number_classes,
+    spell,
+    suggest_mapping,
+    to_label,
+)
 from sentiment.data.splits import stratified_split
 from sentiment.runtime.errors import InputError, shorten
 
@@ -67,7 +75,7 @@ class Corpus:
 def make_corpus(
     tables: Mapping[str, pa.Table],
     mapping: Mapping[Any, Any],
-    class_names: Mapping[str, str],
+    class_names: Sequence[str],
     empty: str,
     fingerprint: str,
 ) -> Corpus:
@@ -99,17 +107,19 @@ def make_corpus(
     dropped = int((~kept & ~without_text & ~without_label).sum())
     if dropped:
         notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
-    present = {to_label(value) for value in table["label"].unique().to_pylist()}
-    if unused := [str(key) for key in mapping if to_label(key) not in present | {*class_names.values()}]:
+    present = [label for label in table["label"].unique().to_pylist() if label is not None]
+    spelt = {*present, *merge_spellings(present).values()}
+    if unused := [str(key) for key in mapping if spell(to_label(key)) not in spelt]:
         warnings.append(f"data.labels: no row has the label {', '.join(unused)}")
     for names in find_similar(label_names):
         mapped = suggest_mapping(names[:-1], names[-1])
         warnings.append(f"labels {' and '.join(names)} differ in case only; to merge them type {mapped}")
     rows = np.flatnonzero(kept)
-    if not len(rows):
-        raise InputError(f"{table['file'][0].as_py()}: no row has both a text and a label; check the columns")
     ends = np.searchsorted(rows, np.cumsum([len(tables[split]) for split in splits]))
     sizes = dict(zip(splits, np.diff(ends, prepend=0).tolist(), strict=True))
+    if unfilled := [split for split in splits if not sizes[split]]:
+        file = tables[unfilled[0]]["file"][0].as_py()
+        raise InputError(f"{file}: no row has both a text and a label; fix it, or check the columns and data.labels")
     has_ids = table["id"].null_count < len(table)
     reviews = Dataset(table.select(["text", "file", "row", *(["id"] if has_ids else [])]), fingerprint=fingerprint)
     if len(rows) < len(table):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 
 from pyarrow.parquet import ParquetFile
 
-from sentiment.data.compression import find_uncompressed_name, open_text
 from sentiment.data.delimited import find_dialect, read_rows
+from sentiment.data.text_files import find_uncompressed_name, open_text
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
@@ -105,6 +106,7 @@ def _read_delimited(file: Path, options: ReadOptions, columns: Sequence[str] | N
             for name in columns or ():
                 if names.count(name) > 1:
                     raise ValueError(f"{names.count(name)} columns are named {name}; rename all but one")
+            names = [f"column_{i}" if names.count(n) > 1 or not n else n for i, n in enumerate(names, 1)]
             by_name = dict(zip(names, map(list, zip(*chunk, strict=True)), strict=True))
             yield Chunk(names, {n: by_name[n] for n in columns or names if n in by_name}, stream.fraction(), notes)
         if names is not None and not chunk:
@@ -118,7 +120,8 @@ def _read_json(file: Path, options: ReadOptions, columns: Sequence[str] | None) 
         first = next(filled, None)
         if first is None:
             return
-        if first[1].lstrip().startswith("["):
+        start = first[1].strip()
+        if start.startswith("[") or start == "{" or _LIST_IN_OBJECT.match(start):
             records = iter(_parse_array(first[1] + stream.lines.read()))
         else:
             records = (_parse_record(line, number) for number, line in chain([first], filled))
@@ -127,6 +130,9 @@ def _read_json(file: Path, options: ReadOptions, columns: Sequence[str] | None) 
             cells = {name: [_get(record, name) for record in chunk] for name in columns or names}
             known = [name for name in cells if name not in names and any(v is not None for v in cells[name])]
             yield Chunk(names + known, cells, stream.fraction())
+
+
+_LIST_IN_OBJECT = re.compile(r'\{\s*"[^"]*"\s*:\s*\[\s*(\{|$)')  # {"data": [{…
 
 
 def _get(record: Mapping[str, Any], name: str) -> Any:
@@ -149,7 +155,13 @@ def _parse_record(line: str, number: int) -> dict[str, Any]:
 
 
 def _parse_array(content: str) -> list[dict[str, Any]]:
-    records: list[Any] = json.loads(content)
+    parsed = json.loads(content)
+    if isinstance(parsed, dict):
+        lists = [value for value in parsed.values() if isinstance(value, list)]
+        if len(lists) != 1:
+            raise ValueError("a single object; write an array of objects, or one object per line")
+        parsed = lists[0]
+    records: list[Any] = parsed
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             raise ValueError(f"element {number}: not a JSON object")

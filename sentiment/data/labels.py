@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sentiment.data.encoding import Integers
+from sentiment.runtime.errors import InputError
 
 MISSING = frozenset({"", "NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null"})
 _BLANK = r"[\s\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]"  # invisible characters
@@ -37,7 +39,7 @@ def to_label(cell: Any) -> str | None:
         return None if math.isnan(cell) else _format_number(str(cell))
     if not isinstance(cell, str):
         raise TypeError
-    label = _EDGES.sub("", cell)
+    label = unicodedata.normalize("NFC", _EDGES.sub("", cell.replace("\0", "")))
     return None if label in MISSING else label
 
 
@@ -50,13 +52,16 @@ def _format_number(text: str) -> str:
         return text
 
 
-def merge_spellings(labels: Sequence[str]) -> dict[str, str]:
+def spell(label: str | None) -> str | None:
+    """A label, numbers in their shortest form."""
+    return _format_number(label) if label is not None and _NUMBER.fullmatch(label) else label
+
+
+def merge_spellings(labels: Sequence[str]) -> dict[str, str | None]:
     """Map each of different labels to its class, so that spellings of one number or boolean are one class."""
     if all(label.lower() in ("true", "false") for label in labels):
         return {label: label.capitalize() for label in labels}
-    if all(_NUMBER.fullmatch(label) for label in labels):
-        return {label: _format_number(label) for label in labels}
-    return {label: label for label in labels}
+    return {label: spell(label) for label in labels}
 
 
 def find_similar(names: Sequence[str]) -> list[list[str]]:
@@ -86,14 +91,14 @@ MISSING_LABEL, DROPPED_LABEL = -1, -2  # instead of the number of a class
 
 
 def number_classes(
-    labels: pa.ChunkedArray, mapping: Mapping[Any, Any], class_names: Mapping[str, str]
+    labels: pa.ChunkedArray, mapping: Mapping[Any, Any], class_names: Sequence[str]
 ) -> tuple[list[str], Integers]:
     """Number the classes: numbers by value, other labels alphabetically.
 
     Args:
         labels: what `to_label` returned, string `(rows,)`.
         mapping: new labels by old ones; None drops the rows.
-        class_names: names of the labels, in the order of the classes, from the metadata of a file; often empty.
+        class_names: of the metadata of a file, in the order of the classes; often empty.
 
     Returns:
         The names of the classes, and the class of each row, int64 `(rows,)`; negative without one.
@@ -101,15 +106,17 @@ def number_classes(
     encoded = labels.combine_chunks().dictionary_encode()
     found = encoded.dictionary.to_pylist()
     spellings = merge_spellings(found)
-    new_labels = {to_label(old): to_label(new) for old, new in mapping.items()}
+    try:
+        new_labels = {spell(to_label(old)): to_label(new) for old, new in mapping.items()}
+    except TypeError as error:
+        raise InputError(f"data.labels={dict(mapping)}: new labels must be text, numbers, booleans or null") from error
     names: dict[str, str | None] = {}
     for label in found:
-        name = class_names.get(spellings[label], spellings[label])
-        old = next((key for key in (name, spellings[label], label) if key in new_labels), None)
-        names[label] = name if old is None else new_labels[old]
+        old = next((key for key in (spellings[label], label) if key in new_labels), None)
+        names[label] = spellings[label] if old is None else new_labels[old]
     classes = sort_classes(sorted({name for name in names.values() if name is not None}))
     if class_names and not mapping:
-        known = [name for name in class_names.values() if name in classes]
+        known = [name for name in class_names if name in classes]
         classes = [name for name in classes if name not in known] + known
     numbers = {name: number for number, name in enumerate(classes)} | {None: DROPPED_LABEL}
     by_code = np.array([*(numbers[names[label]] for label in found), MISSING_LABEL], dtype=np.int64)

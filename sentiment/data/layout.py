@@ -1,7 +1,7 @@
 """Which files of a folder hold the training, validation and test rows."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from sentiment.runtime.errors import InputError
 SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # such as train-00000-of-00002
 UNLABELLED = "unsup"  # folder of IMDB's archive
+DOCUMENT = re.compile(r".*\.readme$|readme|licen[cs]e|copying|changelog|citation", re.IGNORECASE)
 FORMATS = ", ".join(READERS)
 
 
@@ -37,6 +38,8 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     Args:
         path: as the user wrote it, for messages.
         roots: existing files, or one folder.
+
+    Files of other names are ignored; see `find_ignored`.
 
     Returns:
         The parts of `train`, `test` and perhaps `val`; or all of them as `test`, if the files have no sets.
@@ -70,6 +73,14 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     )
 
 
+def find_ignored(parts: Mapping[str, Sequence[Part]], root: Path) -> list[str]:
+    """Names of tables that stand beside the files of the parts, or in the root, and are not read."""
+    files = {file for found in parts.values() for part in found for file in part.files}
+    folders = {root, *(file.parent for file in files if file.suffix != ".txt")}
+    tables = {table for folder in folders if folder.is_dir() for table in _find_tables(folder)}
+    return sorted(table.name for table in tables - files)
+
+
 def _find_splits(folder: Path) -> dict[str, list[Part]]:
     """The parts of each split that files or subfolders of a folder hold; empty without training rows."""
     splits = {split: _find_split(folder, split, names) for split, names in SPLIT_NAMES.items()}
@@ -86,20 +97,25 @@ def _find_splits(folder: Path) -> dict[str, list[Part]]:
 
 def _find_split(folder: Path, split: str, names: Iterable[str]) -> list[Part]:
     pattern = re.compile(rf"({'|'.join(names)})({PART.pattern})?", re.IGNORECASE)
-    files = [file for file in _visible(folder) if file.is_file() and pattern.fullmatch(file.name.split(".")[0])]
+    named = [file for file in _visible(folder) if file.is_file() and pattern.fullmatch(file.name.split(".")[0])]
+    files = [file for file in named if _is_known(file)] or named
     _check_parts(files, split)
     for file in files:
         find_format(file)
     subfolders = [path for path in _visible(folder) if path.is_dir() and path.name.lower() in names]
+    subfolders = [path for path in subfolders if _find_tables(path) or _find_classes(path)]
     if len(subfolders) + bool(files) > 1:
         listed = ", ".join(path.name for path in (*files, *subfolders))
         raise InputError(f"{folder}: several sets of {split} rows ({listed}); remove all but one")
     if files:
         return [Part((file,)) for file in files]
     for subfolder in subfolders:
-        tables = [file for file in _visible(subfolder) if file.is_file() and file.suffix != ".txt" and _is_known(file)]
-        return [Part((file,)) for file in tables] or _find_classes(subfolder)
+        return [Part((file,)) for file in _find_tables(subfolder)] or _find_classes(subfolder)
     return []
+
+
+def _find_tables(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_file() and path.suffix != ".txt" and _is_known(path)]
 
 
 def _check_parts(files: Sequence[Path], split: str) -> None:
@@ -115,22 +131,32 @@ def _check_parts(files: Sequence[Path], split: str) -> None:
         raise InputError(f"{files[0].parent}: several sets of {split} rows ({listed}); remove all but one")
     if (count := counts.pop()) and len(files) != int(count):
         raise InputError(f"{files[0].parent}: {len(files)} of {int(count)} parts of {split} ({listed}); add the others")
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise InputError(f"{files[0].parent}: parts of {split} are missing ({listed}); add the others, or rename these")
 
 
 def _find_classes(folder: Path) -> list[Part]:
     """The parts of at least two classes: folders of text files, text files, or files that differ in their suffixes."""
     folders = [path for path in _visible(folder) if path.is_dir() and path.name != UNLABELLED]
-    texts = {path.name: tuple(file for file in _visible(path) if file.suffix == ".txt") for path in folders}
+    texts = {path.name: [file for file in _visible(path) if _is_text(file)] for path in folders}
     if len(classes := {name: files for name, files in texts.items() if files}) > 1:
-        return [Part(files, name) for name, files in classes.items()]
-    files = [path for path in _visible(folder) if path.is_file()]
-    if len(lines := [file for file in files if file.suffix == ".txt"]) > 1 and len(lines) == len(files):
+        for name, files in classes.items():
+            if others := [path for path in _visible(folder / name) if path not in {*files}]:
+                listed = ", ".join(path.name for path in others[:3])
+                raise InputError(f"{folder / name}: {len(others)} are no .txt files ({listed}); rename or remove them")
+        return [Part(tuple(files), name) for name, files in classes.items()]
+    files = [path for path in _visible(folder) if path.is_file() and not DOCUMENT.match(path.name)]
+    if len(lines := [file for file in files if file.suffix.lower() == ".txt"]) > 1 and len(lines) == len(files):
         return [Part((file,), file.stem) for file in lines]
     stems = [file.stem for file in files]
     same_stem = [file for file in files if stems.count(file.stem) > 1 and not _is_known(file)]
     if len(same_stem) > 1 and len({file.stem for file in same_stem}) == 1:
         return [Part((file,), file.suffix[1:]) for file in same_stem]
     return []
+
+
+def _is_text(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in ("", ".txt", ".text")
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -20,9 +20,9 @@ from huggingface_hub import HfApi
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, make_corpus
 from sentiment.data.formats import ReadOptions
-from sentiment.data.layout import Part, find_parts
+from sentiment.data.layout import Part, find_ignored, find_parts
 from sentiment.data.tables import CLASS_NAMES, NOTES, describe_files, load_table
-from sentiment.runtime.errors import InputError, check_choice
+from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
 
 HUB = "stanfordnlp/imdb"
@@ -62,8 +62,8 @@ def resolve_source(
     label_column: Any = "label",
     id_column: Any = None,
     header: bool = True,
-    separator: str | None = None,
-    encoding: str = "utf-8",
+    separator: Any = None,
+    encoding: Any = "utf-8",
     text_per: str | None = None,
     labels: Mapping[Any, Any] | None = None,
     empty: str = "drop",
@@ -92,8 +92,12 @@ def resolve_source(
     """
     if text_column == label_column:
         raise InputError(f"data.label_column={label_column}: is data.text_column too; name the column of the classes")
-    check_choice(("drop", "error"), empty=empty)
-    check_choice((None, "line", "file"), text_per=text_per)
+    with prefix_key("data"):
+        check_choice(("drop", "error"), empty=empty)
+        check_choice((None, "line", "file"), text_per=text_per)
+        check_choice((True, False), header=header)
+    if labels is not None and not isinstance(labels, Mapping):
+        raise InputError(f"data.labels={labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}")
     separator = find_separator(separator)
     if source == "demo":
         return Source(fingerprint(Path(demo.__file__).read_bytes().hex()), _load_demo)
@@ -102,20 +106,30 @@ def resolve_source(
     if path is None:
         raise InputError("data.path: not set; name a file of reviews, or a folder with train.* and test.*")
     id_column = None if id_column is None else str(id_column)
-    options = ReadOptions(str(text_column), str(label_column), id_column, header, separator, encoding, text_per)
+    options = ReadOptions(
+        str(text_column), str(label_column), id_column, header, separator, str(encoding or "utf-8"), text_per
+    )
     paths = [path] if isinstance(path, str | int | Path) else list(path)
     roots = [Path(str(path)).expanduser() for path in paths]
+    if not roots:
+        raise InputError("data.path=[]: an empty list; name at least one file")
+    if len({root.resolve() for root in roots}) < len(roots):
+        raise InputError(f"data.path={', '.join(map(str, roots))}: names a file twice; remove one")
     for root in roots:
         if not root.exists():
             raise InputError(f"data.path={root}: no such file or folder; check the path, or try data=demo")
+        if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
+            raise InputError(f"data.path={root}: is no regular file; name a file, or a single folder")
     names = IMDB_LABELS if source == "imdb" else None
     return _resolve_files(roots, options, dict(labels or {}), empty, test_fraction, split_seed, names)
 
 
-def find_separator(name: str | None) -> str | None:
+def find_separator(name: Any) -> str | None:
     """The character that a user's name of a separator stands for."""
-    separator = SEPARATOR_NAMES.get(str(name), name)
-    if separator is not None and len(separator) != 1:
+    if name is None:
+        return None
+    separator = SEPARATOR_NAMES.get(str(name), str(name))
+    if len(separator) != 1:
         raise InputError(f"separator {name}: must be one character, or tab")
     return separator
 
@@ -130,7 +144,10 @@ def _resolve_files(
     label_names: list[str] | None,
 ) -> Source:
     path = ", ".join(map(str, roots))
-    parts = find_parts(path, roots)
+    try:
+        parts = find_parts(path, roots)
+    except OSError as error:
+        raise InputError(f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})") from error
     files = {split: [file for part in found for file in part.files] for split, found in parts.items()}
     folder = roots[0] if roots[0].is_dir() else Path(os.path.commonpath([root.absolute().parent for root in roots]))
     described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
@@ -143,7 +160,8 @@ def _resolve_files(
             split: [load_table(part, options, folder, key) for part, key in zip(found, described[split], strict=True)]
             for split, found in parts.items()
         }
-        class_names = json.loads(next(iter(tables.values()))[0].schema.metadata[CLASS_NAMES])
+        metadata = [table.schema.metadata for found in tables.values() for table in found]
+        class_names = [*dict.fromkeys(name for of_table in metadata for name in json.loads(of_table[CLASS_NAMES]))]
         by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
         corpus = make_corpus(by_split, mapping, class_names, empty, key)
         if "train" not in parts and test_fraction < 1:
@@ -157,6 +175,8 @@ def _resolve_files(
             raise InputError(
                 f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
             )
+        if ignored := find_ignored(parts, roots[0]):
+            corpus.warnings.append(f"not read: {', '.join(ignored)}")
         notes = [
             _describe_part(part, table, split if "train" in parts else "all rows")
             for split, found in parts.items()

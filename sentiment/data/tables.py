@@ -5,6 +5,7 @@ Training reads them through an Arrow file in the cache, prediction directly. Mem
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
@@ -20,12 +21,13 @@ from rich.progress import Progress
 
 from sentiment.data.formats import CHUNK_SIZE, ReadOptions
 from sentiment.data.layout import Part
-from sentiment.data.rows import read_rows
+from sentiment.data.rows import Rows, read_rows
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
 FORMAT = 2  # of the Arrow files; a new number ignores older caches
 NOTES, CLASS_NAMES = b"notes", b"class_names"  # keys of the metadata of a table
+_LABELLED_LINE = re.compile(r"\t\s*\S{1,20}$")
 _SCHEMA = pa.schema(
     {
         "text": pa.large_string(),
@@ -63,7 +65,8 @@ def load_table(part: Part, options: ReadOptions, root: Path, described: Any = No
         OSError: the cache cannot be written.
     """
     described = described or describe_files(part.files)
-    key = fingerprint([FORMAT, described, part.label, options.settings, str(root.resolve())])
+    names = [os.path.relpath(file, root) for file in part.files]
+    key = fingerprint([FORMAT, described, names, part.label, options.settings])
     path = cache_dir() / "tables" / f"{key}.arrow"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -105,20 +108,30 @@ def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress)
     schema = None
     for number, file in enumerate(part.files):
         name = Path(os.path.relpath(file, root)).as_posix()
-        for rows in read_rows(file, options, suffix=None if part.label is None else ".txt"):
+        found = read_rows(file, options, suffix=None if part.label is None else ".txt")
+        if part.label is not None and file.stat().st_size == 0:
+            found = iter([Rows([""], None, {}, 1, 1.0, ())])
+        for rows in found:
             if part.label is not None and options.text_per is None and len(rows.texts) > 1:
                 line, whole = (options.setting("text_per", value) for value in ("line", "file"))
                 raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
+            if rows.first == 1:
+                class_names = _read_class_names(file, options.label_column)
+            if part.label is not None and len(rows.texts) > 1 and all(map(_LABELLED_LINE.search, rows.texts)):
+                raise InputError(
+                    f"{file}: its lines end in a tab and a label; rename it to .tsv, name it with data.path, and type "
+                    "data.header=false data.text_column=1 data.label_column=2"
+                )
             count = len(rows.texts)
             columns["text"] += rows.texts
-            columns["label"] += rows.labels or [part.label] * count
+            columns["label"] += [class_names.get(str(label), label) for label in rows.labels or [part.label] * count]
             columns["file"] += [name] * count
             columns["row"] += range(rows.first, rows.first + count)
             ids = rows.cells[options.id_column] if options.id_column else [None] * count
             columns["id"] += [None if id_ is None else str(id_) for id_ in ids]
             if schema is None:
-                names = {} if options.label_column is None else _read_class_names(file, options.label_column)
-                schema = _SCHEMA.with_metadata({NOTES: json.dumps(rows.notes), CLASS_NAMES: json.dumps(names)})
+                metadata = {NOTES: json.dumps(rows.notes), CLASS_NAMES: json.dumps([*class_names.values()])}
+                schema = _SCHEMA.with_metadata(metadata)
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
                 columns = {name: [] for name in columns}
@@ -127,11 +140,13 @@ def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress)
         yield pa.record_batch(columns, schema=schema)
 
 
-def _read_class_names(file: Path, column: str) -> dict[str, str]:
+def _read_class_names(file: Path, column: str | None) -> dict[str, str]:
     """Names of integer classes in the metadata that the `datasets` library writes to Parquet files; else empty."""
     if file.suffix.lower() != ".parquet":
         return {}
     schema = read_schema(file)
+    if column not in schema.names:  # none, or within a structure
+        return {}
     try:
         feature = Features.from_arrow_schema(pa.schema([schema.field(column)], schema.metadata))[column]
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -1,10 +1,11 @@
-"""Text files, compressed or not."""
+"""Text files: their compression and their encoding."""
 
 import bz2
 import gzip
 import io
 import lzma
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,12 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from sentiment.runtime.errors import InputError
 
+SAMPLE_SIZE = 1 << 20  # bytes by which an encoding is guessed
 COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+DECOMPRESSION_ERRORS = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    *(RuntimeError, NotImplementedError),  # of archives with a password or another compression
+)
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 
 
@@ -76,3 +82,37 @@ def open_text(file: Path, encoding: str) -> Iterator[TextStream]:
         io.TextIOWrapper(stream, encoding=codec, newline="") as lines,
     ):
         yield TextStream(lines, lambda: raw.tell() / size)
+
+
+def guess_encoding(file: Path) -> str | None:
+    """The encoding of a text file by its first bytes; None if they are ASCII, or damaged."""
+    try:
+        with file.open("rb") as raw, _decompress(raw, file) as stream:
+            start = stream.read(SAMPLE_SIZE)
+    except DECOMPRESSION_ERRORS:
+        return None
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
+        if zeros.count(0) > len(zeros) / 2:
+            return encoding
+    if start.isascii():
+        return None
+    valid = sum(not line.isascii() and _is_decodable(line, "utf-8") for line in start.split(b"\n"))
+    if valid > sum(not _is_decodable(line, "utf-8") for line in start.split(b"\n")[:-1]):
+        return "utf-8"
+    return "cp1252" if _is_decodable(start, "cp1252") else "latin-1"
+
+
+def find_undecodable_line(file: Path, encoding: str) -> int | None:
+    """Number of the first line, from 1, that is not in an encoding with line ends as in ASCII."""
+    with file.open("rb") as raw, _decompress(raw, file) as stream:
+        return next((n for n, line in enumerate(stream, 1) if not _is_decodable(line, encoding)), None)
+
+
+def _is_decodable(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeError:
+        return False
+    return True

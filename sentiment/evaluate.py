@@ -6,9 +6,10 @@ python -m sentiment.evaluate checkpoint=RUN data=files data.path=reviews.csv    
 python -m sentiment.evaluate checkpoint=RUN data=imdb data.path=DIR
 
 RUN is a run directory or a checkpoint. A folder and IMDB are evaluated on their test set, a single
-file on all rows, or on the held-out ones if the model was trained on it. A copy counts as another
-file. Of data only path, text_column, label_column, test_fraction and split_seed can be set; the
-rest is part of the checkpoint.
+file on all rows, or on the held-out ones if the model was trained on it. A copy of a file counts as
+another file, but copies of training reviews are counted. What says how to read files can be set:
+path, text_column, label_column, id_column, labels, empty, header, separator, encoding, text_per,
+test_fraction and split_seed; the rest is part of the checkpoint.
 """
 
 import logging

@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, Trainer
 
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import _job_folder_name, config_fingerprint, flatten
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
 from sentiment.training.sweeps import is_finished, run_sweep_job
 from tests.helpers import QUICK, Compose, command, compose_hydra_config, prepare_datamodule, read_metrics
@@ -167,3 +168,13 @@ def test_job_folder_name_is_valid_and_distinct() -> None:
     first, second = (_job_folder_name("x" * 300 + end) for end in "ab")
     assert len(first) == 200
     assert first != second
+
+
+def test_job_keeps_a_finished_run_with_other_settings(
+    composed: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = RunFolder(tmp_path)
+    run.write_metrics({"status": "finished", "config_fingerprint": "other", "val/accuracy": 0.5})
+    assert math.isnan(run_sweep_job(composed()))
+    assert "holds a finished run with other settings; remove it or choose another hydra.sweep.dir" in caplog.text
+    assert run.read_metrics()["val/accuracy"] == 0.5

@@ -72,7 +72,7 @@ class Result:
     @cached_property
     def sd(self) -> dict[str, float]:
         """Standard deviation over the seeds, by tag, of those that two runs or more have."""
-        return dict(self.metrics.std().dropna())
+        return dict(self.metrics.std().mask(self.metrics.nunique() == 1, 0.0)[self.metrics.count() > 1])
 
 
 def find_objective(name: str) -> Objective:

@@ -41,7 +41,7 @@ def format_result_table(title: str, correct: Mapping[str, Correct], fit_seconds:
             p_value = "< 0.001" if p < 0.001 else f"{p:.3f}"
         table.add_row(
             name,
-            f"{100 * model_correct.mean():.2f}",
+            f"{100 * float(np.float32(model_correct.mean())):.2f}",  # rounded as in metrics.json
             f"{100 * interval.low:.2f} – {100 * interval.high:.2f}",
             *([difference, p_value] if comparison else []),
             *([f"{fit_seconds[name]:.0f}" if name in fit_seconds else ""] if fit_seconds else []),
@@ -133,7 +133,7 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
         center, variance = (only_first - only_second) / (n + 2), (only_first + only_second + 1) / (n + 2)
         margin = norm.isf(0.025) * np.sqrt((variance - center**2) / (n + 2))
         p_value = _mcnemar_p_value(first[0], second[0])
-        return Difference(value, float(center - margin), float(center + margin), p_value)
+        return Difference(value, max(-1.0, float(center - margin)), min(1.0, float(center + margin)), p_value)
     of_seeds, of_reviews = differences.mean(1).var(ddof=1) / seeds, differences.mean(0).var(ddof=1) / n
     variance = of_seeds + of_reviews
     if variance == 0:
@@ -146,7 +146,7 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     smallest = -200.0  # logarithm of a p-value; smaller ones are cut
     statistic = min(abs(value) / np.sqrt(variance), critical_value(np.exp(smallest)))
     log_p = brentq(lambda log_p: critical_value(np.exp(log_p)) - statistic, smallest, 0)
-    return Difference(value, float(value - margin), float(value + margin), float(np.exp(log_p)))
+    return Difference(value, max(-1.0, value - margin), min(1.0, value + margin), float(np.exp(log_p)))
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:

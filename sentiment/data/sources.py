@@ -175,7 +175,7 @@ def _resolve_files(
             raise InputError(
                 f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
             )
-        if ignored := find_ignored(parts, roots[0]):
+        if roots[0].is_dir() and (ignored := find_ignored(parts, roots[0])):
             corpus.warnings.append(f"not read: {', '.join(ignored)}")
         notes = [
             _describe_part(part, table, split if "train" in parts else "all rows")

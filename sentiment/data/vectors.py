@@ -30,7 +30,8 @@ def ppmi_vectors(reviews: EncodedReviews, vocabulary_size: int, dim: int) -> npt
     """
     if dim > vocabulary_size:
         raise InputError(
-            f"model.embedding_dim={dim}: more than the {vocabulary_size} words to learn vectors of; lower it"
+            f"model.embedding_dim={dim}: more than the {vocabulary_size} words to learn vectors of; type "
+            f"model.embedding_dim={vocabulary_size}"
         )
     left, values, _ = randomized_svd(_ppmi(_cooccurrences(reviews, vocabulary_size)), dim, n_iter=3, random_state=0)
     vectors = left * np.sqrt(values)  # (vocabulary_size, dim)

@@ -15,6 +15,7 @@ from sklearn.base import BaseEstimator
 
 from sentiment.baselines.fitting import FEATURES, CachedFit
 from sentiment.data.datamodule import ReviewDataModule
+from sentiment.model.metrics import Predictions
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line
 
 
@@ -85,20 +86,23 @@ class Baseline(Callback):
         assert cached
         self.predictions = {split: cached[split] for split in ("val", "test")}
         self.metrics[f"baseline/{self.name}/fit_seconds"] = float(cached["fit_seconds"])
-        self._score("val")
+        self._score("val", pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.predictions:
-            self._score("test")
+            self._score("test", pl_module)
 
     def lookup_predictions(self, split: str, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the predicted classes of rows of a split by their row numbers, int64 `(N,)`."""
         positions = np.searchsorted(self.datamodule.splits[split].reviews.rows, rows)
         return self.predictions[split][positions]
 
-    def _score(self, split: str) -> None:
+    def _score(self, split: str, module: LightningModule) -> None:
+        """Log the accuracy on the rows on which the LSTM was evaluated, which `limit_test_batches` may reduce."""
         reviews = self.datamodule.splits[split].reviews
-        accuracy = np.mean(self.predictions[split] == reviews.labels[reviews.rows])
+        predictions: Predictions | None = getattr(module, "predictions", None)
+        rows = predictions.rows if predictions else reviews.rows
+        accuracy = np.mean(self.lookup_predictions(split, rows) == reviews.labels[rows])
         self.metrics[f"baseline/{self.name}/{split}_accuracy"] = float(accuracy)
 
 

@@ -178,9 +178,12 @@ def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
 
 def _fit_metrics(trainer: Trainer, selected: Path | None, module: SentimentModule) -> dict[str, Any]:
     """Training and validation metrics at the checkpoint, the number of epochs and that of parameters."""
-    latest = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    metrics: dict[str, Any] = read_checkpoint(selected)["metrics"] if selected else latest
-    return metrics | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
+    latest: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    if selected:
+        checkpoint = read_checkpoint(selected)
+        latest = checkpoint["metrics"] | {"checkpoint_epoch": checkpoint["epoch"] + 1}
+        log.info("checkpoint of epoch %d of %d", latest["checkpoint_epoch"], trainer.current_epoch)
+    return latest | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
 
 
 def _reviews_per_second(

@@ -66,6 +66,9 @@ def run_sweep_job(cfg: DictConfig) -> float:
     if is_finished(cfg, earlier):
         log.info("%s: finished earlier, skipped", name)
         return float(earlier[cfg.objective] or math.nan)
+    if earlier.get("status") == "finished" and earlier.get("config_fingerprint") != config_fingerprint(cfg):
+        log.error("%s: holds a finished run with other settings; remove it or choose another hydra.sweep.dir", name)
+        return math.nan
     for stale in (run.metrics_file, *run.path.glob("events.out.tfevents.*"), *run.path.glob("checkpoints/*")):
         stale.unlink(missing_ok=True)
     cfg.logger.hide_fixed = True

@@ -104,7 +104,7 @@ def test_invalid_row_is_named(content: str, message: str) -> None:
 texts = st.text(st.sampled_from('ab,;\t"\\\n é'), min_size=1, max_size=8).filter(lambda text: text[:2] != ' "')
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=12), st.sampled_from([",", ";", "\t"]))
 def test_what_the_csv_module_writes_is_read(found: list[str], separator: str) -> None:
     if separator == "\t":  # with tabs inside, quoted lines may be rows by themselves
@@ -113,7 +113,7 @@ def test_what_the_csv_module_writes_is_read(found: list[str], separator: str) ->
     assert read(write(rows, delimiter=separator))[1][1:] == [list(row) for row in rows]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(st.sampled_from("ab,\"' é"), min_size=1, max_size=8), min_size=1, max_size=12))
 def test_every_line_of_an_unquoted_file_is_a_row(found: list[str]) -> None:
     lines = [f"{'x' * (i % 3)}{text}\t1\n" for i, text in enumerate(found)]

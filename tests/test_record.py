@@ -79,7 +79,8 @@ def test_every_curve_has_one_point_per_epoch(run: Path) -> None:
     assert charts == {name: [f"train/{name}", f"val/{name}"] for name in ("accuracy", "loss")}
 
 
-@pytest.mark.parametrize("moment", [pytest.param("batch", marks=pytest.mark.slow), "validation", "checkpoint"])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["batch", "validation", "checkpoint"])
 def test_resumed_run_has_the_record_of_one_without_interruption(
     composed: Compose, small: Path, tmp_path: Path, moment: str
 ) -> None:
@@ -98,6 +99,7 @@ def test_resumed_run_has_the_record_of_one_without_interruption(
         assert without_seconds(read_history(failed)) == without_seconds(read_history(complete))
 
 
+@pytest.mark.slow
 def test_run_in_the_folder_of_another_one_starts_a_new_record(composed: Compose, tmp_path: Path) -> None:
     for _ in range(2):
         train(composed("trainer.max_epochs=1"))
@@ -116,6 +118,7 @@ def test_epochs_without_validation_have_no_validation_metrics(
     assert ["val " in line for line in lines] == has_metrics
 
 
+@pytest.mark.slow
 def test_damaged_history_is_reported_in_one_line(composed: Compose, tmp_path: Path) -> None:
     train(composed("trainer.max_epochs=1"))
     file = tmp_path / "history.csv"

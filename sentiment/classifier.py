@@ -17,13 +17,11 @@ from torch import Tensor
 
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.encoding import EncodedReviews
-from sentiment.data.text import UNKNOWN, TextEncoder
+from sentiment.data.text import MAX_UNKNOWN, UNKNOWN, TextEncoder
 from sentiment.model.checkpoint import read_checkpoint, restore_model
 from sentiment.model.lstm import LSTMClassifier, log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
-
-MAX_UNKNOWN = 0.5  # of the tokens
 
 
 class Prediction(NamedTuple):

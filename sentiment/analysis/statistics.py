@@ -38,7 +38,7 @@ def format_result_table(title: str, correct: Mapping[str, Correct], fit_seconds:
         if name != reference:
             difference = f"{100 * (model_correct.mean() - reference_correct.mean()):+.2f}"
             p = _mcnemar_p_value(model_correct, reference_correct)
-            p_value = "< 0.001" if p < 0.001 else f"{p:.3f}"
+            p_value = format_p_value(p)
         table.add_row(
             name,
             f"{100 * float(np.float32(model_correct.mean())):.2f}",  # rounded as in metrics.json

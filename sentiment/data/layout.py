@@ -33,13 +33,12 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv` and perhaps one of
     `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or folders of these names. Hidden
     files and further folders are ignored. A folder per class (`pos/`, `neg/`) or a file of lines per class
-    (`pos.txt`, `neg.txt`, or `polarity.pos`, `polarity.neg`) gives the classes.
+    (`pos.txt`, `neg.txt`, or `polarity.pos`, `polarity.neg`) gives the classes. Files of other names are ignored, see
+    `find_ignored`.
 
     Args:
         path: as the user wrote it, for messages.
         roots: existing files, or one folder.
-
-    Files of other names are ignored; see `find_ignored`.
 
     Returns:
         The parts of `train`, `test` and perhaps `val`; or all of them as `test`, if the files have no sets.
@@ -103,15 +102,12 @@ def _find_split(folder: Path, split: str, names: Iterable[str]) -> list[Part]:
     for file in files:
         find_format(file)
     subfolders = [path for path in _visible(folder) if path.is_dir() and path.name.lower() in names]
-    subfolders = [path for path in subfolders if _find_tables(path) or _find_classes(path)]
-    if len(subfolders) + bool(files) > 1:
-        listed = ", ".join(path.name for path in (*files, *subfolders))
+    inside = {path: [Part((file,)) for file in _find_tables(path)] or _find_classes(path) for path in subfolders}
+    sets = {path: parts for path, parts in inside.items() if parts}
+    if len(sets) + bool(files) > 1:
+        listed = ", ".join(path.name for path in (*files, *sets))
         raise InputError(f"{folder}: several sets of {split} rows ({listed}); remove all but one")
-    if files:
-        return [Part((file,)) for file in files]
-    for subfolder in subfolders:
-        return [Part((file,)) for file in _find_tables(subfolder)] or _find_classes(subfolder)
-    return []
+    return [Part((file,)) for file in files] or next(iter(sets.values()), [])
 
 
 def _find_tables(folder: Path) -> list[Path]:
@@ -138,10 +134,11 @@ def _check_parts(files: Sequence[Path], split: str) -> None:
 def _find_classes(folder: Path) -> list[Part]:
     """The parts of at least two classes: folders of text files, text files, or files that differ in their suffixes."""
     folders = [path for path in _visible(folder) if path.is_dir() and path.name != UNLABELLED]
-    texts = {path.name: [file for file in _visible(path) if _is_text(file)] for path in folders}
+    contents = {path.name: _visible(path) for path in folders}
+    texts = {name: [path for path in found if _is_text(path)] for name, found in contents.items()}
     if len(classes := {name: files for name, files in texts.items() if files}) > 1:
         for name, files in classes.items():
-            if others := [path for path in _visible(folder / name) if path not in {*files}]:
+            if others := sorted({*contents[name]} - {*files}, key=_natural_order):
                 listed = ", ".join(path.name for path in others[:3])
                 raise InputError(f"{folder / name}: {len(others)} are no .txt files ({listed}); rename or remove them")
         return [Part(tuple(files), name) for name, files in classes.items()]

@@ -6,10 +6,9 @@ import numpy as np
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_counts, read_vocabulary
-from sentiment.data.text import SPECIALS, UNKNOWN
+from sentiment.data.text import MAX_UNKNOWN, SPECIALS, UNKNOWN
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
-MAX_UNKNOWN = 0.5  # of the tokens of the validation rows
 MAX_REVIEWS = 10_000  # validation rows whose tokens are counted
 
 

@@ -19,6 +19,7 @@ from sentiment.runtime.files import cache_dir
 
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ["<pad>", "<unk>"]
+MAX_UNKNOWN = 0.5  # of the tokens of texts in a language that the vocabulary knows
 
 _KERAS_FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
 

@@ -378,4 +378,5 @@ def test_one_epoch_on_imdb(composed: Compose, tmp_path: Path, imdb: Path) -> Non
     metrics = read_metrics(tmp_path)
     assert metrics["test/accuracy"] > 0.79
     assert metrics["baseline/logistic_regression/test_accuracy"] > 0.87
-    assert len((tmp_path / "test_predictions.csv").read_text().splitlines()) == 25_001
+    with (tmp_path / "test_predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 25_000

@@ -18,6 +18,8 @@ def main() -> None:
     """Run a command in this process, as `python -m` does, so that Lightning can repeat it on other devices."""
     name = sys.argv.pop(1) if len(sys.argv) > 1 else "--help"
     if name in COMMANDS:
+        if not sys.flags.safe_path:
+            sys.path.insert(0, os.getcwd())  # for the user's own classes, as `python -m` does
         runpy.run_module(f"sentiment.{name}", run_name="__main__", alter_sys=True)
     elif name in ("-h", "--help"):
         print("\n".join(["Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …", "", *map(_summary, COMMANDS)]))

@@ -7,7 +7,7 @@ load("outputs/runs/2026-01-31_12-00-00").predict(["A slow start, but what an end
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from sentiment.data.batching import PaddedReviews
 from sentiment.data.encoding import EncodedReviews
 from sentiment.data.text import MAX_UNKNOWN, UNKNOWN, TextEncoder
 from sentiment.model.checkpoint import read_checkpoint, restore_model
-from sentiment.model.lstm import LSTMClassifier, log_probabilities
+from sentiment.model.network import Network, count_outputs, log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 
@@ -52,7 +52,7 @@ class Classifier:
         unknown_count: those of them that are not in the vocabulary.
     """
 
-    def __init__(self, net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence[str]) -> None:
+    def __init__(self, net: Network, encoder: TextEncoder, label_names: Sequence[str]) -> None:
         self.net = net.eval()
         self.encoder = encoder
         self.label_names = list(label_names)
@@ -61,21 +61,22 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return self.net.linear.weight.device
+        return next(self.net.parameters()).device
 
     @property
     def output_names(self) -> list[str]:
         """The class that each logit stands for: the second of two classes, or all of them."""
-        return self.label_names[-self.net.linear.out_features :]
+        return self.label_names[-count_outputs(self.label_names) :]
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
         """Encode texts, to be padded in batches."""
         ids = [self.encoder.encode(text) for text in texts]
         self.token_count += sum(map(len, ids))
         self.unknown_count += sum(row.count(UNKNOWN) for row in ids)
-        return self._to_reviews(ids)
+        return self.make_reviews(ids)
 
-    def _to_reviews(self, ids: Sequence[Sequence[int]]) -> PaddedReviews:
+    def make_reviews(self, ids: Sequence[Sequence[int]]) -> PaddedReviews:
+        """Reviews of these word ids, to be padded in batches."""
         offsets = np.cumsum([0, *map(len, ids)])
         flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, offsets[-1])
         rows = np.arange(len(ids))
@@ -84,7 +85,7 @@ class Classifier:
     @torch.inference_mode()
     def logits(self, reviews: PaddedReviews) -> Tensor:
         """Logits for encoded texts, float32 `(N, C)` on the CPU; `C` is 1 for two classes."""
-        logits = torch.empty(len(reviews), self.net.linear.out_features)
+        logits = torch.empty(len(reviews), count_outputs(self.label_names))
         for positions in reviews.eval_sampler() if len(reviews) else ():
             ids = torch.from_numpy(reviews.pad(positions))  # (B, T)
             logits[positions] = self.net(ids.to(self.device)).float().cpu()
@@ -100,7 +101,7 @@ class Classifier:
 
     def polarity(self, ids: Sequence[int]) -> Tensor:
         """How far each word alone moves the logits from those of an unknown word alone, float32 `(N, C)`."""
-        logits = self.logits(self._to_reviews([[UNKNOWN], *([id_] for id_ in ids)]))
+        logits = self.logits(self.make_reviews([[UNKNOWN], *([id_] for id_ in ids)]))
         return logits[1:] - logits[0]
 
 
@@ -150,7 +151,7 @@ class Ensemble:
             return []
         return [
             f"{unknown:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
-            f"{first.encoder.tokenizer}; it has not learned to read such texts"
+            f"{first.encoder.tokenize}; it has not learned to read such texts"
         ]
 
 
@@ -159,11 +160,12 @@ def average_probabilities(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
-def load(path: str | Path) -> Classifier:
+def load(path: str | Path, trust: Collection[str] = ()) -> Classifier:
     """Load a trained model, onto a CUDA device if there is one.
 
     Args:
         path: a run directory, of which the tested checkpoint is taken, or a checkpoint.
+        trust: modules outside this package whose networks and tokenizers may be imported, which runs their code.
 
     Raises:
         InputError: there is no checkpoint, or it is damaged, of another program, or holds more than plain values.
@@ -174,5 +176,5 @@ def load(path: str | Path) -> Classifier:
         cfg = run.read_config()
         file = run.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
         run.check_contains(file)
-    net, encoder, label_names = restore_model(file, read_checkpoint(file))
+    net, encoder, label_names = restore_model(file, read_checkpoint(file), trust)
     return Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), encoder, label_names)

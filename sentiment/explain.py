@@ -1,4 +1,4 @@
-"""Explain a prediction: attributions, the probability after each word, and the gates of the LSTM.
+"""Explain a prediction: attributions, the probability after each word, and the gates of a recurrent network.
 
 python -m sentiment.explain outputs/runs/2026-01-31_12-00-00 "A slow start, but what an ending!"
 python -m sentiment.explain RUN --html page.html "A slow start, but what an ending!"
@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> None:
     from sentiment.analysis.explanation_views import print_explanation, render_html
     from sentiment.classifier import load
 
-    explanation = explain(load(arguments.checkpoint), text, arguments.target)
+    explanation = explain(load(arguments.checkpoint, arguments.trust), text, arguments.target)
     if arguments.html is not None:
         with output_file(arguments.html) as temporary:
             temporary.write_text(render_html(explanation), encoding="utf-8", errors="replace")
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("text", nargs="?", help="standard input if omitted")
     parser.add_argument("--html", type=Path, metavar="PAGE", help="also write an HTML page with the gates")
     parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
+    parser.add_trust()
     parser.run(run)
 
 

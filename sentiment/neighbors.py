@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     from sentiment.analysis.neighbors import find_word, nearest_words
     from sentiment.classifier import load
 
-    classifier = load(arguments.checkpoint)
+    classifier = load(arguments.checkpoint, arguments.trust)
     for word in [find_word(classifier, word) for word in arguments.word]:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         table.add_column(Text(escape_control_chars(word)), no_wrap=True)
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("word", nargs="+", help="word of the vocabulary")
     parser.add_argument("--count", type=int, default=10, help="neighbors of each word (default: 10)")
+    parser.add_trust()
     parser.run(run)
 
 

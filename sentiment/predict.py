@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> None:
 
     from sentiment.classifier import Ensemble, load
 
-    classifier = Ensemble([load(path) for path in [arguments.checkpoint, *arguments.ensemble]])
+    classifier = Ensemble([load(path, arguments.trust) for path in [arguments.checkpoint, *arguments.ensemble]])
     show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
     bar = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
     answer = ["label", *(f"p({name})" for name in classifier.label_names)]
@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="of the output (default: jsonl)")
     ensemble = "another model, whose probabilities are averaged with those of the first; may be repeated"
     parser.add_argument("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
+    parser.add_trust()
     parser.run(run)
 
 

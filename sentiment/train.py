@@ -20,11 +20,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import CONF_DIR, parse_overrides
+from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.overrides import RENAMED_KEYS
 from sentiment.runtime.run_folder import RunFolder
+from sentiment.training.composition import find_resumed_run
 
 
 def job(cfg: DictConfig) -> float:
@@ -36,16 +36,18 @@ def job(cfg: DictConfig) -> float:
     prepare_process()
     hydra_cfg: Any = HydraConfig.get()
     shared = hydra_cfg.job.config.override_dirname.exclude_keys
-    cfg.logger.highlight = sorted({o.key_or_group for o in parse_overrides(hydra_cfg.overrides.task)} - {*shared})
+    varied = sorted({o.key_or_group for o in parse_overrides(hydra_cfg.overrides.task)} - {*shared})
     if hydra_cfg.mode == RunMode.MULTIRUN:
-        return run_sweep_job(cfg)
+        return run_sweep_job(cfg, varied)
     try:
         with RunFolder(cfg.output_dir).exit_on_user_error():
-            result = train(cfg)
+            result = train(cfg, varied=varied).objective
+            if cfg.resume:
+                RunFolder(cfg.output_dir).write_config(cfg)
     except KeyboardInterrupt:
         print(f"interrupted; continue with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
         raise
-    if is_first_process():
+    if is_first_process() and not cfg.quiet:
         print(f"results in {os.path.relpath(cfg.output_dir)}")
     return result
 
@@ -62,22 +64,13 @@ def main() -> None:
 
 
 def _expand_resume(arguments: list[str]) -> list[str]:
-    resumed = [argument for argument in arguments if argument.startswith("resume=") and argument != "resume=null"]
-    if not resumed:
+    run = find_resumed_run(arguments)
+    if run is None:
         return arguments
-    run = RunFolder(resumed[0].removeprefix("resume="))
-    run.check_contains(run.config_file)
-    cfg = run.read_config()
-    if cfg is None or RENAMED_KEYS.keys() & cfg.keys():
-        raise InputError(f"{resumed[0]}: created by an older version; start a new run")
-    groups = [
-        argument for argument in arguments if (CONF_DIR / argument.partition("=")[0]).is_dir() and "=" in argument
-    ]
-    if groups:
-        raise InputError(f"{groups[0]}: a resumed run keeps its {groups[0].partition('=')[0]}; remove it")
-    at = arguments.index(resumed[0])
     path = run.path.resolve()
-    folder = [f"hydra.run.dir='{path}'", "hydra.job.name=train"]
+    # The run keeps its configuration until an epoch was trained with the new one.
+    folder = [f"hydra.run.dir='{path}'", "hydra.job.name=train", "hydra.output_subdir=null"]
+    at = next(i for i, argument in enumerate(arguments) if argument.startswith("resume="))
     return ["--config-path", f"{path}/.hydra", *arguments[:at], *folder, *arguments[at:]]
 
 

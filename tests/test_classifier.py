@@ -7,6 +7,7 @@ import torch
 import sentiment
 from sentiment.analysis.explanation import trace
 from sentiment.classifier import Classifier, Ensemble, load
+from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.errors import InputError
 from tests.helpers import train_quick
 
@@ -96,9 +97,11 @@ def test_trace_ends_at_the_prediction_and_covers_all_layers(classifier: Classifi
     predicted = classifier.predict([text])[0].probabilities["good"]
     assert prefix_probabilities[-1] == pytest.approx(predicted, abs=1e-6)
     assert len({layer.name for layer in layers}) == len(layers)
-    assert len(layers) == len(classifier.net.forward_lstms) * classifier.net.num_directions
+    net = classifier.net
+    assert isinstance(net, RecurrentNetwork)
+    assert len(layers) == len(net.forward_layers) * net.num_directions
     for layer in layers:
-        assert layer.gates.input.shape == (1, 10, 6)
+        assert layer.gates.state.shape == (1, 10, 6)
         assert sorted(layer.order) == list(range(6))
 
 

@@ -1,5 +1,6 @@
 """The command line: list of commands, help, and one line for whatever cannot be read."""
 
+import copy
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.help import format_help
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
-from tests.helpers import command, compose_config
+from tests.helpers import command, compose_config, compose_hydra_config
 
 CONFIGS = {"train": "config", "tune": "tune", "evaluate": "evaluate"}
 HEAVY = ("torch", "pytorch_lightning", "datasets", "optuna", "scipy", "matplotlib", "pandas", "sklearn")
@@ -75,10 +76,11 @@ def test_version_and_unknown_commands(capsys: pytest.CaptureFixture[str], monkey
 def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning starts its other processes by the name in `__main__.__spec__` and with `sys.argv`."""
     seen: list[Any] = []
+    monkeypatch.setattr(sys, "path", ["/usr/bin", *sys.path[1:]])  # of a script
 
     def record(job: Any, config_name: str, doc: str) -> None:
         spec = sys.modules["__main__"].__spec__
-        seen.append((spec and spec.name, Path(sys.argv[0]).name, sys.argv[1:], config_name))
+        seen.append((spec and spec.name, Path(sys.argv[0]).name, sys.argv[1:], config_name, sys.path[0]))
 
     monkeypatch.setattr(hydra_app, "run_hydra_app", record)
     monkeypatch.delitem(sys.modules, "sentiment.train")
@@ -86,7 +88,7 @@ def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.Mon
     script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["sentiment"]
     assert script == "sentiment.__main__:main"
     sentiment.__main__.main()
-    assert seen == [("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config")]
+    assert seen == [("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config", str(Path.cwd()))]
 
 
 @pytest.mark.slow
@@ -151,6 +153,7 @@ for name in {sentiment.__main__.COMMANDS}:
     assert len(done.stderr.splitlines()) == len(sentiment.__main__.COMMANDS) + len(CONFIGS)
 
 
+INTERVAL = "a sweep needs single values; an interval is searched by python -m sentiment.tune 'tune.space."
 INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("sede=3", "sede: no such key; did you mean seed?"),
     ("optimizer=adm", "optimizer=adm: no such option; did you mean adam?"),
@@ -166,6 +169,10 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("hydra.sweep.dir=[1]", "hydra.sweep.dir: Cannot convert 'list' to string"),
     ("--multirunn", "--multirunn: no such flag; did you mean --multirun?"),
     ("seed=1 -m units=3,4", "units=3,4: flags such as -m must be before or after all settings, not between them"),
+    ("-m model.dropout=interval(0,0.5)", f"model.dropout=interval(0,0.5): {INTERVAL}model.dropout=interval(0,0.5)'"),
+    ("-m optimizer=glob(x*)", "optimizer=glob(x*): has no values"),
+    ("data.labels={a:range(1,3)}", "data.labels={a:range(1,3)}: a sweep inside braces must be quoted"),
+    ("-m --cfg job", "Only one of --run, --multirun, --cfg"),
     ("--config-name nope", "Cannot find primary config 'nope'"),
     ("--config-dir nope", "Additional config directory"),
 ]
@@ -180,6 +187,37 @@ def test_invalid_command_lines_are_answered_in_one_line(line: str, message: str,
 def test_other_commands_explain_their_keys_too(name: str, run: Run) -> None:
     assert run("data.pth=x", name=name) == "data.pth: no such key; did you mean data.path?"
     assert run("foo=x", name=name) == f"foo: no such key; see python -m sentiment.{name} --help"
+
+
+def test_sweep_of_a_study_belongs_in_its_search_space(run: Run) -> None:
+    message = "model.units=3,4: is no single value; to search it, type tune.space.model.units=3,4"
+    assert run("model.units=3,4", name="tune") == message
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep"])
+def test_folders_named_by_the_time_are_made_for_one_process(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hydra_app, "_find_invalid_sweep", lambda *_: None)
+    monkeypatch.setattr(hydra_app, "find_invalid_override", lambda *_: None)
+    cfg = compose_hydra_config()
+    key = f"hydra.{kind}.dir"
+    first = Path(OmegaConf.select(cfg, key))  # the time is the same in all copies
+
+    def make(*overrides: str) -> Path:
+        copied = copy.deepcopy(cfg)
+        copied.hydra.overrides.hydra = [*overrides]
+        callback = hydra_app.CheckCommandLine()
+        (callback.on_run_start if kind == "run" else callback.on_multirun_start)(copied)
+        folder = Path(OmegaConf.select(copied, key))
+        assert folder.is_dir()
+        return folder
+
+    assert [make().name for _ in range(3)] == [first.name, f"{first.name}_2", f"{first.name}_3"]
+    assert make(f"{key}={first}") == first  # set by the user
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert make() == first
 
 
 def test_options_in_a_directory_of_the_user(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -111,7 +111,7 @@ def test_description_warns_of_duplicates_imbalance_and_short_maxlen(tmp_path: Pa
         ({"batch_size": 0}, "batch_size=0: must be an integer >= 1"),
         ({"max_features": 2}, "max_features=2: must be an integer >= 3"),
         ({"padding": "middle"}, "padding=middle: must be one of pre, post"),
-        ({"tokenizer": "bpe"}, "tokenizer=bpe: must be one of words, words_and_punctuation, basic_english"),
+        ({"tokenizer": "stems"}, "tokenizer=stems: must be one of words, words_and_punctuation, basic_english"),
         ({"val_fraction": 1.5}, "val_fraction=1.5: must be between 0 and 1, both excluded"),
         ({"val_split": "first"}, "val_split=first: must be one of random, tail"),
         ({"source": "files"}, "path: not set"),

@@ -233,8 +233,11 @@ def test_names_of_classes_are_shortened_to_their_width_on_the_screen() -> None:
 
 
 def test_gates_of_four_classes_are_filled_from_chance() -> None:
-    gates = Gates(*(torch.rand(1, 3, 2) for _ in Gates._fields))
+    state = torch.rand(1, 3, 2)
+    gates = Gates({"reset": torch.rand(1, 3, 2), "update": torch.rand(1, 3, 2)}, "hidden state", state, state)
     figure = plot_gates(["a", "b", "c"], np.array([0.2, 0.3, 0.4], np.float32), gates, np.arange(2), 0.25, "")
     above, below = (area.get_paths()[0].get_extents() for area in figure.axes[0].collections)
     assert (above.y0, above.y1, below.y0, below.y1) == pytest.approx((0.25, 0.4, 0.2, 0.25))
     assert figure.axes[0].lines[1].get_ydata() == [0.25, 0.25]
+    panels = [axis.get_ylabel().partition("\n")[0] for axis in figure.axes[:4]]
+    assert panels == ["prefix", "reset gate", "update gate", "hidden state"]

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -6,24 +7,39 @@ import pytest
 
 from sentiment.data.encoding import (
     EMPTY,
+    RowError,
     StoredReviews,
     encode,
     hash_tokens,
     is_complete,
     read_counts,
     read_hashes,
+    read_tokenizer_state,
     read_vocabulary,
 )
+from sentiment.data.tokenizers import Tokenizer
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]
 SPLITS = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4, 5])}
 LABELS = np.array([0, 1, 0, 1, 0, 1])
+WORDS = Tokenizer("words")
+
+
+def in_two_chunks(purpose: str) -> Iterator[Sequence[str]]:
+    """All texts."""
+    yield TEXTS[:3]
+    yield TEXTS[3:]
+
+
+def nothing(purpose: str) -> Sequence[Sequence[str]]:
+    """Fails the test."""
+    raise AssertionError(purpose)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Encoded reviews, read in two chunks."""
-    encode([TEXTS[:3], TEXTS[3:]], LABELS, SPLITS, "words", tmp_path / "encoded", {"language": "en"})
+    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"})
     return tmp_path / "encoded"
 
 
@@ -66,10 +82,56 @@ def test_reviews_are_memory_mapped(folder: Path) -> None:
 def test_encoding_is_repeated_only_if_a_file_is_missing_or_truncated(folder: Path, name: str) -> None:
     written = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert is_complete(folder)
-    encode([], LABELS, SPLITS, "words", folder, {})  # there is nothing to do, so no text is read
+    encode(nothing, LABELS, SPLITS, WORDS, 100, folder, {})
     os.truncate(folder / name, (folder / name).stat().st_size // 2)
     assert not is_complete(folder)
     (folder / name).unlink()
     assert not is_complete(folder)
-    encode([TEXTS], LABELS, SPLITS, "words", folder, {"language": "en"})
+    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, folder, {"language": "en"})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == written
+
+
+class Lines:
+    """Splits at commas, keeps the rest of a text as it is, and refuses some."""
+
+    def __call__(self, text: str) -> list[str]:
+        if "b, a" in text:
+            raise ValueError("no such text")
+        return text.split(",")
+
+
+def test_tokens_may_contain_anything(tmp_path: Path) -> None:
+    odd = ["a\nb", "c\r", "\u2028\x85", '"\\n"', "\ud83d\ude00", "\ud800", "  ", "\x00", "电"]
+    split = Tokenizer({"_target_": "tests.test_encoding.Lines"}, trust=["tests"])
+    encode(
+        lambda _: [[",".join(odd)] * 2],
+        LABELS[:2],
+        dict.fromkeys(SPLITS, np.array([0, 1])),
+        split,
+        9,
+        tmp_path / "odd",
+        {},
+    )
+    assert read_vocabulary(tmp_path / "odd") == ["<pad>", "<unk>", *sorted(odd)]
+    assert read_vocabulary(tmp_path / "odd", 4) == ["<pad>", "<unk>", *sorted(odd)[:2]]
+    assert read_tokenizer_state(tmp_path / "odd") is None
+
+
+def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
+    split = Tokenizer({"_target_": "tests.test_encoding.Lines"}, trust=["tests"])
+    message = r"tests\.test_encoding\.Lines fails on 'C b, a' \(ValueError: no such text\); correct it$"
+    with pytest.raises(RowError, match=message) as failed:
+        encode(in_two_chunks, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
+    assert failed.value.row == 3
+    assert not is_complete(tmp_path / "encoded")
+
+
+def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:
+    encode(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
+    state = read_tokenizer_state(tmp_path / "bpe")
+    assert state
+    assert {*"".join(state["model"]["vocab"])} == {*"<unk>▁abc"}
+    ids = [ids.tolist() for ids in StoredReviews(tmp_path / "bpe", "val")]
+    words = read_vocabulary(tmp_path / "bpe")
+    assert [[words[id_] for id_ in row] for row in ids] == [[words[id_] for id_ in ids[0]]]
+    assert ids[0][0] == words.index("▁a")

@@ -3,14 +3,16 @@ import io
 import itertools
 import re
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
+from torch import Tensor, nn
 
 from sentiment import explain as explain_command
-from sentiment.analysis.explanation import attribute, explain, log_odds
+from sentiment.analysis.explanation import attribute, explain, log_odds, trace
 from sentiment.analysis.explanation_views import (
     draw_line_chart,
     format_decomposition,
@@ -19,10 +21,31 @@ from sentiment.analysis.explanation_views import (
     render_html,
 )
 from sentiment.classifier import Classifier, load
+from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.model.gru import GRUClassifier
+from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
+from tests.examples.cnn import CNN
 from tests.helpers import train_net
 
 TEXT = "not a good film, zorgblatt: a convincing ending"
+
+
+class BagOfWords(Network):
+    """A network without an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.linspace(-1, 1, 30))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.weights[ids].sum(1, keepdim=True)
+
+
+def make_classifier(net: Network, padding: str = "pre") -> Classifier:
+    """A classifier of the words `0`, `1`, …, `27`."""
+    vocabulary = Vocabulary([*SPECIALS, *map(str, range(28))])
+    return Classifier(net, TextEncoder(vocabulary, "words", 14, padding, "pre"), ["bad", "good"])
 
 
 @pytest.mark.parametrize(
@@ -58,6 +81,27 @@ def test_steps_are_doubled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     limited = attribute(net, ids, 1)
     assert limited.steps == converged.steps // 2
     assert abs(limited.convergence_delta) > abs(converged.convergence_delta)
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.parametrize("network", ["LSTM", "CNN", "BagOfWords"])
+def test_prefix_probabilities_are_those_of_the_prefixes_alone(network: str, padding: str) -> None:
+    torch.manual_seed(0)
+    masked = padding == "post"
+    net = {
+        "LSTM": lambda: train_net(bidirectional=True, pooling="max_mean", chunk_length=5, masked=masked),
+        "CNN": lambda: CNN(30, 1, masked),
+        "BagOfWords": BagOfWords,
+    }[network]()
+    classifier = make_classifier(net, padding)
+    words = [str(int(i)) for i in torch.randint(0, 28, (20,))]
+    traced = trace(classifier, torch.from_numpy(classifier.encode([" ".join(words)]).pad()))
+    read = words[-14:]
+    alone = classifier.predict([" ".join(read[:end]) for end in range(1, 15)])
+    expected = [prediction.probabilities["good"] for prediction in alone]
+    assert traced.prefix_probabilities.tolist() == pytest.approx(expected, abs=1e-6)
+    assert bool(traced.layers) == (network == "LSTM")
+    assert max(expected) - min(expected) > 1e-3
 
 
 def test_every_word_has_an_attribution_and_a_prefix_probability(run: Path, masked_run: Path) -> None:
@@ -172,12 +216,39 @@ def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:
     assert page.count("data:image/svg") == 4  # two layers in two directions
 
 
+@pytest.mark.parametrize(
+    ("net", "sentence"),
+    [
+        (train_net, "every row is a unit of the LSTM: how far its input gate (new information is written to the cell), "
+         "its forget gate (the old cell state is kept) and its output gate (the cell state is output) open at each "
+         "word, and its cell state."),
+        (lambda: GRUClassifier(30, 1, num_layers=2), "every row is a unit of the GRU: how far its reset gate (the "
+         "candidate for the new hidden state depends on the old one) and its update gate (the old hidden state is kept "
+         "rather than the candidate) open at each word, and its hidden state."),
+        (lambda: CNN(30, 1, masked=False), "The CNN has no gates that could be shown."),
+    ],
+)  # fmt: skip
+def test_page_describes_the_gates_of_the_network(net: Callable[[], Network], sentence: str) -> None:
+    classifier = make_classifier(net())
+    explanation = explain(classifier, "3 5 8 13")
+    page = " ".join(render_html(explanation).split())
+    assert page.count(sentence) == 1
+    assert page.count("data:image/svg") == len(explanation.trace.layers)
+    assert page.count("no gates") == (not explanation.trace.layers)
+
+
+def test_attributions_need_forward_embedded() -> None:
+    expected = "explain: BagOfWords has no forward_embedded, which attributions need; implement it, see sentiment.model"
+    with pytest.raises(InputError, match=f"^{expected}"):
+        explain(make_classifier(BagOfWords()), "3 5")
+
+
 def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    explain_command.run(Namespace(checkpoint=run, text=TEXT, html=page, target=None))
+    explain_command.run(Namespace(checkpoint=run, trust=[], text=TEXT, html=page, target=None))
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
     for path, message in (("absent/page.html", "does not exist"), (".", "is a directory or device")):
         with pytest.raises(InputError, match=message):
-            explain_command.run(Namespace(checkpoint=run, text=TEXT, html=tmp_path / path, target=None))
+            explain_command.run(Namespace(checkpoint=run, trust=[], text=TEXT, html=tmp_path / path, target=None))
     assert list(tmp_path.iterdir()) == [page]

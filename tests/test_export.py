@@ -9,11 +9,12 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor
 
 from sentiment import export as export_command
 from sentiment.classifier import load
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.network import Network, build_network
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError
 
@@ -24,6 +25,11 @@ def export(run: Path, path: Path) -> float:
     """Export the model of a run."""
     classifier = load(run)
     return export_onnx(classifier.net, classifier.encoder, classifier.label_names, path)
+
+
+def make_encoder(padding: str) -> TextEncoder:
+    """An encoder of the words `0`, `1`, …, `27`."""
+    return TextEncoder(Vocabulary([*SPECIALS, *map(str, range(28))]), "words", 20, padding, "pre")
 
 
 def test_file_and_its_metadata_suffice_to_reproduce_predictions(run: Path, masked_run: Path, tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_example_in_the_docstring_reproduces_a_prediction(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    export_command.run(Namespace(checkpoint=run, file=Path("model.onnx")))
+    export_command.run(Namespace(checkpoint=run, trust=[], file=Path("model.onnx")))
     assert "model.onnx: written; at 1 x 3, 5 x 24, 3 x 400 tokens within" in capsys.readouterr().out
     example = (export_command.__doc__ or "").partition("the defaults:\n")[2]
     exec(textwrap.dedent(example), {})
@@ -62,11 +68,34 @@ def test_example_in_the_docstring_reproduces_a_prediction(
 def test_every_pooling_and_three_classes_are_exported(
     tmp_path: Path, pooling: str, chunk_length: int | None, padding: str
 ) -> None:
-    vocabulary = Vocabulary([*SPECIALS, *map(str, range(28))])
-    encoder = TextEncoder(vocabulary, tokenizer="words", maxlen=20, padding=padding, truncating="pre")
+    encoder = make_encoder(padding)
     model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True, "chunk_length": chunk_length}
-    net = LSTMClassifier.from_config(encoder, ["a", "b", "c"], model).eval()
+    net = build_network(model, encoder, ["a", "b", "c"]).eval()
     assert export_onnx(net, encoder, ["a", "b", "c"], tmp_path / "model.onnx") <= 1e-4
+
+
+@pytest.mark.parametrize("padding", ["pre", "post"])
+def test_gru_is_exported(tmp_path: Path, padding: str) -> None:
+    encoder = make_encoder(padding)
+    model = {"_target_": "sentiment.model.gru.GRUClassifier", "bidirectional": True, "pooling": "max_mean"}
+    net = build_network(model, encoder, ["a", "b"]).eval()
+    assert export_onnx(net, encoder, ["a", "b"], tmp_path / "model.onnx") <= 1e-4
+
+
+class Unsupported(Network):
+    """A network of an operation that the exporter lacks."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return ids.float().sum(1, keepdim=True).i0()
+
+
+def test_network_that_torch_cannot_export_is_rejected(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    expected = r"model\.onnx: not written, Unsupported cannot be exported \(.*aten::i0.*\); use operations that torch"
+    with pytest.raises(InputError, match=expected) as error:
+        export_onnx(Unsupported(), make_encoder("pre"), ["a", "b"], tmp_path / "model.onnx")
+    assert "\n" not in str(error.value)
+    assert "graph" not in capfd.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_file_with_constant_sizes_is_rejected(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

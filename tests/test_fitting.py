@@ -17,7 +17,7 @@ from sentiment.baselines.fitting import CachedFit, extract_features
 from sentiment.baselines.nb_svm import nb_svm
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import resolve_source
-from sentiment.data.text import split_words
+from sentiment.data.tokenizers import split_words
 from tests.helpers import prepare_datamodule
 
 

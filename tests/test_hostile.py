@@ -23,7 +23,7 @@ from rich.console import Console
 from sentiment.analysis.explanation import explain
 from sentiment.analysis.explanation_views import print_explanation, render_html
 from sentiment.classifier import Classifier, load
-from sentiment.data.text import TOKENIZERS
+from sentiment.data.tokenizers import TOKENIZERS
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
 from tests.helpers import MASKED, QUICK, Bomb, command, peak_memory, time_limit, train_quick
@@ -44,7 +44,7 @@ fuzz = settings(
 )
 
 
-@pytest.fixture(scope="module", params=list(TOKENIZERS))
+@pytest.fixture(scope="module", params=[*TOKENIZERS, "bpe"])
 def classifier(request: pytest.FixtureRequest, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A model for each tokenizer."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment.model.lstm import LSTMClassifier, log_probabilities
+from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.network import log_probabilities
 from sentiment.runtime.errors import ArgumentError
 from tests.helpers import train_net
 
@@ -33,7 +34,7 @@ def test_masked_logits_do_not_depend_on_the_rest_of_the_batch(
 def test_logits_equal_those_of_torchs_bidirectional_lstm() -> None:
     net = train_net(bidirectional=True, num_layers=2)
     reference = nn.LSTM(12, 10, num_layers=2, bidirectional=True, batch_first=True)
-    for layer, (forward, backward) in enumerate(zip(net.forward_lstms, net.backward_lstms, strict=True)):
+    for layer, (forward, backward) in enumerate(zip(net.forward_layers, net.backward_layers, strict=True)):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             getattr(reference, f"{name}_l{layer}").copy_(getattr(forward, f"{name}_l0"))
             getattr(reference, f"{name}_l{layer}_reverse").copy_(getattr(backward, f"{name}_l0"))
@@ -54,18 +55,19 @@ def test_gates_agree_with_the_fused_kernel(masked: bool, lengths: list[int], num
     for row, length in enumerate(lengths):
         x = net.embedding(ids[row : row + 1, :length])
         for (forward, backward), forward_lstm, backward_lstm in zip(
-            layers, net.forward_lstms, net.backward_lstms, strict=True
+            layers, net.forward_layers, net.backward_layers, strict=True
         ):
             forward_output, (_, forward_cell) = forward_lstm(x)
             backward_output, (_, backward_cell) = backward_lstm(x.flip(1))
             x = torch.cat([forward_output, backward_output.flip(1)], 2)
             hidden = torch.cat([forward.hidden, backward.hidden], 2)[row, :length]
             assert (hidden - x[0]).abs().max() <= 1e-5
-            assert (forward.cell[row, length - 1] - forward_cell[0, 0]).abs().max() <= 1e-5
-            assert (backward.cell[row, 0] - backward_cell[0, 0]).abs().max() <= 1e-5
+            assert (forward.state[row, length - 1] - forward_cell[0, 0]).abs().max() <= 1e-5
+            assert (backward.state[row, 0] - backward_cell[0, 0]).abs().max() <= 1e-5
             for gates in (forward, backward):
-                for gate in (gates.input, gates.forget, gates.output):
-                    assert ((gate > 0) & (gate < 1)).all()
+                assert list(gates.activations) == ["input", "forget", "output"]
+                for activation in gates.activations.values():
+                    assert ((activation > 0) & (activation < 1)).all()
 
 
 def test_lengths_are_counted_only_if_padding_is_masked() -> None:
@@ -74,21 +76,6 @@ def test_lengths_are_counted_only_if_padding_is_masked() -> None:
     assert counted is not None
     assert counted.tolist() == [3, 1, 1]
     assert train_net(masked=False).lengths(ids) is None
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("chunk_length", [None, 5])
-@torch.no_grad()
-def test_prefix_logits_equal_those_of_the_prefixes(
-    pooling: str, bidirectional: bool, masked: bool, chunk_length: int | None
-) -> None:
-    net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked, chunk_length=chunk_length)
-    ids = torch.randint(1, 30, (17,))
-    expected = torch.cat([net(ids[None, :end]) for end in range(1, 18)])
-    for batch_size in (17, 5):
-        assert (net.prefix_logits(ids, batch_size) - expected).abs().max() <= 1e-6
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -100,9 +87,10 @@ def test_chunks_are_read_independently_and_pooled_together(masked: bool) -> None
     layers = net.gates(ids)
     for layer, directions in enumerate(layers):
         for direction, gates in enumerate(directions):
-            parts = zip(*(chunk[layer][direction] for chunk in of_chunks), strict=True)
-            for actual, expected in zip(gates, parts, strict=True):
-                assert (actual - torch.cat(expected, 1)).abs().max() <= 1e-6
+            parts = [chunk[layer][direction] for chunk in of_chunks]
+            assert (gates.state - torch.cat([part.state for part in parts], 1)).abs().max() <= 1e-6
+            for name, activation in gates.activations.items():
+                assert (activation - torch.cat([part.activations[name] for part in parts], 1)).abs().max() <= 1e-6
     outputs = torch.cat([gates.hidden for gates in layers[-1]], 2)
     assert (net(ids) - net.linear(outputs.amax(1))).abs().max() <= 1e-5
 
@@ -112,7 +100,7 @@ def test_word_dropout_zeroes_embeddings_and_scales_the_others() -> None:
     net = LSTMClassifier(30, 1, embedding_dim=1000, units=10, word_dropout=0.5, dropout=0.0, recurrent_dropout=0.0)
     ids = torch.randint(1, 30, (8, 50))
     inputs: list[Tensor] = []
-    net.forward_lstms[0].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    net.forward_layers[0].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     net(ids)
     dropped = (inputs[0] == 0).all(2)
     assert 0.4 < dropped.float().mean() < 0.6
@@ -131,7 +119,7 @@ def test_output_dropout_zeroes_inputs_of_the_linear_layer() -> None:
 def test_recurrent_dropout_drops_units_at_every_step_and_trains_the_others() -> None:
     torch.manual_seed(0)
     net = LSTMClassifier(30, 1, embedding_dim=12, units=50, dropout=0.0, recurrent_dropout=0.4)
-    lstm = net.forward_lstms[0]
+    lstm = net.forward_layers[0]
     assert isinstance(lstm, nn.LSTM)
     weight = lstm.all_weights[0][1]
     net(torch.randint(1, 30, (8, 5))).sum().backward()
@@ -173,7 +161,7 @@ def test_ngram_hash_fills_the_buckets_like_a_random_one() -> None:
 
 def test_weights_are_initialized_as_in_keras() -> None:
     net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
-    lstm = net.forward_lstms[0]
+    lstm = net.forward_layers[0]
     assert isinstance(lstm, nn.LSTM)
     input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
     assert net.embedding.weight.abs().max() <= 0.05

@@ -7,6 +7,7 @@ import torch
 from sentiment import neighbors as neighbors_command
 from sentiment.analysis.neighbors import find_word, nearest_words
 from sentiment.classifier import load
+from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
 
 
@@ -21,6 +22,13 @@ def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
     assert len(nearest_words(classifier, "convincing", 10**6)) == len(ids) - 1
 
 
+def test_network_without_an_embedding_is_rejected(run: Path) -> None:
+    classifier = load(run)
+    classifier.net = Network()
+    with pytest.raises(InputError, match=r"^neighbors: Network has no nn\.Embedding; call it embedding, see"):
+        nearest_words(classifier, "film", 5)
+
+
 def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
     classifier = load(run)
     assert find_word(classifier, "Convincing!") == "convincing"
@@ -33,7 +41,7 @@ def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
 
 
 def test_command_prints_a_table_per_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    neighbors_command.run(Namespace(checkpoint=run, word=["good", "film"], count=3))
+    neighbors_command.run(Namespace(checkpoint=run, trust=[], word=["good", "film"], count=3))
     output = capsys.readouterr().out
     assert output.count("polarity (good)") == 2
     assert output.count("1.000") == 2  # each word is its own nearest neighbor
@@ -46,5 +54,5 @@ def test_command_prints_nothing_for_invalid_arguments(
     run: Path, capsys: pytest.CaptureFixture[str], words: list[str], count: int, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        neighbors_command.run(Namespace(checkpoint=run, word=words, count=count))
+        neighbors_command.run(Namespace(checkpoint=run, trust=[], word=words, count=count))
     assert capsys.readouterr().out == ""

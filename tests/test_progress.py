@@ -27,7 +27,7 @@ def test_summary_lists_the_layers_of_the_network(run: Path, monkeypatch: pytest.
     with console.capture() as text:
         progress.LayerSummary.summarize(summary._get_summary_data(), summary.total_parameters)
     names = [line.split()[0] for line in text.get().splitlines() if line.strip()]
-    assert names[2:] == ["embedding", "forward_lstms", "linear", "all"]
+    assert names[2:] == ["embedding", "forward_layers", "linear", "all"]
     assert f"{read_metrics(run)['parameters']:,}" in text.get()
 
 

@@ -133,7 +133,7 @@ def test_damaged_history_is_reported_in_one_line(composed: Compose, tmp_path: Pa
 def test_all_places_show_the_same_figures(composed: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     cfg = composed("trainer.max_epochs=4", "optimizer.lr=0.02", "baseline=logistic_regression")
-    objective = train(cfg)
+    objective = train(cfg).objective
     RunFolder(tmp_path).write_config(cfg)
     log = caplog.text
     metrics = read_metrics(tmp_path)

@@ -1,10 +1,11 @@
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
 
-from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder
+from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
 
 
 def test_predictions_say_where_a_review_stands_and_what_it_says(tmp_path: Path) -> None:
@@ -36,3 +37,11 @@ def test_predictions_say_where_a_review_stands_and_what_it_says(tmp_path: Path) 
     }
     assert (rows[1]["predicted"], rows[1]["text"]) == ("good", "'=1+1")
     assert [row["text"] for row in rows[2:]] == texts[2:]
+
+
+def test_each_caller_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "2026-01-31_12-00-00"
+    with ThreadPoolExecutor(8) as pool:
+        folders = [*pool.map(make_unique_folder, [path] * 8)]
+    assert {folder.name for folder in folders} == {path.name, *(f"{path.name}_{number}" for number in range(2, 9))}
+    assert {*path.parent.iterdir()} == {*folders}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.analysis.runs import Run, data_has_changed, group_by_data, read_runs, summarize, varying_keys
+from sentiment.analysis.run import Run
+from sentiment.analysis.runs import data_has_changed, group_by_data, read_runs, summarize, varying_keys
 from sentiment.analysis.setting_labels import MAX_WIDTH, label_values, shorten_keys
 from sentiment.runtime.run_folder import RunFolder
 from tests.helpers import Compose

@@ -4,27 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.data.text import TOKENIZERS, TextEncoder, Vocabulary, rank_words
+from sentiment.data.text import TextEncoder, Vocabulary, rank_words
 from sentiment.runtime.errors import ArgumentError, InputError
+from sentiment.runtime.trust import UntrustedError
 
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "good"])
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "text", "tokens"),
-    [
-        ("words", 'It\'s NOT "bad"... <br />at\tall!', ["it's", "not", "bad", "br", "at", "all"]),
-        (
-            "words_and_punctuation",
-            "I DON\u2019T think it's 'bad' <br /><br />8/10!!! :-) so...",
-            ["i", "do", "n't", "think", "it", "'s", "'", "bad", "'", "8/10", "!!!", ":-)", "so", "..."],
-        ),
-        ("basic_english", "Not bad!", ["not", "bad", "!"]),
-        ("characters", "很好看！\n OK\u3000", ["很", "好", "看", "！", "o", "k"]),
-    ],
-)
-def test_tokenizer_splits_text(tokenizer: str, text: str, tokens: list[str]) -> None:
-    assert TOKENIZERS[tokenizer](text) == tokens
 
 
 def test_words_are_ranked_by_frequency_then_alphabetically() -> None:
@@ -65,7 +49,11 @@ def test_encoder_survives_a_round_trip_through_plain_values() -> None:
     [
         ({"maxlen": 0}, ArgumentError, "maxlen=0: must be an integer >= 1"),
         ({"padding": "middle"}, ArgumentError, "padding=middle: must be one of pre, post"),
-        ({"tokenizer": "bpe"}, ArgumentError, "tokenizer=bpe: must be one of words, "),
+        ({"tokenizer": "stems"}, ArgumentError, "tokenizer=stems: must be one of words, "),
+        ({"tokenizer": "bpe"}, ValueError, "tokenizer_state: missing"),
+        ({"tokenizer": "bpe", "tokenizer_state": {}}, ArgumentError, "tokenizer=bpe: its state cannot be loaded"),
+        ({"tokenizer_state": {}}, ArgumentError, "tokenizer=words: has a state, but no load_state_dict"),
+        ({"tokenizer": {"_target_": "tests.test_tokenizers.Commas"}, "trust": ["tests"]}, UntrustedError, "--trust"),
         ({"vocabulary": [1, 2, 3]}, TypeError, "vocabulary: not a list of strings"),
         ({"vocabulary": ["good"]}, ValueError, "vocabulary: does not start with"),
         ({"stemming": True}, TypeError, "stemming"),

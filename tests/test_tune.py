@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from hydra import compose, initialize_config_dir
 from optuna.trial import TrialState
 from pytorch_lightning import Callback, Trainer
 
+from sentiment import tune
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
@@ -76,9 +78,9 @@ class Diverge(Callback):
 
 
 def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_path: Path) -> None:
-    settings = ["tune.trials=3", "tune.sampler.seed=1", *prune_below(0.4)]
+    settings = ["tune.trials=3", "tune.sampler.seed=1", "++trainer.val_check_interval=0.5", *prune_below(0.4)]
     tuning = open_study(*settings)
-    assert set(tuning.space) == {"model.dropout", "optimizer", "optimizer.lr"}  # the others are set in QUICK
+    assert set(tuning.space.sweeps) == {"model.dropout", "optimizer", "optimizer.lr"}  # the others are set in QUICK
     run_study(tuning)
     assert count_states(tuning)["COMPLETE"] >= 1
     trials, best = tuning.study.optuna_study.trials, tuning.study.optuna_study.best_trial
@@ -88,6 +90,7 @@ def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_pa
         assert metrics["status"] == ("pruned" if trial.state == TrialState.PRUNED else "finished")
         assert ("test/accuracy" in metrics) == (trial.number == best.number)
         assert trial.value == metrics["val/accuracy"] or trial.state == TrialState.PRUNED
+        assert len(trial.intermediate_values) == metrics["epochs"]
 
     metrics_file = tmp_path / f"trial_{best.number:04}" / "metrics.json"
     tested = metrics_file.stat().st_mtime_ns
@@ -99,7 +102,9 @@ def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_pa
 
 @pytest.mark.slow
 def test_printed_command_repeats_the_best_trial(open_study: Any, tmp_path: Path) -> None:
-    tuning = open_study("tune.trials=1")
+    choices = "optimizer:'choice(adam,sgd)',scheduler:'choice(none)',trainer.gradient_clip_val:'null,1.0'"
+    others = "data.truncating:'choice(\"pre\",post)',model.bidirectional:'choice(true)'"
+    tuning = open_study("tune.trials=1", f"+tune.space={{{choices},{others}}}")
     run_study(tuning)
     best = tuning.study.best_trial()
     overrides = shlex.split(shlex.join(tuning.overrides(best.params)))
@@ -150,10 +155,19 @@ def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
         ([], ["trainer.max_epochs=3"], "was started with trainer.max_epochs=2, not 3; keep that, or choose another"),
         ([], ["optimizer=adam"], "was started with .*keep that, or choose another tune.name"),
         ([], ["objective=val/loss"], "was started with objective=val/accuracy; choose another tune.name"),
-        (None, ["objective=val/f1"], "objective=val/f1: must be one of"),
+        (None, ["objective=train/loss"], "objective=train/loss: must be one of"),
         (None, ["tune.trials=0"], "tune.trials=0: must be an integer >= 1"),
         (None, ["tune.heartbeat_interval=0"], "tune.heartbeat_interval=0: must be an integer >= 1"),
-        (None, ["tune.space.optimizer.kind=normal"], "tune.space.optimizer.kind=normal: must be one of categorical"),
+        ([], ["tune.space={model.dropout:'choice(0.1,0.2)'}"], r"was started with tune.space.model.dropout=interval\("),
+        (None, ["tune.space={model.dropout:32}"], "tune.space.model.dropout=32: is not a sweep"),
+        (None, ["tune.space={model.dropout:{kind:float}}"], "tune.space.model.dropout={.*}: is not a sweep; type "),
+        (
+            None,
+            ["tune.space='choice(1,2)'"],
+            r"tune.space=choice\(1,2\): is not a mapping; type tune.space.model.units=",
+        ),
+        (None, ["tune.space=null"], "tune.space: every key is null or set on the command line"),
+        (None, ["tune.space={model.dropout:'${no}'}"], "tune.space.model.dropout: .*'no' not found"),
         (None, ["tune.storage=nonsense"], "tune.storage: "),
         (None, ["tune.storage=postgresql+psycopg://nobody@127.0.0.1:9/none"], "tune.storage: .*refused"),
         (None, ["tune.sampler.seed=x"], "tune.sampler"),
@@ -174,15 +188,33 @@ def test_invalid_settings_are_reported_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_study_ends_before_its_first_trial_if_a_searched_option_does_not_exist(open_study: Any) -> None:
+    tuning = open_study("tune.space={optimizer:'choice(adam,nadam)',optimizer.lr:null}")
+    with pytest.raises(InputError, match=r"tune\.space: optimizer=nadam: no such option; did you mean adam"):
+        tuning.search()
+    assert not count_states(tuning)
+
+
 @pytest.mark.slow
 def test_study_ends_at_an_invalid_search_space(open_study: Any) -> None:
-    tuning = open_study("tune.trials=3", "tune.space.optimizer.choices=[nadam]")
-    with pytest.raises(InputError, match=r"trial 0: tune\.space: .*nadam"):
+    tuning = open_study("tune.trials=3", "tune.space={model.dropout:'choice(2.0)'}")
+    with pytest.raises(InputError, match=r"trial 0: model\.dropout=2\.0: must be at least 0"):
         run_study(tuning)
     assert count_states(tuning) == {"FAIL": 1}
-    corrected = open_study("tune.trials=1", "tune.space.optimizer.choices=[adam]")  # only failed trials: a new study
+    corrected = open_study(
+        "tune.trials=1", "tune.space={model.dropout:'choice(0.2)'}"
+    )  # only failed trials: a new study
     run_study(corrected)
     assert count_states(corrected) == {"COMPLETE": 1}
+
+
+def test_keys_of_the_search_space_are_set_one_by_one(open_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweeps = ["optimizer.lr=tag(log,interval(0.001,0.1))", "seed=1,2", "+optimizer.eps=interval(0,1)", "optimizer=null"]
+    monkeypatch.setattr(sys, "argv", ["tune.py", "seed=3", *(f"tune.space.{sweep}" for sweep in sweeps)])
+    monkeypatch.setattr(tune, "run_hydra_app", lambda *_: None)
+    tune.main()
+    assert sys.argv[1] == "seed=3"
+    assert open_study("tune.space=null", *sys.argv[2:]).space.sweeps == dict(sweep.split("=") for sweep in sweeps[:-1])
 
 
 @pytest.mark.slow

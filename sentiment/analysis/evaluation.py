@@ -24,11 +24,12 @@ from sentiment.data import sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
 from sentiment.data.labels import suggest_mapping
-from sentiment.data.text import TOKENIZERS
+from sentiment.data.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder, provenance
+from sentiment.runtime.trust import check_run_config
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +58,11 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     if output.metrics_file.exists():
         raise InputError(f"output_dir={output.path}: holds other results; choose another folder")
     paths = [Path(str(path)) for path in (cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint])]
-    ensemble = Ensemble([load(path) for path in paths])
+    ensemble = Ensemble([load(path, cfg.trust) for path in paths])
     runs = [_run_of(path).read_config() for path in paths]
+    if runs[0]:
+        instantiated = OmegaConf.masked_copy(runs[0], ["data", "baseline"])
+        check_run_config(instantiated, _run_of(paths[0]).config_file, cfg.trust)
     data = _data_config(cfg, runs[0], named)
     trained_on = [_training_source(run) for run in runs]
     source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
@@ -72,10 +76,12 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     log_probabilities = average_probabilities(by_member)  # (N, classes)
 
     metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
-    name = "LSTM" if len(paths) == 1 else f"ensemble of {len(paths)}"
+    names = [member.net.display_name for member in ensemble.members]
+    name = names[0] if len(paths) == 1 else f"ensemble of {len(paths)}"
     correct = {name: log_probabilities.argmax(1).numpy() == labels}
     if len(paths) > 1:
-        correct |= {f"LSTM {i}": member.argmax(1).numpy() == labels for i, member in enumerate(by_member, 1)}
+        members = enumerate(zip(names, by_member, strict=True), 1)
+        correct |= {f"{name} {i}": member.argmax(1).numpy() == labels for i, (name, member) in members}
     if runs[0] and trained_on[0] and trained_on[0].fingerprint == source.fingerprint:
         correct |= _baselines(runs[0], labels)
     copies = _count_copies(paths, ensemble, reviews)
@@ -101,16 +107,16 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
 def _count_copies(paths: Sequence[Path], ensemble: Ensemble, reviews: Dataset) -> int:
     """How many reviews have the same tokens as one that a member was trained on, as far as the runs say."""
-    known: dict[str, list[Integers]] = {}
+    known: dict[Tokenizer, list[Integers]] = {}
     for path, member in zip(paths, ensemble.members, strict=True):
         file = _run_of(path).train_hashes_file
         if file.exists():
-            known.setdefault(member.encoder.tokenizer, []).append(np.load(file))
+            known.setdefault(member.encoder.tokenize, []).append(np.load(file))
     is_copy = np.zeros(len(reviews), dtype=bool)
-    for tokenizer, hashes in known.items():
+    for tokenize, hashes in known.items():
         for start in range(0, len(reviews), CHUNK_SIZE):
             texts = reviews[start : start + CHUNK_SIZE]["text"]
-            found = np.array([hash_tokens(TOKENIZERS[tokenizer](text)) for text in texts])
+            found = np.array([hash_tokens(tokenize(text)) for text in texts])
             is_copy[start : start + len(texts)] |= np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
     return int(is_copy.sum())
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sentiment.classifier import Classifier
-from sentiment.data.batching import EVAL_TOKENS_PER_BATCH
 from sentiment.data.text import PADDING, SPECIALS, UNKNOWN
 from sentiment.model.gates import Gates
-from sentiment.model.lstm import LSTMClassifier, log_probabilities
+from sentiment.model.network import Network, log_probabilities
+from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.errors import InputError
 
 MIN_STEPS, MAX_STEPS = 32, 2048  # of the integral
@@ -21,13 +21,13 @@ Floats = npt.NDArray[np.float32]
 
 
 class LayerTrace(NamedTuple):
-    """One layer and direction of a network while it reads a text.
+    """One layer and direction of a recurrent network while it reads a text.
 
     Attributes:
         name: `layer 1, forward`.
         gates: of the tokens, without padding; each part `(1, T, H)`.
         order: its units, `(H,)`: those of the last layer from the most positive to the most negative weight for the
-            explained class, relative to the mean of the classes; those of other layers by mean cell state.
+            explained class, relative to the mean of the classes; those of other layers by mean state.
     """
 
     name: str
@@ -36,12 +36,12 @@ class LayerTrace(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the network computes while it reads a text.
+    """What a network computes while it reads a text.
 
     Attributes:
         target: index of the explained class.
-        prefix_probabilities: P(target) after each token, float32 `(T,)`.
-        layers: from the input to the output.
+        prefix_probabilities: P(target) of the text of the first token, of the first two, …, float32 `(T,)`.
+        layers: from the input to the output; none of a network without gates.
     """
 
     target: int
@@ -58,16 +58,19 @@ def trace(classifier: Classifier, ids: Tensor, target: int | None = None) -> Tra
         ids: int64 `(1, padded length)`.
         target: index of the explained class; by default the second of two, else the most probable one.
     """
-    net = classifier.net
-    is_token = (ids[0] != PADDING).nonzero()[:, 0]  # (T,)
-    ids = ids.to(classifier.device)
-    prefix = ids[0, : is_token[-1] + 1]
-    logits = net.prefix_logits(prefix, max(1, EVAL_TOKENS_PER_BATCH // len(prefix))).float()
-    probabilities = log_probabilities(logits).exp().cpu()[is_token]  # (T, classes)
-    is_binary = len(classifier.label_names) == 2
+    tokens = ids[0, ids[0] != PADDING].tolist()
+    prefixes = classifier.make_reviews([tokens[:end] for end in range(1, len(tokens) + 1)])
+    probabilities = log_probabilities(classifier.logits(prefixes)).exp()  # (T, classes)
     if target is None:
-        target = 1 if is_binary else int(probabilities[-1].argmax())
-    if is_binary:
+        target = 1 if len(classifier.label_names) == 2 else int(probabilities[-1].argmax())
+    net = classifier.net
+    layers = _trace_layers(net, ids.to(classifier.device), target) if isinstance(net, RecurrentNetwork) else []
+    return Trace(target, probabilities[:, target].numpy(), layers)
+
+
+def _trace_layers(net: RecurrentNetwork, ids: Tensor, target: int) -> list[LayerTrace]:
+    is_token = ids[0] != PADDING
+    if net.linear.out_features == 1:
         class_weights = net.linear.weight[0] * (1 if target == 1 else -1)
     else:
         class_weights = net.linear.weight[target] - net.linear.weight.mean(0)
@@ -75,12 +78,12 @@ def trace(classifier: Classifier, ids: Tensor, target: int | None = None) -> Tra
     layers = []
     for depth, directions in enumerate(net.gates(ids), 1):
         for direction, gates, weights in zip(("forward", "backward"), directions, output_weights, strict=False):
-            of_tokens = Gates(*(part[:, is_token].float().cpu() for part in gates))
-            last = depth == len(net.forward_lstms)
-            ranked = weights.float().cpu() if last else of_tokens.cell[0].mean(0)
+            of_tokens = gates.map(lambda part: part[:, is_token].float().cpu())
+            last = depth == len(net.forward_layers)
+            ranked = weights.float().cpu() if last else of_tokens.state[0].mean(0)
             order = ranked.argsort(descending=True).numpy()
             layers.append(LayerTrace(f"layer {depth}, {direction}", of_tokens, order))
-    return Trace(target, probabilities[:, target].numpy(), layers)
+    return layers
 
 
 class Attribution(NamedTuple):
@@ -118,7 +121,7 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
     return logits[:, target] - others.logsumexp(1)
 
 
-def attribute(net: LSTMClassifier, ids: Tensor, target: int) -> Attribution:
+def attribute(net: Network, ids: Tensor, target: int) -> Attribution:
     """Attribute the log-odds of a class to the embedded tokens, with zero vectors as the baseline.
 
     The number of steps is doubled until the sum converges or 2,048 is reached: a network that changes almost like a
@@ -130,8 +133,13 @@ def attribute(net: LSTMClassifier, ids: Tensor, target: int) -> Attribution:
         target: index of the class.
 
     Raises:
-        InputError: captum is not installed.
+        InputError: captum is not installed, or the network has no `forward_embedded`.
     """
+    if not net.has_forward_embedded:
+        raise InputError(
+            f"explain: {type(net).__name__} has no forward_embedded, which attributions need; implement it, see "
+            f"{Network.__module__}"
+        )
     try:
         from captum.attr import IntegratedGradients
     except ImportError as error:
@@ -146,7 +154,7 @@ def attribute(net: LSTMClassifier, ids: Tensor, target: int) -> Attribution:
         value, baseline = (float(explained(point)) for point in (x, zeros))
     method = IntegratedGradients(explained)
     steps = MIN_STEPS
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no gradients in evaluation mode
+    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's recurrent layers have no gradients in evaluation mode
         while True:
             by_value = method.attribute(x, zeros, n_steps=steps, internal_batch_size=INTERNAL_BATCH_SIZE)
             attributions = by_value.sum(2)[0]  # (padded length,)
@@ -169,6 +177,7 @@ class Explanation(NamedTuple):
         padding: sum of the attributions of the padding, if it is read.
         attribution: the attributions of all columns, and how exact they are.
         trace: gates and prefix probabilities.
+        network: name of the network, `LSTM`.
         label: name of the most probable class.
         target: name of the explained class.
         probabilities: of all classes, by name.
@@ -182,6 +191,7 @@ class Explanation(NamedTuple):
     padding: float
     attribution: Attribution
     trace: Trace
+    network: str
     label: str
     target: str
     probabilities: dict[str, float]
@@ -196,7 +206,7 @@ def explain(classifier: Classifier, text: str, target: str | None = None) -> Exp
         target: name of the explained class; by default the second of two, else the most probable one.
 
     Raises:
-        InputError: there is no such class, or captum is not installed.
+        InputError: there is no such class, captum is not installed, or the network has no `forward_embedded`.
     """
     names = classifier.label_names
     if target is not None and target not in names:
@@ -205,8 +215,9 @@ def explain(classifier: Classifier, text: str, target: str | None = None) -> Exp
     tokens, kept = encoder.split(text)
     words = tokens[kept] or [SPECIALS[UNKNOWN]]
     ids = torch.from_numpy(classifier.encode([text]).pad())
+    net = classifier.net
     traced = trace(classifier, ids, None if target is None else names.index(target))
-    attribution = attribute(classifier.net, ids.to(classifier.device), traced.target)
+    attribution = attribute(net, ids.to(classifier.device), traced.target)
     (prediction,) = classifier.predict([text])
     is_token = ids[0].numpy() != PADDING
     return Explanation(
@@ -218,6 +229,7 @@ def explain(classifier: Classifier, text: str, target: str | None = None) -> Exp
         padding=float(attribution.attributions[~is_token].sum()),
         attribution=attribution,
         trace=traced,
+        network=net.display_name,
         label=prediction.label,
         target=names[traced.target],
         probabilities=prediction.probabilities,

@@ -122,7 +122,7 @@ def render_html(explanation: Explanation) -> str:
         words=list(zip(e.words, e.attributions, e.in_vocabulary, e.trace.prefix_probabilities, colors, strict=True)),
         probabilities=rank_probabilities(e),
         decomposition=format_decomposition(e),
-        gates=[(layer.name, _gates_url(e, layer)) for layer in e.trace.layers],
+        gates=[(layer, _gates_url(e, layer)) for layer in e.trace.layers],
     )
 
 

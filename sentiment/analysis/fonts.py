@@ -1,5 +1,6 @@
 """A figure that draws text of any script in the installed fonts."""
 
+import io
 import logging
 import unicodedata
 import warnings
@@ -38,6 +39,12 @@ class Figure(MatplotlibFigure):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support", UserWarning)
             super().draw(renderer)
+
+    def _repr_png_(self) -> bytes:
+        """The picture that a notebook shows."""
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
 
 
 @lru_cache

@@ -41,7 +41,7 @@ def _width(text: str) -> int:
 def plot_gates(
     words: Sequence[str], prefix_probabilities: Floats, gates: Gates, order: Labels, chance: float, title: str
 ) -> Figure:
-    """Plot the three gates and the cell state of every unit over the tokens, below the prefix probabilities.
+    """Plot the gates and the state of every unit over the tokens, below the prefix probabilities.
 
     Args:
         words: the `T` tokens.
@@ -51,28 +51,29 @@ def plot_gates(
         chance: probability of a class if all are equally probable, where a line is drawn.
         title: of the figure.
     """
-    figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 9), layout="constrained")
-    axes = figure.subplots(5, 1, sharex=True, height_ratios=(3, 4, 4, 4, 4))
+    count = len(gates.activations)
+    figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")
+    top, *middle, bottom = figure.subplots(count + 2, 1, sharex=True, height_ratios=(3, *[4] * (count + 1)))
     steps, probabilities = np.arange(len(words)), prefix_probabilities
-    axes[0].plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
+    top.plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
     for color, is_side in ((FOR, probabilities >= chance), (AGAINST, probabilities <= chance)):
-        axes[0].fill_between(steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True)
-    axes[0].axhline(chance, color="0.6", linewidth=0.8)
-    axes[0].set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
-    for axis, name in zip(axes[1:4], ("input", "forget", "output"), strict=True):
-        activations = np.asarray(getattr(gates, name)[0]).T[order]  # (H, T)
-        image = axis.imshow(activations, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
+        top.fill_between(steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True)
+    top.axhline(chance, color="0.6", linewidth=0.8)
+    top.set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
+    for axis, (name, activation) in zip(middle, gates.activations.items(), strict=True):
+        by_unit = np.asarray(activation[0]).T[order]  # (H, T)
+        image = axis.imshow(by_unit, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
         axis.set_ylabel(f"{name} gate\nunits")
-    figure.colorbar(image, ax=axes[1:4], label="0 closed, 1 open", pad=0.01, aspect=60)
-    cell = np.asarray(gates.cell[0]).T[order]
-    limit = float(np.abs(cell).max())
-    image = axes[4].imshow(cell, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
-    axes[4].set_ylabel("cell state\nunits")
-    figure.colorbar(image, ax=axes[4], pad=0.01, aspect=20)
-    for axis in axes[1:]:
+    figure.colorbar(image, ax=middle, label="0 closed, 1 open", pad=0.01, aspect=60)
+    state = np.asarray(gates.state[0]).T[order]
+    limit = float(np.abs(state).max())
+    image = bottom.imshow(state, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
+    bottom.set_ylabel(f"{gates.state_name}\nunits")
+    figure.colorbar(image, ax=bottom, pad=0.01, aspect=20)
+    for axis in (*middle, bottom):
         axis.set_yticks([])
-    axes[4].set_xticks(steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False)
-    axes[4].set_xlim(-0.5, len(words) - 0.5)
+    bottom.set_xticks(steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False)
+    bottom.set_xlim(-0.5, len(words) - 0.5)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 

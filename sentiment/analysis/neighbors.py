@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from sentiment.classifier import Classifier
 from sentiment.data.text import SPECIALS
+from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
 
 
@@ -25,9 +26,18 @@ def find_word(classifier: Classifier, word: str) -> str:
 
 
 def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:
-    """Return the words with the highest cosine similarity to a word of the vocabulary, and that similarity."""
+    """Return the words with the highest cosine similarity to a word of the vocabulary, and that similarity.
+
+    Raises:
+        InputError: the network has no embedding.
+    """
+    net = classifier.net
+    if not net.has_embedding:
+        raise InputError(
+            f"neighbors: {type(net).__name__} has no nn.Embedding; call it embedding, see {Network.__module__}"
+        )
     words, id_ = classifier.encoder.vocabulary.words, classifier.encoder.vocabulary.ids[word]
-    vectors = F.normalize(classifier.net.embedding.weight.detach())  # (V, E)
+    vectors = F.normalize(net.embedding.weight.detach())  # (V, E)
     similarity = vectors @ vectors[id_]  # (V,)
     similarity[id_] = similarity[: len(SPECIALS)] = -2.0  # below any cosine
     nearest = similarity.topk(min(count, len(words) - len(SPECIALS) - 1))

@@ -20,10 +20,10 @@ from sentiment.analysis.report_tables import (
     make_result_table,
     print_table,
 )
+from sentiment.analysis.run import Run
 from sentiment.analysis.run_figures import plot_sweep
 from sentiment.analysis.runs import (
     Result,
-    Run,
     data_has_changed,
     group_by_data,
     is_study,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.analysis.run import Run
 from sentiment.runtime.config import CONF_DIR, OBJECTIVES, Objective, flatten
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, trial_path
@@ -26,28 +27,6 @@ _TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("max_features", "maxlen", "padding", "truncating", "batch_size"))
 _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}  # by state of an Optuna trial
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as its folder describes it.
-
-    Attributes:
-        folder: its files.
-        settings: by dotted key, see `runtime.config.flatten`.
-        metrics: of `metrics.json`; empty if the run did not end.
-        sampled: keys of the settings that a study sampled.
-    """
-
-    folder: RunFolder
-    settings: dict[str, Any]
-    metrics: dict[str, Any]
-    sampled: frozenset[str] = frozenset()
-
-    @property
-    def status(self) -> str:
-        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished`: killed or still running."""
-        return str(self.metrics.get("status", "unfinished"))
 
 
 @dataclass(frozen=True)

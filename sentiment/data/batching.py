@@ -84,11 +84,15 @@ class PaddedReviews(Dataset[Batch]):
         ids[~inside] = PADDING
         return ids
 
-    def train_sampler(self, batch_size: int, seed: int, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
+    def train_sampler(
+        self, batch_size: int, seed: int, rank: int = 0, num_replicas: int = 1, reshuffle: bool = True
+    ) -> "BucketBatchSampler":
         """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
-        return BucketBatchSampler(
+        sampler = BucketBatchSampler(
             len(self), batch_size, self._bucket_lengths, seed=seed, rank=rank, num_replicas=num_replicas
         )
+        sampler.reshuffle = reshuffle
+        return sampler
 
     def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
@@ -118,6 +122,9 @@ class BucketBatchSampler(Sampler[Integers]):
         seed: of the order.
         rank: of this device.
         num_replicas: devices that share the batches.
+
+    Attributes:
+        reshuffle: whether each epoch has an order of its own.
     """
 
     def __init__(
@@ -139,10 +146,12 @@ class BucketBatchSampler(Sampler[Integers]):
         self.rank = rank
         self.num_replicas = num_replicas
         self.epoch = 0
+        self.reshuffle = True
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch; when resuming, it calls `iter` first."""
-        self.epoch = epoch
+        if self.reshuffle:
+            self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.bounds) - 1

@@ -1,7 +1,7 @@
 """ReviewDataModule: from a source of reviews to padded batches for training, validation and test."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -18,14 +18,23 @@ from torch.utils.data import DataLoader
 from sentiment.data import sources
 from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoding import Integers, StoredReviews, encode, is_complete, read_vocabulary
+from sentiment.data.encoding import (
+    Integers,
+    RowError,
+    StoredReviews,
+    encode,
+    is_complete,
+    read_tokenizer_state,
+    read_vocabulary,
+)
 from sentiment.data.splits import stratified_split, tail_split
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.data.vectors import ppmi_vectors
-from sentiment.runtime.errors import check_at_least, check_choice, check_fraction
+from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
+from sentiment.runtime.trust import find_targets
 
-FORMAT = 5  # of the encoded reviews; a new number ignores older caches
+FORMAT = 6  # of the encoded reviews; a new number ignores older caches
 CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
@@ -48,11 +57,13 @@ class ReviewDataModule(LightningDataModule):
         split_seed: draws the validation rows, and the test rows of a single file; nothing else.
         validate_on: `train` holds out training rows; `test` validates on the test set, as the article did, and trains
             on the whole training set.
-        tokenizer: a name in `sentiment.data.text.TOKENIZERS`.
+        tokenizer: settings of a `sentiment.data.tokenizers.Tokenizer`: a name, or a mapping with `_target_`, a class
+            that is imported and thereby trusted. One that is trained is trained again if `max_features` changes.
         seed: draws the order of the training batches.
         reading: further arguments of `sentiment.data.sources.resolve_source`, such as `path` and `text_column`.
 
     Attributes:
+        reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
         label_names: names of the classes, after `setup`.
         encoder: how a text becomes ids; its vocabulary, that of the training rows, is empty before `setup`.
@@ -79,7 +90,7 @@ class ReviewDataModule(LightningDataModule):
         test_fraction: float = 0.2,
         split_seed: int = 0,
         validate_on: str = "train",
-        tokenizer: str = "words",
+        tokenizer: str | Mapping[str, Any] = "words",
         seed: int = 0,
         **reading: Any,
     ) -> None:
@@ -91,7 +102,8 @@ class ReviewDataModule(LightningDataModule):
         check_choice(("train", "test"), validate_on=validate_on)
         check_choice(("random", "tail"), val_split=val_split)
         check_choice(("imdb", "files", "demo"), source=source)
-        self.encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating)
+        trust = find_targets(tokenizer)
+        self.encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating, trust=trust)
         self.max_features = max_features
         self.batch_size = batch_size
         self.val_fraction = val_fraction
@@ -99,14 +111,21 @@ class ReviewDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.validate_on = validate_on
         self.seed = seed
+        self.reshuffle = True
         self.source = sources.resolve_source(source, test_fraction=test_fraction, split_seed=split_seed, **reading)
-        key = [FORMAT, self.source.fingerprint, tokenizer, validate_on]
+        key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
+        if self.encoder.tokenize.needs_training:
+            key += [max_features]
         if validate_on == "train":
             key += [val_fraction, split_seed if val_split == "random" else val_split]
         self.folder = cache_dir() / "reviews" / fingerprint(key)
 
     def prepare_data(self) -> None:
-        """Read and encode the source, unless that was done before."""
+        """Read and encode the source, unless that was done before.
+
+        Raises:
+            InputError: the source cannot be read, or the tokenizer cannot be trained or fails on a review.
+        """
         if is_complete(self.folder):
             return
         corpus = self.source.load()
@@ -123,9 +142,9 @@ class ReviewDataModule(LightningDataModule):
                 parts = tail_split(train, labels, self.val_fraction, key)
             splits["train"], splits["val"] = parts
 
-        def texts() -> Iterator[Sequence[str]]:
+        def texts(purpose: str) -> Iterator[Sequence[str]]:
             chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
-            for start in track(chunks, "Tokenizing reviews", transient=True):
+            for start in track(chunks, purpose, transient=True):
                 yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
         metadata = {
@@ -134,7 +153,12 @@ class ReviewDataModule(LightningDataModule):
             "warnings": corpus.warnings,
             "has_val_set": corpus.val_rows > 0,
         }
-        encode(texts(), corpus.labels, splits, self.encoder.tokenizer, self.folder, metadata)
+        tokenizer = self.encoder.tokenize
+        try:
+            encode(texts, corpus.labels, splits, tokenizer, self.max_features, self.folder, metadata)
+        except RowError as error:
+            review = corpus.reviews[error.row]
+            raise InputError(f"{review['file']}, row {review['row']}: {error}") from error
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""
@@ -145,7 +169,8 @@ class ReviewDataModule(LightningDataModule):
         self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
-        self.encoder = replace(self.encoder, vocabulary=vocabulary)
+        state = read_tokenizer_state(self.folder)
+        self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
         self.splits = {
             split: PaddedReviews(StoredReviews(self.folder, split), self.encoder) for split in ("train", "val", "test")
         }
@@ -181,7 +206,8 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.splits["train"]
-        return _dataloader(split, split.train_sampler(self.batch_size, self.seed, *self._rank()))
+        sampler = split.train_sampler(self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle)
+        return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Large batches, every validation row once."""

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,9 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from sentiment.data.text import SPECIALS, TOKENIZERS, UNKNOWN, rank_words
+from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
+from sentiment.data.tokenizers import Tokenizer
+from sentiment.runtime.errors import InputError
 
 Integers = npt.NDArray[np.int64]
+Texts = Callable[[str], Iterable[Sequence[str]]]
 
 EMPTY = 0  # hash of reviews without a token, which do not count as duplicates of each other
 
@@ -91,7 +94,14 @@ class StoredReviews(EncodedReviews):
 def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
     """The `max_features` most frequent words of the training rows (all of them by default), in the order of ids."""
     with open(folder / "vocabulary.txt", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-        return [line.rstrip("\n") for line in itertools.islice(file, max_features)]
+        words: list[str] = json.loads(f"[{','.join(itertools.islice(file, max_features))}]")
+    return words
+
+
+def read_tokenizer_state(folder: Path) -> dict[str, Any] | None:
+    """The state of the tokenizer; None of one that is not trained."""
+    state: dict[str, Any] | None = json.loads((folder / "tokenizer.json").read_text())
+    return state
 
 
 def read_counts(folder: Path) -> Integers:
@@ -109,27 +119,48 @@ def is_complete(folder: Path) -> bool:
         return False
 
 
+class RowError(InputError):
+    """A tokenizer fails.
+
+    Args:
+        row: number of the review.
+        error: what the tokenizer raised.
+    """
+
+    def __init__(self, row: int, error: InputError) -> None:
+        super().__init__(str(error))
+        self.row = row
+
+
 def encode(
-    texts: Iterable[Sequence[str]],
+    texts: Texts,
     labels: Integers,
     splits: dict[str, Integers],
-    tokenizer: str,
+    tokenizer: Tokenizer,
+    max_features: int,
     folder: Path,
     metadata: dict[str, Any],
 ) -> None:
     """Tokenize all reviews and write them, encoded, to `folder`, unless they are there already.
 
+    A tokenizer that has to be trained is trained on the training rows before.
+
     Words are ranked by torchtext's `Vocab`: by frequency in the training rows, then alphabetically. A word that no
     training row contains is unknown. One process writes at a time, and the folder appears only when it is complete.
 
     Args:
-        texts: chunks of raw reviews, all rows of the data set in order.
+        texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.
         labels: class of each row, int64 `(rows,)`.
         splits: row numbers of `train`, `val` and `test`.
-        tokenizer: a name in `TOKENIZERS`.
+        tokenizer: its state is ignored.
+        max_features: for the training of the tokenizer.
         folder: where to write.
         metadata: further values for `metadata.json`. `duplicates` is added to them: how many reviews of `val` and of
             `test` have the same tokens as a training row.
+
+    Raises:
+        RowError: the tokenizer fails on a review.
+        InputError: the tokenizer cannot be trained.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
@@ -139,9 +170,13 @@ def encode(
         unfinished = folder.with_name(folder.name + ".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        indices, counts, offsets, hashes = _tokenize(
-            texts, splits["train"], len(labels), tokenizer, unfinished / "ids.int32"
-        )
+        is_train = np.isin(np.arange(len(labels)), splits["train"])
+        if tokenizer.needs_training:
+            reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
+            tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
+        (unfinished / "tokenizer.json").write_text(json.dumps(tokenizer.state))
+        chunks = texts("Tokenizing reviews")
+        indices, counts, offsets, hashes = _tokenize(chunks, is_train, tokenizer, unfinished / "ids.int32")
         known = hashes[splits["train"]]
         known = known[known != EMPTY]
         duplicates = {split: int(np.isin(hashes[splits[split]], known).sum()) for split in ("val", "test")}
@@ -153,31 +188,36 @@ def encode(
         for split, rows in splits.items():
             np.save(unfinished / f"{split}.npy", rows)
         with open(unfinished / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
-            file.writelines(f"{word}\n" for word in ranked)
+            file.writelines(
+                f"{json.dumps(word, ensure_ascii=False)}\n" for word in ranked
+            )  # which may have line breaks
         sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
         (unfinished / "metadata.json").write_text(json.dumps(metadata | {"duplicates": duplicates, "sizes": sizes}))
         os.replace(unfinished, folder)
 
 
 def _tokenize(
-    texts: Iterable[Sequence[str]], train: Integers, rows: int, tokenizer: str, path: Path
+    texts: Iterable[Sequence[str]], is_train: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
 ) -> tuple[dict[str, int], Integers, Integers, Integers]:
     """Write the index of each token: words are numbered in order of first appearance.
 
     Returns:
         The index of each word, its frequency in the training rows, the offsets, and a hash of the tokens of each row.
     """
-    split = TOKENIZERS[tokenizer]
+    rows = len(is_train)
     indices: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     empty = indices[SPECIALS[UNKNOWN]]
-    is_train = np.isin(np.arange(rows), train)
     counts = np.zeros(0, dtype=np.int64)
     offsets = np.zeros(rows + 1, dtype=np.int64)
     hashes = np.full(rows, EMPTY)
     row = 0
     with open(path, "wb") as file:
         for chunk in texts:
-            tokens = [split(text) for text in chunk]
+            tokens: list[list[str]] = []
+            try:
+                tokens.extend(map(tokenizer, chunk))
+            except InputError as error:
+                raise RowError(row + len(tokens), error) from error
             encoded = [list(map(indices.__getitem__, words)) or [empty] for words in tokens]
             sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
             flat = np.fromiter(itertools.chain.from_iterable(encoded), np.int32, sizes.sum())

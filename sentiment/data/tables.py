@@ -16,6 +16,7 @@ import pyarrow as pa
 from datasets import ClassLabel, Features
 from filelock import FileLock
 from pyarrow.parquet import read_schema
+from rich import get_console
 from rich.console import Console
 from rich.progress import Progress
 
@@ -83,7 +84,8 @@ def _map_table(path: Path) -> pa.Table:
 
 def _write_table(part: Part, options: ReadOptions, root: Path, path: Path) -> None:
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_interactive) as progress:
+    disabled = get_console().quiet or not console.is_interactive
+    with Progress(console=console, transient=True, disable=disabled) as progress:
         batches = _read_part(part, options, root, progress)
         first = next(batches, None)
         if first is None:

@@ -1,65 +1,25 @@
-"""From a text to word ids: the tokenizers, the vocabulary, and pre-trained vectors for it."""
+"""From a text to word ids: the vocabulary, pre-trained vectors for it, and the encoder."""
 
-import re
 import ssl
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torchtext.data.utils import get_tokenizer
 from torchtext.vocab import Vectors, Vocab, pretrained_aliases
 
+from sentiment.data.tokenizers import Tokenizer
 from sentiment.runtime.errors import InputError, check_at_least, check_choice
 from sentiment.runtime.files import cache_dir
 
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ["<pad>", "<unk>"]
 MAX_UNKNOWN = 0.5  # of the tokens of texts in a language that the vocabulary knows
-
-_KERAS_FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
-
-
-def split_words(text: str) -> list[str]:
-    """Split as Keras's `Tokenizer` does: lower case, punctuation removed, apostrophes kept."""
-    return text.lower().translate(_KERAS_FILTERS).split()
-
-
-_LINE_BREAK = re.compile(r"<br\s*/?>")
-_TOKEN = re.compile(
-    r"""\d+(?:\.\d+)?/\d+   # 8/10
-    | [a-z]+(?=n't\b) | n't\b | '(?:s|re|ve|ll|d|m)\b  # do + n't, it + 's
-    | [^\W\d_]+ | \d+
-    | [:;]-?[()] | !+ | \?+ | \.\.+ | [^\s\w]  # :-) and !!! and ... are one token each""",
-    re.VERBOSE,
-)
-
-
-def split_words_and_punctuation(text: str) -> list[str]:
-    """Split into words, runs of punctuation and ratings; "n't" is a token as in the Penn Treebank.
-
-    Lower case; HTML line breaks are removed.
-    """
-    return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
-
-
-def split_characters(text: str) -> list[str]:
-    """Split into characters, for languages that are written without spaces; lower case, white space removed."""
-    return [character for character in text.lower() if not character.isspace()]
-
-
-# A tokenizer must not return line breaks: the vocabulary is stored one word per line. The cache of encoded reviews is
-# keyed by the name alone: after changing a tokenizer, raise `datamodule.FORMAT`.
-TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
-    "words": split_words,
-    "words_and_punctuation": split_words_and_punctuation,
-    "basic_english": get_tokenizer("basic_english"),
-    "characters": split_characters,
-}
 
 
 def rank_words(counts: dict[str, int]) -> list[str]:
@@ -136,23 +96,32 @@ class TextEncoder:
 
     Attributes:
         vocabulary: the known words.
-        tokenizer: a name in `TOKENIZERS`.
+        tokenizer: the settings of a `Tokenizer`: a name, or a mapping with `_target_`.
         maxlen: maximum number of tokens of a text.
         padding: `pre` pads at the start, to exactly `maxlen`; `post` at the end, and the model masks it.
         truncating: `pre` keeps the last tokens of a long text, `post` the first ones.
+        tokenizer_state: of a tokenizer that was trained.
+        trust: modules outside this package whose tokenizers may be imported.
     """
 
     vocabulary: Vocabulary
-    tokenizer: str
+    tokenizer: str | Mapping[str, Any]
     maxlen: int
     padding: str
     truncating: str
+    tokenizer_state: Mapping[str, Any] | None = None
+    trust: Collection[str] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         check_at_least(1, maxlen=self.maxlen)
         check_choice(("pre", "post"), padding=self.padding)
         check_choice(("pre", "post"), truncating=self.truncating)
-        check_choice(tuple(TOKENIZERS), tokenizer=self.tokenizer)
+        self.tokenize  # noqa: B018  # raises its errors now
+
+    @cached_property
+    def tokenize(self) -> Tokenizer:
+        """Splits a text into all its tokens."""
+        return Tokenizer(self.tokenizer, self.tokenizer_state, self.trust)
 
     @property
     def masked(self) -> bool:
@@ -161,7 +130,7 @@ class TextEncoder:
 
     def split(self, text: str) -> tuple[list[str], slice]:
         """The tokens of a text, and which of them the model reads."""
-        tokens = TOKENIZERS[self.tokenizer](text)
+        tokens = self.tokenize(text)
         excess = max(0, len(tokens) - self.maxlen)
         return tokens, slice(excess, None) if self.truncating == "pre" else slice(len(tokens) - excess)
 
@@ -173,13 +142,19 @@ class TextEncoder:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an equal encoder."""
         settings = {name: getattr(self, name) for name in ("tokenizer", "maxlen", "padding", "truncating")}
-        return {"vocabulary": self.vocabulary.words} | settings
+        state = {} if self.tokenizer_state is None else {"tokenizer_state": self.tokenizer_state}
+        return {"vocabulary": self.vocabulary.words} | settings | state
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TextEncoder":
+    def from_dict(cls, values: Mapping[str, Any], trust: Collection[str] = ()) -> "TextEncoder":
         """The encoder that `to_dict` describes.
 
+        Args:
+            values: of `to_dict`.
+            trust: modules outside this package whose tokenizers may be imported.
+
         Raises:
+            UntrustedError: the tokenizer is of a module that is not trusted.
             TypeError: a value is missing or of the wrong type.
             ValueError: a value is out of range.
         """
@@ -188,4 +163,7 @@ class TextEncoder:
             raise TypeError("vocabulary: not a list of strings")
         if words[: len(SPECIALS)] != SPECIALS:
             raise ValueError(f"vocabulary: does not start with {SPECIALS}")
-        return cls(**{**values, "vocabulary": Vocabulary(words)})
+        encoder = cls(**{**values, "vocabulary": Vocabulary(words), "trust": trust})
+        if encoder.tokenize.needs_training and encoder.tokenizer_state is None:
+            raise ValueError("tokenizer_state: missing")
+        return encoder

@@ -3,6 +3,7 @@
 import pickle
 import warnings
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from sentiment.data.text import TextEncoder
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.network import Network, build_network, without_memory
 from sentiment.runtime.errors import InputError, check_choice, one_line
 from sentiment.runtime.files import atomic_write
+from sentiment.runtime.trust import UntrustedError
 
 # What inference needs, and what the epoch was. The rest, such as the optimizer's state, is for resuming.
 INFERENCE_KEYS = ("state_dict", "hyper_parameters", "metrics", "epoch", "global_step", "pytorch-lightning_version")
@@ -69,28 +71,38 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 class TrainedModel(NamedTuple):
     """What a checkpoint holds for inference."""
 
-    net: LSTMClassifier
+    net: Network
     encoder: TextEncoder
     label_names: list[str]
 
 
-def restore_model(path: Path, checkpoint: dict[str, Any]) -> TrainedModel:
-    """The trained model of a checkpoint that was read from `path`. No memory is allocated before all sizes agree.
+def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str] = ()) -> TrainedModel:
+    """The trained model of a checkpoint that was read from `path`.
+
+    No memory is allocated for a network of this package before all sizes agree.
+
+    Args:
+        path: for messages.
+        checkpoint: of `read_checkpoint`.
+        trust: modules outside this package whose classes the checkpoint may name.
 
     Raises:
-        InputError: settings, vocabulary and weights do not match, or the weights are not finite.
+        InputError: settings, vocabulary and weights do not match, the weights are not finite, or the network or the
+            tokenizer is of a module that is not trusted.
     """
     settings = checkpoint["hyper_parameters"]
     model, label_names = settings["model"], settings["label_names"]
     try:
-        encoder = TextEncoder.from_dict(settings["text_encoder"])
+        encoder = TextEncoder.from_dict(settings["text_encoder"], trust)
         if not all(isinstance(name, str) for name in label_names) or len(set(label_names)) < 2:
             raise ValueError("label_names: not two different names or more")
-        weights = {name.removeprefix("net."): weight for name, weight in checkpoint["state_dict"].items()}
+        weights = {_weight_name(key): weight for key, weight in checkpoint["state_dict"].items()}
         check_choice(tuple(range(1, len(weights))), num_layers=model.get("num_layers", 1))
-        with torch.device("meta"):
-            net = LSTMClassifier.from_config(encoder, label_names, model)
+        with without_memory(model):
+            net = build_network(model, encoder, label_names, trust)
         net.load_state_dict(weights, assign=True)
+    except UntrustedError as error:
+        raise InputError(f"{path}: names {error}") from error
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: weights and settings do not match ({one_line(error)[:200]}); use another one"
@@ -98,6 +110,11 @@ def restore_model(path: Path, checkpoint: dict[str, Any]) -> TrainedModel:
     if not all(weight.is_floating_point() and weight.isfinite().all() for weight in net.parameters()):
         raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
     return TrainedModel(net.float(), encoder, label_names)
+
+
+def _weight_name(key: str) -> str:
+    """The name of a weight in its network; in version 0.1.0, layers had other names."""
+    return key.removeprefix("net.").replace("_lstms.", "_layers.")
 
 
 def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:

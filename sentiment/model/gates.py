@@ -1,8 +1,9 @@
-"""The gates of an LSTM at every time step, which torch's kernel does not return.
+"""The gates of recurrent layers at every time step, which torch's kernels do not return.
 
 Legend of shapes: `B` batch, `T` tokens, `E` input size, `H` units.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -10,32 +11,36 @@ from torch import Tensor, nn
 
 
 class Gates(NamedTuple):
-    """Activations of one layer and direction, in the order of the tokens; each float `(B, T, H)`.
+    """Gates and states of one layer and direction, in the order of the tokens; each float `(B, T, H)`.
 
     Attributes:
-        input: input gate, between 0 and 1.
-        forget: forget gate, between 0 and 1.
-        output: output gate, between 0 and 1.
-        cell: cell state.
-        hidden: hidden state, `output · tanh(cell)`.
+        activations: of the gates by name, between 0 and 1: `input`, `forget` and `output` of an LSTM, `reset` and
+            `update` of a GRU.
+        state_name: of the state that the gates control, `cell state` or `hidden state`.
+        state: that state.
+        hidden: hidden state, the output of the layer.
     """
 
-    input: Tensor
-    forget: Tensor
-    output: Tensor
-    cell: Tensor
+    activations: dict[str, Tensor]
+    state_name: str
+    state: Tensor
     hidden: Tensor
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Gates":
+        """Apply a function to every tensor."""
+        activations = {name: function(activation) for name, activation in self.activations.items()}
+        return Gates(activations, self.state_name, function(self.state), function(self.hidden))
 
-def unroll_lstm(lstm: nn.Module, x: Tensor) -> Gates:
-    """Compute one layer and direction step by step over `(B, T, E)`, without dropout.
+
+def unroll_lstm(layer: nn.Module, x: Tensor) -> Gates:
+    """Compute one layer in one direction step by step over `(B, T, E)`, without dropout.
 
     The equations are those of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
     """
-    assert isinstance(lstm, nn.LSTM)
-    input_weight, hidden_weight, input_bias, hidden_bias = lstm.all_weights[0]
+    assert isinstance(layer, nn.LSTM)
+    input_weight, hidden_weight, input_bias, hidden_bias = layer.all_weights[0]
     projected = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4·H)
-    hidden = cell = x.new_zeros(x.shape[0], lstm.hidden_size)  # (B, H)
+    hidden = cell = x.new_zeros(x.shape[0], layer.hidden_size)  # (B, H)
     steps = []
     for projected_step in projected.unbind(1):
         input_, forget, candidate, output = (projected_step + hidden @ hidden_weight.T).chunk(4, 1)
@@ -43,4 +48,26 @@ def unroll_lstm(lstm: nn.Module, x: Tensor) -> Gates:
         cell = forget * cell + input_ * candidate.tanh()
         hidden = output * cell.tanh()
         steps.append((input_, forget, output, cell, hidden))
-    return Gates(*(torch.stack(part, 1) for part in zip(*steps, strict=True)))
+    input_, forget, output, cell, hidden = (torch.stack(part, 1) for part in zip(*steps, strict=True))
+    return Gates({"input": input_, "forget": forget, "output": output}, "cell state", cell, hidden)
+
+
+def unroll_gru(layer: nn.Module, x: Tensor) -> Gates:
+    """Compute one layer in one direction step by step over `(B, T, E)`, without dropout.
+
+    The equations are those of Cho et al. (2014), except that the reset gate is applied after the matrix product, as in
+    cuDNN.
+    """
+    assert isinstance(layer, nn.GRU)
+    input_weight, hidden_weight, input_bias, hidden_bias = layer.all_weights[0]
+    projected = x @ input_weight.T + input_bias  # (B, T, 3·H)
+    hidden = x.new_zeros(x.shape[0], layer.hidden_size)  # (B, H)
+    steps = []
+    for projected_step in projected.unbind(1):
+        reset, update, candidate = projected_step.chunk(3, 1)
+        recurrent_reset, recurrent_update, recurrent = (hidden @ hidden_weight.T + hidden_bias).chunk(3, 1)
+        reset, update = (reset + recurrent_reset).sigmoid(), (update + recurrent_update).sigmoid()
+        hidden = (1 - update) * (candidate + reset * recurrent).tanh() + update * hidden
+        steps.append((reset, update, hidden))
+    reset, update, hidden = (torch.stack(part, 1) for part in zip(*steps, strict=True))
+    return Gates({"reset": reset, "update": update}, "hidden state", hidden, hidden)

@@ -62,10 +62,14 @@ class ClassificationMetrics(nn.Module):
             rows: row numbers, int64 `(B,)`.
         """
         getattr(self, split).update(probabilities[:, 1] if self.binary else probabilities, labels)
-        if split == "test":
-            self._confusion.update(probabilities.argmax(1), labels)
+        self._confusion.update(probabilities.argmax(1), labels)
         self._rows.update(rows)
         self._probabilities.update(probabilities)
+
+    def compute_val(self) -> dict[str, Tensor]:
+        """F1 and balanced accuracy of the validation set since the last call, from all devices; float32 scalars."""
+        _, recall, f1, _ = self._compute_by_class()
+        return {"val/f1": f1.nanmean(), "val/balanced_accuracy": recall.nanmean()}
 
     def compute_test(self) -> dict[str, Tensor]:
         """The metrics of the test set since the last call, from all devices.
@@ -77,10 +81,7 @@ class ClassificationMetrics(nn.Module):
         Returns:
             Float32 scalars by tag; those of a class end in its name.
         """
-        confusion = _compute_and_reset(self._confusion)  # (classes, classes); rows are true classes
-        reviews, predicted, correct = confusion.sum(1), confusion.sum(0), confusion.diag()
-        recall, f1 = correct / reviews, 2 * correct / (reviews + predicted)
-        precision = correct / torch.where(reviews > 0, predicted.clamp(min=1), predicted)
+        precision, recall, f1, reviews = self._compute_by_class()
         values = {"test/f1": f1.nanmean(), "test/balanced_accuracy": recall.nanmean()}
         for tag, metric in self.test.items():
             values[tag] = metric.compute() if tag != "test/auroc" or reviews.all() else f1.new_tensor(torch.nan)
@@ -88,6 +89,13 @@ class ClassificationMetrics(nn.Module):
         for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
             values |= {f"{tag}{name}": value for name, value in zip(self.label_names, by_class, strict=True)}
         return values
+
+    def _compute_by_class(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Precision, recall, F1 and number of reviews of each class, `(classes,)`."""
+        confusion = _compute_and_reset(self._confusion)  # (classes, classes); rows are true classes
+        reviews, predicted, correct = confusion.sum(1), confusion.sum(0), confusion.diag()
+        precision = correct / torch.where(reviews > 0, predicted.clamp(min=1), predicted)
+        return precision, correct / reviews, 2 * correct / (reviews + predicted), reviews
 
     def gather_predictions(self) -> Predictions:
         """The predictions since the last call, from all devices."""

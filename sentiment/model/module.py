@@ -1,41 +1,48 @@
-"""SentimentModule: how an LSTMClassifier is trained — loss, metrics, optimizer, and what its checkpoints carry."""
+"""SentimentModule: how a network is trained — loss, metrics, optimizer, and what its checkpoints carry."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.batching import Batch
 from sentiment.data.text import PADDING, TextEncoder
-from sentiment.model.lstm import LSTMClassifier, log_probabilities
 from sentiment.model.metrics import ClassificationMetrics, Predictions
+from sentiment.model.network import build_network, log_probabilities
+from sentiment.model.schedules import make_scheduler, takes_total_steps
 from sentiment.runtime.errors import DivergedError, InputError
 
 DIVERGENCE_THRESHOLD = 100.0  # a cross-entropy; float32 cannot represent a probability of e^-104
 
 
 class SentimentModule(LightningModule):
-    """Trains an `LSTMClassifier` and computes its metrics.
+    """Trains a `Network` and computes its metrics.
 
     Its checkpoints carry all that is needed to classify a text, as plain values and tensors.
 
     Args:
         text_encoder: the values of `TextEncoder.to_dict`.
         label_names: names of the classes.
-        model: the other arguments of `LSTMClassifier`.
+        model: `_target_` and settings of the network, see `build_network`.
         optimizer: takes the parameters and returns an optimizer.
-        scheduler: takes an optimizer and `total_steps` and returns a scheduler, stepped after every batch; None keeps
-            the learning rate constant.
+        scheduler: takes an optimizer, and `total_steps` if it has such an argument, and returns a scheduler. It is
+            stepped after every batch, `ReduceLROnPlateau` after every epoch; None keeps the learning rate constant.
+        loss: takes `weight`, the weights of the classes, if there are any, and returns a loss of log-probabilities
+            `(B, classes)` and labels `(B,)`.
+        class_weights: of the classes in the loss; None if all count the same.
+        objective: the metric that `ReduceLROnPlateau` monitors.
         adversarial_epsilon: RMS norm per token of the adversarial perturbation of the embeddings; the model learns
             from the original and the perturbed batch (Miyato et al. 2017). 0 disables it.
         seed: seeds the dropout masks of each epoch, so that a resumed run draws the same ones.
+        trust: modules outside this package whose network and tokenizer may be imported.
 
     Attributes:
         predictions: of the latest validation or test epoch.
@@ -53,8 +60,12 @@ class SentimentModule(LightningModule):
         model: Mapping[str, Any],
         optimizer: Callable[[Iterable[Tensor]], Optimizer] = torch.optim.Adam,
         scheduler: Callable[..., LRScheduler] | None = None,
+        loss: Callable[..., nn.Module] = nn.CrossEntropyLoss,
+        class_weights: Sequence[float] | None = None,
+        objective: str = "val/accuracy",
         adversarial_epsilon: float = 0.0,
         seed: int = 0,
+        trust: Collection[str] = (),
     ) -> None:
         super().__init__()
         if not isinstance(adversarial_epsilon, int | float) or not 0 <= adversarial_epsilon < math.inf:
@@ -70,18 +81,37 @@ class SentimentModule(LightningModule):
         self.scheduler = scheduler
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
-        self.net = LSTMClassifier.from_config(TextEncoder.from_dict(text_encoder), label_names, model)
+        self.objective = objective
+        self.loss = loss
+        self.class_weights = class_weights
+        self.net = build_network(model, TextEncoder.from_dict(text_encoder, trust), label_names, trust)
+        if adversarial_epsilon and not self.net.has_forward_embedded:
+            name = self.net.display_name
+            raise InputError(f"adversarial_epsilon={adversarial_epsilon}: {name} has no forward_embedded; use 0")
         self.metrics = ClassificationMetrics(label_names)
+        self._metrics_step: dict[str, int] = {}  # step of the latest metrics of `train` and `val`
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
         return log_probabilities(self.net(ids)).exp()
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
-        if logits.shape[1] == 1:
-            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
-        return F.cross_entropy(logits, labels)
+        """The loss that is minimized, of logits `(B, C)` and labels `(B,)`."""
+        if self._is_cross_entropy:
+            return cross_entropy(logits, labels)
+        loss: Tensor = self._criterion(log_probabilities(logits), labels)
+        return loss
+
+    @cached_property  # which nn.Module does not register: a resumed run may have another loss
+    def _criterion(self) -> nn.Module:
+        weights = {"weight": torch.tensor(self.class_weights)} if self.class_weights else {}
+        return self.loss(**weights).to(self.device)
+
+    @cached_property
+    def _is_cross_entropy(self) -> bool:
+        """Whether the loss is the cross-entropy without weights and smoothing, which is faster from the logits."""
+        loss = self._criterion
+        return type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
@@ -90,8 +120,11 @@ class SentimentModule(LightningModule):
         self._num_reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
-        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
-        logits = self.net.forward_embedded(x, lengths).float()  # (B, C)
+        if self.adversarial_epsilon:
+            x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
+            logits = self.net.forward_embedded(x, lengths).float()  # (B, C)
+        else:
+            logits = self.net(batch.ids).float()  # (B, C)
         loss = self._loss(logits, batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
         self._num_correct.add_((_predict(logits) == batch.labels).sum())
@@ -112,11 +145,14 @@ class SentimentModule(LightningModule):
         return direction * norm[:, None, None]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.global_step == self.trainer.max_steps:
+            self.trainer.should_stop = True  # then Lightning validates, though the epoch is cut short
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
         if every and self.global_step % every == 0:
             self._raise_if_diverged(outputs["loss"])
 
     def on_train_epoch_end(self) -> None:
+        self._metrics_step["train"] = self.global_step
         loss = self._loss_sum / self._num_reviews
         self._raise_if_diverged(loss)
         self.log("train/loss", loss, sync_dist=True, prog_bar=True, logger=False)
@@ -125,8 +161,9 @@ class SentimentModule(LightningModule):
         # Lightning would log them after the checkpoint: a run that is killed in between would lack the points.
         known = self.trainer.callback_metrics  # mean over the devices
         points = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")}
+        points |= {"train/lr": self.learning_rate, "epoch": self.current_epoch}
         for logger in self.loggers:
-            logger.log_metrics(points | {"train/lr": self.learning_rate}, step=self.global_step - 1)
+            logger.log_metrics(points, step=self.global_step - 1)
             logger.save()
 
     @property
@@ -153,27 +190,51 @@ class SentimentModule(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> None:
         logits = self.net(batch.ids).float()  # (B, C)
         self.metrics.update(split, log_probabilities(logits).exp(), batch.labels, batch.rows)
-        loss, prog_bar = self._loss(logits, batch.labels), split == "val"
-        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.labels), prog_bar=prog_bar, sync_dist=True)
+        loss = cross_entropy(logits, batch.labels)
+        # What is logged of a test is final figures. Lightning would warn of True if there is no logger.
+        options: dict[str, Any] = {"prog_bar": True} if split == "val" else {"logger": False}
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.labels), sync_dist=True, **options)
 
     def on_validation_epoch_end(self) -> None:
+        self._metrics_step["val"] = self.global_step
         self.log_dict(self.metrics.val, prog_bar=True)
+        self.log_dict(self.metrics.compute_val(), sync_dist=True)
         self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.metrics.compute_test(), sync_dist=True)
+        self.log_dict(self.metrics.compute_test(), sync_dist=True, logger=False)
         self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.net.parameters())
         if self.scheduler is None:
             return optimizer
-        scheduler = self.scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        total_steps = int(self.trainer.estimated_stepping_batches) if takes_total_steps(self.scheduler) else 0
+        scheduler = make_scheduler(self.scheduler, optimizer, total_steps)
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        plan = {
+            "scheduler": scheduler,
+            "interval": "epoch",
+            "frequency": self.trainer.check_val_every_n_epoch,
+            "monitor": self.objective,
+        }
+        return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the metrics of the epoch."""
-        checkpoint["metrics"] = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        """Add the metrics of these weights; Lightning also knows those of earlier epochs."""
+        checkpoint["metrics"] = {
+            tag: float(value)
+            for tag, value in self.trainer.callback_metrics.items()
+            if self._metrics_step.get(tag.partition("/")[0], self.global_step) == self.global_step
+        }
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)
 
 
 def _predict(logits: Tensor) -> Tensor:

@@ -4,13 +4,14 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
 from sentiment.data.text import PADDING, TextEncoder
-from sentiment.model.lstm import LSTMClassifier, log_probabilities
-from sentiment.runtime.errors import InputError
+from sentiment.model.network import Network, log_probabilities
+from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import output_file
 
 TRACED_SIZE = (2, 7)  # batch and length of the example that the exporter traces
@@ -25,7 +26,7 @@ class ProbabilityModel(nn.Module):
         net: in evaluation mode.
     """
 
-    def __init__(self, net: LSTMClassifier) -> None:
+    def __init__(self, net: Network) -> None:
         super().__init__()
         self.net = net
 
@@ -34,7 +35,7 @@ class ProbabilityModel(nn.Module):
         return log_probabilities(self.net(ids)).exp()
 
 
-def export_onnx(net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence[str], path: Path) -> float:
+def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], path: Path) -> float:
     """Write an ONNX file with dynamic batch and length, after comparing it with PyTorch at other sizes.
 
     Args:
@@ -47,7 +48,8 @@ def export_onnx(net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence
         The largest difference of a probability from PyTorch's.
 
     Raises:
-        InputError: onnx or onnxruntime is not installed, the file cannot be written, or it computes something else.
+        InputError: onnx or onnxruntime is not installed, torch cannot export the network, the file cannot be written,
+            or it computes something else.
     """
     try:
         import onnx
@@ -56,18 +58,25 @@ def export_onnx(net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence
         raise InputError("export needs onnx and onnxruntime; install them: pip install onnx onnxruntime") from error
     model = ProbabilityModel(net.cpu()).eval()  # the exporter restores the mode of the model in all its modules
     with output_file(path) as temporary:
-        with warnings.catch_warnings():
+        # The exporter prints the graph of a network that it cannot export, whatever `verbose` says.
+        with warnings.catch_warnings(), patch.object(torch._C, "_jit_onnx_log", create=True):
             warnings.simplefilter("ignore")  # about the deprecated exporter, and constants, which are checked below
             # The newer exporter unrolls an LSTM's steps, which makes the length a constant.
-            torch.onnx.export(
-                model,
-                (_random_ids(encoder, *TRACED_SIZE),),
-                str(temporary),
-                dynamo=False,
-                input_names=["ids"],
-                output_names=["probabilities"],
-                dynamic_axes={"ids": {0: "batch", 1: "length"}, "probabilities": {0: "batch"}},
-            )
+            try:
+                torch.onnx.export(
+                    model,
+                    (_random_ids(encoder, *TRACED_SIZE),),
+                    str(temporary),
+                    dynamo=False,
+                    input_names=["ids"],
+                    output_names=["probabilities"],
+                    dynamic_axes={"ids": {0: "batch", 1: "length"}, "probabilities": {0: "batch"}},
+                )
+            except Exception as error:  # of torch's exporter, or of a network that it calls
+                raise InputError(
+                    f"{path}: not written, {type(net).__name__} cannot be exported ({one_line(error)[:200]}); use "
+                    "operations that torch.onnx.export supports"
+                ) from error
         onnx_model = onnx.load(str(temporary))
         metadata = encoder.to_dict() | {"label_names": list(label_names)}
         encoded = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
@@ -78,11 +87,11 @@ def export_onnx(net: LSTMClassifier, encoder: TextEncoder, label_names: Sequence
         difference = 0.0
         for batch, length in CHECKED_SIZES:
             ids = _random_ids(encoder, batch, length)
-            with torch.inference_mode():
-                expected = model(ids)
             try:
+                with torch.inference_mode():
+                    expected = model(ids)
                 (probabilities,) = session.run(None, {"ids": ids.numpy()})
-            except Exception as error:  # of onnxruntime, which has many
+            except Exception as error:  # of onnxruntime, which has many, or of a network with an upper limit
                 raise InputError(f"{path}: not written, it fails on {batch} texts of {length} tokens") from error
             difference = max(difference, float((expected - torch.from_numpy(probabilities)).abs().max()))
         if not difference <= TOLERANCE:

@@ -43,6 +43,11 @@ class CommandParser(argparse.ArgumentParser):
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(prog=f"python -m sentiment.{command}", description=description, formatter_class=raw)
 
+    def add_trust(self) -> None:
+        """Add `--trust`, for checkpoints with classes of other modules."""
+        text = "module outside this package whose network or tokenizer the checkpoint may name; may be repeated"
+        self.add_argument("--trust", action="append", default=[], metavar="MODULE", help=text)
+
     def error(self, message: str) -> NoReturn:
         """Print one line instead of the usage."""
         flag = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]

@@ -1,7 +1,7 @@
 """The configuration: where it is, how objects are made from it, and which of its settings identify a run."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,14 +17,12 @@ from sentiment.runtime.files import fingerprint
 
 CONF_DIR = next(path for up in (1, 2) if (path := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
 MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
-NO_PROGRESS = {
-    "callbacks.progress": None,
-    "callbacks.summary": None,
-    "trainer.enable_progress_bar": False,  # else Lightning adds its own
-    "trainer.enable_model_summary": False,
-}
 MAPPINGS = ("data.labels",)  # settings whose value is a mapping
-NOT_IN_FINGERPRINT = ("output_dir", "resume", "logger", "callbacks.history", "callbacks.diagnostics", *NO_PROGRESS)
+NOT_IN_FINGERPRINT = (
+    *("output_dir", "resume", "trust", "quiet", "lr_find", "logger"),
+    *("callbacks.history", "callbacks.diagnostics", "callbacks.progress", "callbacks.summary"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.default_root_dir"),
+)
 
 
 class Objective(NamedTuple):
@@ -43,7 +41,12 @@ class Objective(NamedTuple):
         return f"{100 * value:.2f} %" if self.is_accuracy else f"{value:.4f}"
 
 
-OBJECTIVES = {"val/accuracy": Objective("maximize", True), "val/loss": Objective("minimize", False)}
+OBJECTIVES = {
+    "val/accuracy": Objective("maximize", True),
+    "val/loss": Objective("minimize", False),
+    "val/f1": Objective("maximize", False),
+    "val/balanced_accuracy": Objective("maximize", True),
+}
 
 
 def _job_folder_name(overrides: str) -> str:
@@ -60,6 +63,11 @@ def _cuda_or_cpu() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _objective_mode(name: str) -> str:
+    return "min" if name in OBJECTIVES and OBJECTIVES[name].direction == "minimize" else "max"
+
+
+OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)
 OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=True)
 OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
 
@@ -117,11 +125,11 @@ def config_fingerprint(cfg: DictConfig) -> str:
     return fingerprint(flatten(cfg))
 
 
-def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
-    """Columns of TensorBoard's HParams tab: settings of the LSTM and its training, and whatever is varied."""
+def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, Any]:
+    """What loggers show as hyperparameters: settings of the network and its training, and the keys in `varied`."""
     settings = flatten(cfg, resolve=True)
     groups = ("data.", "model.", "optimizer", "scheduler")
-    shown = {key: settings[key] for key in settings if key.startswith(groups) or key in cfg.logger.highlight}
+    shown = {key: settings[key] for key in settings if key.startswith(groups) or key in varied}
     shown["scheduler"] = shown["scheduler"] or "none"
     trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
     return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer[key] for key in trainer} | shown

@@ -30,7 +30,7 @@ RENAMED_KEYS = {  # regular expressions of keys in earlier versions, and the new
     "model.chunk": "model.chunk_length",
     "model.vectors": "model.embedding_init",
     "callbacks.inspection": "callbacks.diagnostics",
-    "logger.first": "logger.highlight",
+    r"logger\.(save_dir|name|version|default_hp_metric)": r"logger.tensorboard.\1",
     "tune.heartbeat": "tune.heartbeat_interval",
     r"baseline.(\w+).ngrams": r"baseline.\1.max_ngram",
 }
@@ -159,4 +159,5 @@ def _dotted_keys(cfg: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _help_command() -> str:
-    return f"python -m sentiment.{Path(sys.argv[0]).stem} --help"
+    command = Path(sys.argv[0]).stem
+    return f"python -m sentiment.{command if command in ('train', 'tune', 'evaluate') else 'train'} --help"

@@ -78,9 +78,9 @@ class RunFolder:
         return cfg if isinstance(cfg, DictConfig) and "data" in cfg else None
 
     def write_config(self, cfg: DictConfig) -> None:
-        """Write the configuration to the file in which Hydra keeps it."""
+        """Write the configuration to the file in which Hydra keeps it, without the folder, which may be moved."""
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(cfg, self.config_file)
+        OmegaConf.save(OmegaConf.merge(cfg, {"output_dir": "${hydra:runtime.output_dir}"}), self.config_file)
 
     def read_metrics(self) -> dict[str, Any]:
         """The contents of `metrics.json`, empty if it is missing."""
@@ -143,6 +143,22 @@ class RunFolder:
         except (InputError, OSError) as error:
             self.remove_if_aborted()
             exit_with_error(describe_write_error(error, self.path) if isinstance(error, OSError) else error)
+
+
+def make_unique_folder(path: Path) -> Path:
+    """Make a folder that no other process has: `path` or, if it exists, `path_2`, `path_3` and so on.
+
+    Raises:
+        OSError: the folder cannot be made.
+    """
+    folder, number = path, 1
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = path.with_name(f"{path.name}_{number}")
 
 
 def trial_path(study: Path, number: int) -> Path:

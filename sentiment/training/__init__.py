@@ -1,1 +1,46 @@
-"""Training: one experiment, sweeps, studies, and their callbacks and loggers."""
+"""Training: one experiment, sweeps, studies, and their callbacks and loggers.
+
+From Python, a run is that of the command line with the same settings:
+
+    from sentiment.training import Run, compose, train
+
+    run = train(compose("data=demo", "model.units=32"))
+    run.metrics["test/accuracy"], run.history, run.predictions, run.model, run.figures["history"]
+    train(compose(f"resume={run.path}", "trainer.max_epochs=20"))
+    Run.read("outputs/runs/2026-01-31_12-00-00")
+"""
+
+import sys
+import warnings
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sentiment.analysis.run import Run as Run
+    from sentiment.training.composition import compose as compose
+    from sentiment.training.interactive import train as train
+
+__all__ = ["Run", "compose", "train"]
+
+if "tensorflow" not in sys.modules:
+    # TensorBoard would import an installed TensorFlow, which takes seconds; this is its own switch.
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))
+
+
+def __getattr__(name: str) -> Any:
+    """Import the interface for Python, and torch with it, on first use."""
+    if name == "compose":
+        from sentiment.training.composition import compose
+
+        return compose
+    if name == "train":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which datasets imports, in notebooks
+            from sentiment.training.interactive import train
+
+        return train
+    if name == "Run":
+        from sentiment.analysis.run import Run
+
+        return Run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,33 @@
-"""TensorBoard's logger: curves by epoch, final figures under tags of their own, and a HParams tab of what varies."""
+"""Lightning's loggers: curves by epoch, final figures under tags of their own, plots and texts."""
 
+import contextlib
+import io
+import logging
+import re
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import TensorBoardLogger
+from filelock import FileLock
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from PIL import Image
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
-FINAL = "z_final/"  # TensorBoard sorts groups by name and opens the first two, which are to be train and val
+from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.files import cache_dir, fingerprint
+
+LAST = "z_"  # TensorBoard sorts groups by name and opens the first two, which are to be train and val
+FINAL = f"{LAST}final/"
+PLOTTING = (TensorBoardLogger, WandbLogger, MLFlowLogger)  # loggers that take plots and texts
+MAX_PLOT_NAME = 50  # characters of a file name; loggers add more
+_EXTRAS = ("wandb", "mlflow")  # loggers that need a package of that name
 _CHARTS = {
     "training and validation": {
         "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
@@ -19,14 +37,14 @@ _CHARTS = {
 
 
 class CurvesLogger(TensorBoardLogger):
-    """Lightning's logger without its `epoch` curve; figures of the test set are final figures.
+    """Lightning's logger for TensorBoard without its `epoch` curve, with a HParams tab of what varies.
 
     Args:
         save_dir: directory of the event files.
         name: subdirectory; None for none.
         version: directory below that; empty for none.
         default_hp_metric: log Lightning's placeholder metric `hp_metric`.
-        highlight: keys of the settings that differ between the runs to compare; the HParams tab shows them first.
+        varied: keys of the settings that differ between the runs to compare; the HParams tab shows them first.
         hide_fixed: leave the other settings out of the HParams tab, which always shows five.
         purge_step: TensorBoard ignores what earlier event files of the run hold from this step on.
     """
@@ -37,19 +55,18 @@ class CurvesLogger(TensorBoardLogger):
         name: str | None,
         version: str,
         default_hp_metric: bool,
-        highlight: Sequence[str] = (),
+        varied: Collection[str] = (),
         hide_fixed: bool = False,
         purge_step: int | None = None,
     ) -> None:
         super().__init__(save_dir, name, version, default_hp_metric=default_hp_metric, purge_step=purge_step)
-        self.highlight = set(highlight)
+        self.varied = {*varied}
         self.hide_fixed = hide_fixed
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log points of curves."""
-        curves = {tag: value for tag, value in metrics.items() if tag != "epoch" and not tag.startswith("test/")}
-        super().log_metrics(curves, step)
+        super().log_metrics({tag: value for tag, value in metrics.items() if tag != "epoch"}, step)
 
     @rank_zero_only
     def log_hyperparams(
@@ -62,28 +79,158 @@ class CurvesLogger(TensorBoardLogger):
             return
         final = {f"{FINAL}{tag}": value for tag, value in metrics.items()}
         self.log_metrics(final, step)
-        settings = self._sanitize_params(params if isinstance(params, dict) else vars(params))
+        params = params if isinstance(params, dict) else vars(params)
+        # TensorBoard would show 32 as 32.000, and False as 0.0000.
+        settings = {key: value if isinstance(value, float | str) else str(value) for key, value in params.items()}
         summary, *session = hparams(settings, final)  # type: ignore[no-untyped-call]
         plugin = summary.value[0].metadata.plugin_data
         content = HParamsPluginData.FromString(plugin.content)
         self._describe(content.experiment)
         plugin.content = content.SerializeToString()
         for part in (summary, *session):
-            self.experiment._get_file_writer().add_summary(part, step)
+            self.experiment.file_writer.add_summary(part, step)
 
     def _describe(self, experiment: Any) -> None:
         """Say what the HParams tab shows; TensorBoard takes it from one of the runs."""
         for info in experiment.metric_infos:
             info.display_name = info.name.tag.removeprefix(FINAL)
         for info in experiment.hparam_infos:
-            info.differs = info.name in self.highlight
+            info.differs = info.name in self.varied
         varied = [info for info in experiment.hparam_infos if info.differs]
         if self.hide_fixed and varied:
             del experiment.hparam_infos[:]
             experiment.hparam_infos.extend(varied)
 
-    @staticmethod
-    def _sanitize_params(params: dict[str, Any]) -> dict[str, Any]:
-        """Whole numbers and truth values become text: TensorBoard would show 32 as 32.000, and False as 0.0000."""
-        plain = TensorBoardLogger._sanitize_params(params)
-        return {key: str(value) if isinstance(value, int) else value for key, value in plain.items()}
+
+@contextlib.contextmanager
+def open_loggers(
+    cfg: DictConfig, purge_step: int = 0, varied: Collection[str] = (), hide_fixed: bool = False
+) -> Iterator[list[Logger]]:
+    """The loggers of a run; their files, threads and runs end with it.
+
+    Args:
+        cfg: the composed configuration, of which `logger` holds the settings of each logger by its name.
+        purge_step: see `CurvesLogger`, as for `varied` and `hide_fixed`.
+
+    Raises:
+        InputError: a package is missing, or a setting is invalid.
+    """
+    name = Path(cfg.output_dir).name
+    of_run: dict[str, dict[str, Any]] = {
+        "tensorboard": {"purge_step": purge_step, "varied": varied, "hide_fixed": hide_fixed},
+        "wandb": {"name": name},
+        "mlflow": {"run_name": name},
+    }
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(_open_logger(str(key), settings, of_run.get(str(key), {})))
+            for key, settings in (cfg.get("logger") or {}).items()
+        ]
+
+
+@contextlib.contextmanager
+def _open_logger(name: str, settings: DictConfig, arguments: Mapping[str, Any]) -> Iterator[Logger]:
+    if name in _EXTRAS and not find_spec(name):
+        raise InputError(f"logger={name}: needs the package {name}; install it: pip install {name}")
+    if name == "wandb":
+        _silence_wandb(settings.offline)
+    if name == "mlflow":
+        for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):  # they report what they create
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+    with _lock_if(name == "mlflow"):
+        logger: Logger = instantiate_checked(settings, **{k: v for k, v in arguments.items() if k not in settings})
+    status = "failed"
+    try:
+        yield logger
+        status = "finished"
+    finally:
+        logger.finalize(status)
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            wandb.finish(exit_code=int(status == "failed"))  # else the next job of a sweep would continue this run
+
+
+def _silence_wandb(offline: bool) -> None:
+    import wandb
+
+    mode: dict[str, Any] = {"mode": "offline"} if offline else {}  # which Lightning sets too late for this
+    wandb.setup(wandb.Settings(silent=True, **mode))
+
+
+def _lock_if(is_mlflow: bool) -> contextlib.AbstractContextManager[Any]:
+    """MLflow fails if two processes create its database or an experiment at the same time."""
+    if not is_mlflow:
+        return contextlib.nullcontext()
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    return FileLock(cache_dir() / "mlflow.lock")
+
+
+def log_settings(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None:
+    """Start the run in every logger, with its hyperparameters.
+
+    Raises:
+        InputError: a logger cannot start a run.
+    """
+    for logger in loggers:
+        try:
+            with _lock_if(isinstance(logger, MLFlowLogger)):
+                logger.log_hyperparams(dict(settings))
+        except OSError:
+            raise
+        except Exception as error:  # of wandb and MLflow, which have many
+            raise InputError(f"logger: {type(logger).__name__}: {one_line(error)}") from error
+
+
+def log_final_figures(
+    loggers: Sequence[Logger], settings: Mapping[str, Any], metrics: Mapping[str, float], step: int
+) -> None:
+    """Log figures of the whole run: never under the tag of a curve, where they would be a false point at its end."""
+    for logger in loggers:
+        if isinstance(logger, CurvesLogger):
+            logger.log_hyperparams(dict(settings), dict(metrics), step)
+        else:
+            logger.log_metrics({f"{FINAL.removeprefix(LAST)}{tag}": value for tag, value in metrics.items()}, step)
+        logger.save()
+
+
+def log_plot(loggers: Sequence[Logger], tag: str, figure: Figure, step: int) -> None:
+    """Log a figure to all loggers of `PLOTTING`, to MLflow as an artifact."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure(f"{LAST}{tag}", figure, step)
+        elif isinstance(logger, WandbLogger):
+            buffer = io.BytesIO()
+            figure.savefig(buffer)
+            logger.log_image(_to_path(tag), [Image.open(buffer)], step)
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_figure(logger.run_id, figure, f"{_to_path(tag)}.png")
+
+
+def log_markdown(loggers: Sequence[Logger], tag: str, text: str, step: int) -> None:
+    """Log a text to all loggers of `PLOTTING`, to MLflow as an artifact."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, text, step)
+        elif isinstance(logger, WandbLogger):
+            import wandb
+
+            logger.log_metrics({_to_path(tag): wandb.Html(_render(text))}, step)
+        elif isinstance(logger, MLFlowLogger):
+            logger.experiment.log_text(logger.run_id, _render(text), f"{_to_path(tag)}.html")
+
+
+def _render(markdown: str) -> str:
+    """The page that TensorBoard makes of a text."""
+    from tensorboard.plugin_util import markdown_to_safe_html  # warns that its own code is deprecated
+
+    return f'<meta charset="utf-8">\n{markdown_to_safe_html(markdown)}'
+
+
+def _to_path(tag: str) -> str:
+    """A tag `group/name` as the path of a file; the name of a class, which may be part of it, can hold anything."""
+    group, _, name = tag.partition("/")
+    safe = re.sub(r"[^\w ,.-]+", "-", name)
+    if safe != name or len(name) > MAX_PLOT_NAME:
+        safe = f"{safe[:MAX_PLOT_NAME]}-{fingerprint(name)}"  # the names `a/b` and `a-b` differ
+    return f"{group}/{safe}"

@@ -1,4 +1,4 @@
-"""Diagnostics of the model in TensorBoard: gradients, weights, embeddings, gates."""
+"""Diagnostics of the model for the loggers: gradients, weights, embeddings, gates."""
 
 from typing import cast
 
@@ -13,8 +13,11 @@ from sentiment.analysis.model_figures import plot_gates, shorten_label
 from sentiment.classifier import Classifier
 from sentiment.data.text import PADDING, SPECIALS
 from sentiment.model.module import SentimentModule
+from sentiment.model.network import Network
+from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
+from sentiment.training.loggers import log_plot
 from sentiment.training.prediction_diagnostics import (
     EvaluatedSplit,
     describe_origin,
@@ -38,7 +41,7 @@ class GradientNorm(Callback):
 
 
 class WeightHistograms(Callback):
-    """Histograms of all weights after every validation."""
+    """Histograms of all weights after every validation, in TensorBoard."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         writer = find_tensorboard_writer(trainer)
@@ -49,7 +52,7 @@ class WeightHistograms(Callback):
 
 
 class EmbeddingProjector(Callback):
-    """The embeddings of the most frequent words with their polarities, after the test.
+    """The embeddings of the most frequent words with their polarities, after the test, in TensorBoard.
 
     Args:
         count: number of words.
@@ -60,7 +63,8 @@ class EmbeddingProjector(Callback):
         self.count = count
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
+        writer, evaluated = find_tensorboard_writer(trainer), get_evaluated_split(trainer, pl_module, "test")
+        if writer and evaluated and _get_net(pl_module).has_embedding:
             classifier = _make_classifier(evaluated, pl_module)
             words = classifier.encoder.vocabulary.words
             ids = range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words)))
@@ -72,20 +76,19 @@ class EmbeddingProjector(Callback):
             ]
             vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
             header = ["word", "rank", *columns]
-            evaluated.writer.add_embedding(
-                vectors, metadata, global_step=evaluated.step, tag="words", metadata_header=header
-            )
+            writer.add_embedding(vectors, metadata, global_step=evaluated.step, tag="words", metadata_header=header)
 
 
 class GatePlots(Callback):
-    """The gates of the last layer over short test reviews.
+    """The gates of the last layer of a recurrent network over short test reviews.
 
     They are the review of each class whose true class has the highest predicted probability, and of those that were
     classified wrongly the one with the lowest. Of more than `MAX_CLASSES` classes it is the most frequent ones.
     """
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
+        evaluated = get_evaluated_split(trainer, pl_module, "test")
+        if evaluated and isinstance(_get_net(pl_module), RecurrentNetwork):
             classifier = _make_classifier(evaluated, pl_module)
             chosen = _choose_reviews(evaluated)
             reviews = evaluated.datamodule.read_rows(evaluated.rows[list(chosen.values())])
@@ -99,10 +102,10 @@ class GatePlots(Callback):
         names = evaluated.label_names
         label, target = (shorten_label(names[number]) for number in (evaluated.labels[i], traced.target))
         probability = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
-        for layer in traced.layers[-classifier.net.num_directions :]:
+        for layer in traced.layers[-cast(RecurrentNetwork, classifier.net).num_directions :]:
             title = f"{origin}; {layer.name}\ntrue label: {label}, {probability}"
             figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, 1 / len(names), title)
-            evaluated.writer.add_figure(f"z_gates/{name}, {layer.name}", figure, evaluated.step)
+            log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
 
 
 def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
@@ -119,5 +122,8 @@ def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
 
 
 def _make_classifier(evaluated: EvaluatedSplit, module: LightningModule) -> Classifier:
-    net = cast(SentimentModule, module).net
-    return Classifier(net, evaluated.datamodule.encoder, evaluated.label_names)
+    return Classifier(_get_net(module), evaluated.datamodule.encoder, evaluated.label_names)
+
+
+def _get_net(module: LightningModule) -> Network:
+    return cast(SentimentModule, module).net

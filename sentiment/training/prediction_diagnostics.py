@@ -1,24 +1,25 @@
-"""Diagnostics of predictions in TensorBoard; `analysis/model_figures.py` draws the figures."""
+"""Diagnostics of predictions for the loggers; `analysis/model_figures.py` draws the figures."""
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.text import TOKENIZERS, TextEncoder
+from sentiment.data.text import TextEncoder
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
+from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
 
 MAX_CLASSES = 10  # that have a curve or a plot of their own
 MAX_CHARS = 5000  # that are shown of a review
@@ -29,7 +30,7 @@ class EvaluatedSplit:
     """The predictions of the latest validation or test, and where to write what is made of them.
 
     Attributes:
-        writer: of TensorBoard.
+        loggers: those that take plots and texts.
         step: of the training.
         datamodule: where the reviews come from.
         split: `val` or `test`.
@@ -37,7 +38,7 @@ class EvaluatedSplit:
         probabilities: of the classes, float32 `(N, classes)`.
     """
 
-    writer: SummaryWriter
+    loggers: Sequence[Logger]
     step: int
     datamodule: ReviewDataModule
     split: str
@@ -83,33 +84,36 @@ def find_tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
 
 
 def get_evaluated_split(trainer: Trainer, module: LightningModule, split: str) -> EvaluatedSplit | None:
-    """Return what was just evaluated; None without a TensorBoard writer and in Lightning's sanity check."""
-    writer = find_tensorboard_writer(trainer)
-    if writer is None or trainer.sanity_checking:
+    """Return what was just evaluated.
+
+    None if no logger takes plots and texts, in Lightning's sanity check, and on all ranks but the first.
+    """
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, PLOTTING)]
+    if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
         return None
     datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-    return EvaluatedSplit(writer, trainer.global_step, datamodule, split, *cast(SentimentModule, module).predictions)
+    return EvaluatedSplit(loggers, trainer.global_step, datamodule, split, *cast(SentimentModule, module).predictions)
 
 
 class PRCurves(Callback):
-    """Precision-recall curves after every validation and the test.
+    """Precision-recall curves after every validation and the test, in TensorBoard.
 
     They are of the second of two classes, else of each class, and of the most frequent ones of more than `MAX_CLASSES`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(get_evaluated_split(trainer, pl_module, "val"))
+        self._write(trainer, pl_module, "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(get_evaluated_split(trainer, pl_module, "test"))
+        self._write(trainer, pl_module, "test")
 
-    def _write(self, evaluated: EvaluatedSplit | None) -> None:
-        if evaluated:
+    def _write(self, trainer: Trainer, module: LightningModule, split: str) -> None:
+        writer, evaluated = find_tensorboard_writer(trainer), get_evaluated_split(trainer, module, split)
+        if writer and evaluated:
             names = evaluated.label_names
             for label in [1] if len(names) == 2 else evaluated.shown_classes:
-                tag = f"{evaluated.split}/{names[label]}"
                 is_label, probabilities = evaluated.labels == label, evaluated.probabilities[:, label]
-                evaluated.writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
+                writer.add_pr_curve(f"{split}/{names[label]}", is_label, probabilities, evaluated.step)
 
 
 class ReliabilityDiagram(Callback):
@@ -119,7 +123,7 @@ class ReliabilityDiagram(Callback):
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             ece = float(trainer.callback_metrics["test/ece"])
             figure = plot_reliability_diagram(evaluated.labels, evaluated.probabilities, evaluated.label_names, ece)
-            evaluated.writer.add_figure("z_test/reliability", figure, evaluated.step)
+            log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
 
 
 class ConfusionMatrix(Callback):
@@ -129,7 +133,7 @@ class ConfusionMatrix(Callback):
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             predicted = evaluated.probabilities.argmax(1)
             figure = plot_confusion_matrix(evaluated.labels, predicted, evaluated.label_names)
-            evaluated.writer.add_figure("z_test/confusion", figure, evaluated.step)
+            log_plot(evaluated.loggers, "test/confusion", figure, evaluated.step)
 
 
 class MostWrongReviews(Callback):
@@ -145,7 +149,8 @@ class MostWrongReviews(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
-            evaluated.writer.add_text("test/most_wrong", list_most_wrong(evaluated, self.count), evaluated.step)
+            text = list_most_wrong(evaluated, self.count)
+            log_markdown(evaluated.loggers, "test/most_wrong", text, evaluated.step)
 
 
 def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
@@ -182,7 +187,7 @@ def format_review(encoder: TextEncoder, text: str) -> str:
 
     Of a long review only the `MAX_CHARS` characters next to the end that the model reads are shown.
     """
-    pre, tokenize = encoder.truncating == "pre", TOKENIZERS[encoder.tokenizer]
+    pre, tokenize = encoder.truncating == "pre", encoder.tokenize
     shown = text[-MAX_CHARS:] if pre else text[:MAX_CHARS]
     count = len(tokenize(shown))
     if count <= encoder.maxlen:

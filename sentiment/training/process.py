@@ -13,6 +13,7 @@ _HARMLESS_WARNINGS = (
     "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
     "Precision .* is not supported by the model summary",
     "Checkpoint directory .* exists and is not empty",  # when a run is resumed
+    "Be aware that when using `ckpt_path`, callbacks",  # when it is resumed without one
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # in Lightning's own code
 )
 

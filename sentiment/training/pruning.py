@@ -19,10 +19,16 @@ class Pruning(Callback):
         self.trial = trial
         self.objective = objective
         self.pruned = False
+        self._validated = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the last validation of the epoch, if it had any."""
+        if not self._validated:
             return
+        self._validated = False
         self.trial.report(float(trainer.callback_metrics[self.objective]), trainer.current_epoch)
         if self.trial.should_prune():
             self.pruned = trainer.should_stop = True

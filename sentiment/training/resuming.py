@@ -1,10 +1,25 @@
-"""Where a resumed run continues."""
+"""How a run is resumed: where it continues, and which settings may have changed since."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
+
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
+from sentiment.runtime.config import flatten
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.trust import find_targets
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+# What the weights, the order of the batches and the choice of the best checkpoint depend on since the first epoch.
+_FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer")
+_FREE = ("data.path",)  # the data may have moved; its contents are compared
+# What a learning rate schedule was planned for.
+_PLANNED = ("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches")
 
 
 class ResumePoint(NamedTuple):
@@ -14,33 +29,112 @@ class ResumePoint(NamedTuple):
         path: path of `last.ckpt`.
         epochs: number of finished epochs.
         steps: number of finished optimizer steps.
-        stopped_early: whether early stopping had ended the training.
+        without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
         text_encoder: the encoder that it holds.
     """
 
     path: Path
     epochs: int
     steps: int
-    stopped_early: bool
+    without_improvement: int
     text_encoder: dict[str, Any]
 
 
-def read_resume_point(run: RunFolder) -> ResumePoint | None:
+def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
     """Read the last checkpoint of a run; None if there is none yet.
 
     Raises:
-        InputError: training cannot continue from it.
+        InputError: training cannot continue from it, or not with these settings.
     """
     path = run.checkpoint("last")
     if not path.exists():
         return None
+    if saved := run.read_config():
+        check_changes(saved, cfg)
     checkpoint = read_checkpoint(path)
     check_resumable(path, checkpoint)
-    restore_model(path, checkpoint)
+    restore_model(path, checkpoint, trust=find_targets(cfg))
+    states = checkpoint["callbacks"].values()
     return ResumePoint(
         path,
         epochs=checkpoint["epoch"] + 1,
         steps=checkpoint["global_step"],
-        stopped_early=any(state.get("stopped_epoch") for state in checkpoint["callbacks"].values()),
+        without_improvement=max((state["wait_count"] for state in states if state.get("stopped_epoch")), default=0),
         text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
     )
+
+
+def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
+    """Raise `InputError` for the first setting that cannot change when a run is resumed."""
+    before, after = flatten(saved), flatten(cfg)
+    fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if before.get("scheduler") else _FIXED
+    for key in after:
+        group = key.split(".")[0]
+        may_change = key in _FREE or (group == "optimizer" and "." in key and not before.get("scheduler"))
+        if before.get(key, after[key]) == after[key] or may_change:
+            continue
+        if key in fixed or group in fixed:
+            why = ", for which the learning rate schedule was planned" if group in ("trainer", "optimizer") else ""
+            advice = f"it is {before[key]}{why}; remove it, or start a new run"
+            raise InputError(f"{key}={after[key]}: cannot change when a run is resumed, {advice}")
+
+
+def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
+    """Log where the training continues; keep it from continuing if early stopping had ended it."""
+    early_stopping, epochs = cfg.callbacks.get("early_stopping"), cfg.trainer.max_epochs
+    if early_stopping and resumed.without_improvement >= early_stopping.patience:
+        trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
+        log.info(
+            "nothing left to train: early stopping ended the training after epoch %d; to go on, set "
+            "callbacks.early_stopping=null or a larger patience",
+            resumed.epochs,
+        )
+    elif resumed.epochs >= epochs:
+        log.info("nothing left to train: all %d epochs are done; to go on, raise trainer.max_epochs", epochs)
+    else:
+        log.info("continues after epoch %d of %d", resumed.epochs, epochs)
+
+
+class ResumedSettings(Callback):
+    """Applies changed settings to what Lightning has restored, and records them once they have trained an epoch.
+
+    Until then the folder of the run describes what its last checkpoint was trained with.
+
+    Args:
+        run: the resumed run.
+        cfg: its new configuration.
+
+    Attributes:
+        recorded: whether an epoch was trained.
+    """
+
+    def __init__(self, run: RunFolder, cfg: DictConfig) -> None:
+        self.run = run
+        self.cfg = cfg
+        self.recorded = False
+        self._earlier_events = self._list_events()
+
+    def _list_events(self) -> set[Path]:
+        return {*self.run.path.glob("events.out.tfevents.*")}
+
+    def remove_events(self) -> None:
+        """Remove what TensorBoard would take for the continuation of the run."""
+        for path in self._list_events() - self._earlier_events:
+            path.unlink()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the optimizer's arguments and the patience, which the checkpoint also holds."""
+        if not self.cfg.scheduler:
+            for group in trainer.optimizers[0].param_groups:
+                changed = {key: value for key, value in self.cfg.optimizer.items() if key in group}
+                group |= {
+                    key: tuple(value) if isinstance(group[key], tuple) else value for key, value in changed.items()
+                }
+        for callback in trainer.early_stopping_callbacks:
+            callback.patience = self.cfg.callbacks.early_stopping.patience
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the configuration, before the checkpoint of the epoch."""
+        if trainer.is_global_zero and not self.recorded:
+            self.run.write_config(self.cfg)
+        self.recorded = True

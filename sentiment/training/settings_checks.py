@@ -1,5 +1,7 @@
 """Settings that are checked before the data is read."""
 
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -8,32 +10,65 @@ from omegaconf import DictConfig, OmegaConf
 
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.module import SentimentModule
+from sentiment.model.network import without_memory
+from sentiment.model.schedules import takes_total_steps
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
+from sentiment.runtime.trust import find_targets
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Check the keys at the top, and those of the trainer, the model, the optimizer and the scheduler.
+    """Check the keys at the top, and those of the trainer, the model, the optimizer, the scheduler and the loss.
 
     Raises:
         InputError: a value is invalid; the message names the key.
     """
     check_choice(tuple(OBJECTIVES), objective=cfg.objective)
     check_choice(("best", "last", None), test_ckpt=cfg.test_ckpt)
+    check_choice(("balanced", None), class_weights=cfg.class_weights)
     check_at_least(0, seed=cfg.seed)
-    check_at_least(1, **{"trainer.max_epochs": cfg.trainer.max_epochs})
-    needs = {"train": "to train on", "val": "to choose the best epoch", "test": "or set test_ckpt=null"}
-    for split, need in needs.items():
-        if not cfg.trainer[f"limit_{split}_batches"]:
-            raise InputError(f"trainer.limit_{split}_batches=0: leave some batches {need}")
+    _check_trainer(cfg)
     optimizer = instantiate_checked(cfg.optimizer)
-    _find_invalid_key("optimizer", optimizer, [torch.nn.Parameter(torch.zeros(1))])
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+    _find_invalid_key("optimizer", optimizer, parameters)
     if cfg.scheduler:
         scheduler = instantiate_checked(cfg.scheduler)
-        _find_invalid_key("scheduler", scheduler, optimizer([torch.nn.Parameter(torch.zeros(1))]), total_steps=100)
+        options = {"total_steps": 100} if takes_total_steps(scheduler) else {}
+        _find_invalid_key("scheduler", scheduler, optimizer(parameters), **options)
+    _check_loss(cfg)
     encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer="words", maxlen=1, padding="pre", truncating="pre")
-    with torch.device("meta"):
+    with without_memory(cfg.model):
         make_module(cfg, encoder, ["first", "second"])
+
+
+def _check_trainer(cfg: DictConfig) -> None:
+    trainer, callbacks = cfg.trainer, cfg.callbacks
+    check_at_least(1, **{f"trainer.{key}": trainer[key] for key in ("max_epochs", "check_val_every_n_epoch")})
+    needs = {"train": "to train on", "val": "to choose the best epoch", "test": "or set test_ckpt=null"}
+    for split, need in needs.items():
+        if not trainer[f"limit_{split}_batches"]:
+            raise InputError(f"trainer.limit_{split}_batches=0: leave some batches {need}")
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every > epochs:
+        raise InputError(f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs; lower it")
+    if not callbacks.get("best") and cfg.test_ckpt != "last":
+        raise InputError("callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last")
+    if not callbacks.get("last") and cfg.test_ckpt == "last":
+        raise InputError("callbacks.last=null: without it there is no last checkpoint; set test_ckpt=best")
+
+
+def _check_loss(cfg: DictConfig) -> None:
+    """Compute the loss of three texts of two classes."""
+    loss = instantiate_checked(cfg.loss)
+    weights = {"weight": torch.ones(2)} if cfg.class_weights else {}
+    log_probabilities, labels = torch.zeros(3, 2).log_softmax(1), torch.tensor([0, 1, 1])
+
+    def compute(**settings: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # torch broadcasts shapes that do not match
+            return loss.func(**settings)(log_probabilities, labels)
+
+    _find_invalid_key("loss", partial(compute, **loss.keywords), **weights)
 
 
 def check_single_device(cfg: DictConfig) -> None:
@@ -45,18 +80,30 @@ def check_single_device(cfg: DictConfig) -> None:
         raise InputError("trainer: a sweep (-m) or study trains each run on one device; use trainer=default or gpu")
 
 
-def make_module(cfg: DictConfig, encoder: TextEncoder, label_names: list[str]) -> SentimentModule:
-    """A freshly initialized module for texts of `encoder`.
+def make_module(
+    cfg: DictConfig, encoder: TextEncoder, label_names: list[str], class_weights: Sequence[float] | None = None
+) -> SentimentModule:
+    """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
 
     Raises:
         InputError: a setting of the model is invalid.
     """
-    model = {key: value for key, value in cfg.model.items() if key != "embedding_init"}
-    scheduler = instantiate_checked(cfg.scheduler) if cfg.scheduler else None
-    optimizer = instantiate_checked(cfg.optimizer)
-    epsilon = cfg.adversarial_epsilon
+    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    model.pop("embedding_init", None)
     with prefix_key("model"):
-        return SentimentModule(encoder.to_dict(), label_names, model, optimizer, scheduler, epsilon, cfg.seed)
+        return SentimentModule(
+            encoder.to_dict(),
+            label_names,
+            model,
+            optimizer=instantiate_checked(cfg.optimizer),
+            scheduler=instantiate_checked(cfg.scheduler) if cfg.scheduler else None,
+            loss=instantiate_checked(cfg.loss),
+            class_weights=class_weights,
+            objective=cfg.objective,
+            adversarial_epsilon=cfg.adversarial_epsilon,
+            seed=cfg.seed,
+            trust=find_targets(cfg),
+        )
 
 
 def _find_invalid_key(group: str, factory: "partial[Any]", *arguments: Any, **options: Any) -> None:
@@ -79,6 +126,6 @@ def _find_invalid_key(group: str, factory: "partial[Any]", *arguments: Any, **op
 def _failure(factory: Any, *arguments: Any, **options: Any) -> str | None:
     try:
         factory(*arguments, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, UserWarning) as error:
         return one_line(error)
     return None

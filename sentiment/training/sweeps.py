@@ -3,15 +3,16 @@
 import logging
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import NO_PROGRESS, config_fingerprint, instantiate_checked, parse_overrides
+from sentiment.runtime.config import config_fingerprint, instantiate_checked, parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.run_folder import RunFolder
@@ -30,6 +31,8 @@ class SweepCallback(Callback):
             check_single_device(config)
         except InputError as error:
             exit_with_error(error)
+        if config.quiet:
+            logging.getLogger("hydra").setLevel(logging.WARNING)  # a line per job
         overrides = parse_overrides(config.hydra.overrides.task)
         swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | {*(config.hydra.sweeper.params or ())}
         if swept:
@@ -52,13 +55,14 @@ class SweepCallback(Callback):
             sys.exit(1)
 
 
-def run_sweep_job(cfg: DictConfig) -> float:
+def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
     """Run one job of a sweep, unless it finished before; the sweep continues if it fails.
 
     Returns:
         The objective, NaN if the job failed.
     """
     from sentiment.training.experiment import train
+    from sentiment.training.progress import disable_console_output
 
     run = RunFolder(cfg.output_dir)
     name = run.path.name
@@ -71,13 +75,13 @@ def run_sweep_job(cfg: DictConfig) -> float:
         return math.nan
     for stale in (run.metrics_file, *run.path.glob("events.out.tfevents.*"), *run.path.glob("checkpoints/*")):
         stale.unlink(missing_ok=True)
-    cfg.logger.hide_fixed = True
     hydra_cfg: Any = HydraConfig.get()
     if "BasicLauncher" not in hydra_cfg.launcher._target_:
-        _disable_console_output(cfg)
+        disable_console_output(cfg)  # parallel jobs would overwrite each other's
     try:
-        result = train(cfg)
-        print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
+        result = train(cfg, varied=varied, hide_fixed=True).objective
+        if not cfg.quiet:
+            print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
         return result
     except InputError as error:
         log.error("%s: %s", name, error)
@@ -100,12 +104,3 @@ def is_finished(cfg: DictConfig, metrics: dict[str, Any]) -> bool:
         return bool(metrics["data_fingerprint"] == instantiate_checked(cfg.data, seed=cfg.seed).folder.name)
     except InputError:
         return False
-
-
-def _disable_console_output(cfg: DictConfig) -> None:
-    """The progress bars and messages of parallel jobs would overwrite each other."""
-    for key, value in NO_PROGRESS.items():
-        OmegaConf.update(cfg, key, value, force_add=True)
-    for handler in logging.getLogger().handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.setLevel(logging.WARNING)

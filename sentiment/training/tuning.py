@@ -3,7 +3,7 @@
 import logging
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from filelock import FileLock
 from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial
 
 from sentiment.runtime.config import (
-    NO_PROGRESS,
     OBJECTIVES,
     flatten,
     format_setting,
@@ -28,6 +28,7 @@ from sentiment.runtime.overrides import find_invalid_override
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.experiment import train
 from sentiment.training.pruning import Pruning
+from sentiment.training.search_space import SearchSpace
 from sentiment.training.settings_checks import check_single_device
 from sentiment.training.study import Study
 
@@ -59,26 +60,26 @@ class Tuning:
         fixed = [override for override in parse_overrides(overrides) if override.key_or_group.split(".")[0] != "tune"]
         self.fixed = [str(override.input_line) for override in fixed]
         named = {override.key_or_group for override in fixed}
-        space: Any = OmegaConf.to_container(cfg.tune.space, resolve=True)
-        self.space = {key: settings for key, settings in space.items() if settings and key not in named}
-        for key, settings in self.space.items():
-            with prefix_key(f"tune.space.{key}"):
-                check_choice(("categorical", "float", "int"), kind=settings.get("kind"))
+        self.space = SearchSpace(_unset_sweeps(cfg.tune, named))
         self.study = Study(cfg.tune, cfg.objective, self.folder)
         settings = {
             key: value
             for key, value in flatten(cfg).items()
-            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune", *self.space)
+            if key not in ("data.path", "test_ckpt")
+            and key.split(".")[0] not in ("baseline", "tune", *self.space.sweeps)
         }
-        self.study.check_unchanged("settings", settings | {"tune.space": self.space})
+        searched = {f"tune.space.{key}": sweep for key, sweep in self.space.sweeps.items()}
+        self.study.check_unchanged("settings", settings | searched)
         RunFolder(self.folder).write_config(cfg)
 
     def search(self) -> None:
         """Run trials until there are enough.
 
         Raises:
-            InputError: the data or a trial's settings are invalid.
+            InputError: the data, the search space or a trial's settings are invalid.
         """
+        if message := find_invalid_override("config", [*self.fixed, *self.space.sweep_overrides()]):
+            raise InputError(f"tune.space: {message}")
         datamodule = instantiate_checked(self.cfg.data, seed=self.cfg.seed)
         datamodule.prepare_data()
         contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]
@@ -99,27 +100,21 @@ class Tuning:
             log.info("The best trial was trained on another machine, which tests it")
         elif self.cfg.test_ckpt:
             with FileLock(run.path / "test.lock"):  # workers may share this disk
-                if "test/accuracy" not in (metrics := run.read_metrics()):
+                if "test/accuracy" not in run.read_metrics():
                     cfg = self._compose(best.params)
                     cfg.output_dir = cfg.resume = str(run.path)
-                    cfg.trainer.max_epochs = metrics["epochs"]  # no training, only the test
                     logging.getLogger("sentiment.training.experiment").setLevel(logging.INFO)
-                    train(cfg)
+                    train(cfg, varied=sorted(best.params), hide_fixed=True)
             log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
         log.info("repeat it with: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """The overrides with which `sentiment.train` repeats a trial."""
-        return [*self.fixed, *(f"{key}={'null' if value is None else value}" for key, value in params.items())]
+        return [*self.fixed, *self.space.overrides(params)]
 
     def _run_trial(self, trial: Trial) -> float:
         """Train with the settings that Optuna suggests; return the objective."""
-        for key, settings in self.space.items():
-            arguments = {name: value for name, value in settings.items() if name != "kind"}
-            try:
-                getattr(trial, f"suggest_{settings['kind']}")(key, **arguments)
-            except (TypeError, ValueError) as error:
-                raise InputError(f"tune.space.{key}: {one_line(error)}") from error
+        self.space.suggest(trial)
         cfg = self._compose(trial.params)
         cfg.test_ckpt, cfg.baseline = None, {}
         run = self._trial_folder(trial.number)
@@ -130,7 +125,7 @@ class Tuning:
         note = "" if retried is None else f", a retry of trial {retried}"
         log.info("trial %s%s: %s", trial.number, note, _format_settings(trial.params))
         pruning = Pruning(trial, cfg.objective)
-        result = train(cfg, [pruning])
+        result = train(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True).objective
         if pruning.pruned:
             run.write_metrics(run.read_metrics() | {"status": "pruned"})
             raise optuna.TrialPruned
@@ -145,10 +140,27 @@ class Tuning:
             cfg = compose("config", overrides)
         except HydraException as error:
             raise InputError(f"tune.space: {find_invalid_override('config', overrides) or one_line(error)}") from error
-        cfg.logger.highlight, cfg.logger.hide_fixed = sorted(params), True
-        for key in ("callbacks.summary", "trainer.enable_model_summary"):
-            OmegaConf.update(cfg, key, NO_PROGRESS[key], force_add=True)
+        cfg.trainer.enable_model_summary = False
         return cfg
+
+
+def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
+    """The search space without the keys that are null or set on the command line.
+
+    Raises:
+        InputError: nothing is left, or `tune.space` is not a mapping.
+    """
+    try:
+        space: Any = OmegaConf.to_container(tune, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {one_line(error)}") from error
+    sweeps = space["space"] or {}
+    if not isinstance(sweeps, dict):
+        raise InputError(f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'")
+    left = {key: sweep for key, sweep in sweeps.items() if sweep is not None and key.lstrip("+") not in named}
+    if not left:
+        raise InputError("tune.space: every key is null or set on the command line; leave one to the search")
+    return left
 
 
 def _format_settings(params: Mapping[str, Any]) -> str:

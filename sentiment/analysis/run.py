@@ -1,0 +1,177 @@
+"""A run as the files in its folder describe it."""
+
+import math
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from sentiment.runtime.config import flatten
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.files import escape_csv_formula
+from sentiment.runtime.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sentiment.analysis.fonts import Figure
+    from sentiment.classifier import Classifier
+
+_SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")  # in the text of a run, besides the objective
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """A run as its folder describes it; a notebook shows its accuracies next to those of its baselines.
+
+    Attributes:
+        folder: its files.
+        settings: by dotted key, see `runtime.config.flatten`.
+        metrics: of `metrics.json`, where null is None; empty if the run did not end.
+        sampled: keys of the settings that a study sampled.
+        trust: modules outside this package whose classes `model` may import.
+    """
+
+    folder: RunFolder
+    settings: dict[str, Any]
+    metrics: dict[str, Any]
+    sampled: frozenset[str] = frozenset()
+    trust: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, path: str | Path, trust: Collection[str] = ()) -> "Run":
+        """Read the run in a folder, from Python or the command line.
+
+        Args:
+            path: its folder.
+            trust: modules outside this package whose classes `model` may import, which runs their code.
+
+        Raises:
+            InputError: it is no run directory, or its configuration cannot be read.
+        """
+        folder = RunFolder(path)
+        folder.check_contains(folder.config_file)
+        cfg = folder.read_config()
+        if cfg is None:
+            raise InputError(f"{folder.config_file}: not the configuration of a run; pass the folder of a run")
+        return cls(folder, flatten(cfg), folder.read_metrics(), trust=tuple(trust))
+
+    @property
+    def path(self) -> Path:
+        """Its folder, for `load`, `compose("resume=…")` and the command line."""
+        return self.folder.path
+
+    @property
+    def status(self) -> str:
+        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished`: killed or still running."""
+        return str(self.metrics.get("status", "unfinished"))
+
+    @property
+    def objective(self) -> float:
+        """The metric that the setting `objective` names, of the selected checkpoint; NaN if there is none."""
+        value = self.metrics.get(self.settings.get("objective", "val/accuracy"))
+        return math.nan if value is None else float(value)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """`history.csv`: a row per epoch, from 1; columns `step`, losses, accuracies, `lr` and `seconds`.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        return _read_csv(self.path / "history.csv", "no epoch ended, or callbacks.history=null").set_index("epoch")
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """`test_predictions.csv`: a row per test review, in the order of the test.
+
+        Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class as `p(class)`,
+        `text`, and perhaps `file` and `id`. All but numbers are text as it stands in the file.
+
+        Raises:
+            InputError: the file is missing or damaged.
+        """
+        frame = _read_csv(self.folder.predictions_file, "nothing was tested, as with test_ckpt=null")
+        names = {escape_csv_formula(name): name for name in _class_names(frame)}
+        return frame.assign(label=frame["label"].replace(names), predicted=frame["predicted"].replace(names))
+
+    @cached_property
+    def model(self) -> "Classifier":
+        """The tested model, see `sentiment.load`.
+
+        Raises:
+            InputError: there is no checkpoint, or it names a class that is not trusted.
+        """
+        from sentiment.classifier import load  # takes seconds
+
+        return load(self.path, self.trust)
+
+    @cached_property
+    def figures(self) -> dict[str, "Figure"]:
+        """`history`, `confusion_matrix` and `reliability_diagram`, as far as the run has their files."""
+        from sentiment.analysis.history_figure import plot_history  # these take seconds
+        from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
+
+        figures = {}
+        if (self.path / "history.csv").exists():
+            figures["history"] = plot_history(self.history, self.metrics.get("checkpoint_epoch"))
+        if self.folder.predictions_file.exists():
+            names = _class_names(self.predictions)
+            labels, predicted = (
+                pd.Categorical(self.predictions[column], names).codes.astype("int64")
+                for column in ("label", "predicted")
+            )
+            probabilities = self.predictions[[f"p({name})" for name in names]].to_numpy("float32")
+            ece = self.metrics.get("test/ece")
+            figures["confusion_matrix"] = plot_confusion_matrix(labels, predicted, names)
+            figures["reliability_diagram"] = plot_reliability_diagram(
+                labels, probabilities, names, math.nan if ece is None else ece
+            )
+        return figures
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """Accuracies of the model and its baselines: columns `val/accuracy` and `test/accuracy`, if it was tested."""
+        models = {"model": {tag: self.metrics.get(tag) for tag in ("val/accuracy", "test/accuracy")}}
+        for tag, value in self.metrics.items():
+            if tag.startswith("baseline/") and tag.endswith("_accuracy"):
+                _, name, metric = tag.split("/")
+                models.setdefault(name, {})[metric.replace("_", "/", 1)] = value
+        return pd.DataFrame.from_dict(models, orient="index", dtype=float).dropna(axis=1, how="all")
+
+    def __repr__(self) -> str:
+        parts = [] if "lr_find/suggestion" in self.metrics else [self.status]
+        if self.status == "failed":
+            parts.append(str(self.metrics.get("error")))
+        for tag in dict.fromkeys([str(self.settings.get("objective")), *_SHOWN]):
+            if (value := self.metrics.get(tag)) is not None:
+                parts.append(f"{tag} {value:.4g}")
+        return f"Run({os.path.relpath(self.path)}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """The text of the run, and its results in per cent."""
+        table = (100 * self.results).rename(columns=lambda tag: f"{tag.replace('/', ' ')}, %")
+        shown = "" if table.empty else table.to_html(float_format="{:.2f}".format, na_rep="")
+        return f"<p>{escape(repr(self))}</p>{shown}"
+
+
+def _read_csv(path: Path, why_missing: str) -> pd.DataFrame:
+    """Read a table of a run; text stays text, whatever it looks like."""
+    try:
+        names = pd.read_csv(path, nrows=0).columns
+        numbers = {"row", *(name for name in names if path.name == "history.csv" or name.startswith("p("))}
+        text = {name: str for name in names if name not in numbers}
+        missing = {name: [""] for name in numbers}
+        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: missing; {why_missing}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({one_line(error)}); remove it or repeat the run") from error
+
+
+def _class_names(predictions: pd.DataFrame) -> list[str]:
+    """The classes in their order, from the columns `p(class)`."""
+    return [name[2:-1] for name in predictions if name.startswith("p(") and name.endswith(")")]

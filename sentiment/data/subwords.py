@@ -1,0 +1,183 @@
+"""Subword tokenizers: byte-pair encoding and unigram language models, with Hugging Face tokenizers."""
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sentiment.runtime.errors import InputError, check_choice, one_line
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+UNKNOWN = "<unk>"
+_LETTER, _DIGIT = r"[\p{L}\p{M}]", r"\p{N}"
+# A space, which Metaspace has made "▁", belongs to the word after it. Limits keep long lines linear.
+_WORD = (
+    rf"▁?{_LETTER}{{1,64}}(?:'{_LETTER}{{1,8}})?"  # don't
+    rf"|▁?{_DIGIT}{{1,64}}(?:[./,]{_DIGIT}{{1,8}})?"  # 8/10
+    rf"|▁?[^\p{{L}}\p{{M}}\p{{N}}▁]{{1,64}}|▁"  # !!!
+)
+
+
+class SubwordTokenizer:
+    """Splits words into pieces that are frequent in the training rows.
+
+    Lower case and NFKC; HTML line breaks are removed. A piece that starts a word starts with `▁`. Words, numbers and
+    punctuation are not merged with each other. A character that no training row has is `<unk>`.
+
+    Args:
+        algorithm: `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018).
+
+    Raises:
+        ArgumentError: another algorithm.
+        InputError: Hugging Face tokenizers is not installed.
+    """
+
+    def __init__(self, algorithm: str) -> None:
+        check_choice(("bpe", "unigram"), algorithm=algorithm)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in processes that are forked later
+        try:
+            import tokenizers  # noqa: F401
+        except ImportError as error:
+            message = f"data.tokenizer={algorithm} needs tokenizers; install it: pip install tokenizers"
+            raise InputError(message) from error
+        self.algorithm = algorithm
+        self.tokenizer: Tokenizer | None = None
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the pieces of a text."""
+        assert self.tokenizer, "not trained"
+        tokens: list[str] = self.tokenizer.encode(_replace_surrogates(text)).tokens
+        return tokens
+
+    def fit(self, texts: Iterable[str], max_features: int) -> None:
+        """Learn the pieces; the same texts give the same pieces.
+
+        Args:
+            texts: of the training rows.
+            max_features: number of pieces, padding and `<unk>` included.
+
+        Raises:
+            InputError: the texts have no words, or more different characters than that.
+        """
+        size = max_features - 1  # without padding
+        texts = map(_replace_surrogates, texts)
+        self.tokenizer = _train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The JSON file of a Hugging Face tokenizer, which `tokenizers.Tokenizer.from_str` reads."""
+        assert self.tokenizer, "not trained"
+        state: dict[str, Any] = json.loads(self.tokenizer.to_str())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the pieces of a state, and nothing else: a regular expression of somebody's checkpoint may hang."""
+        from tokenizers import models
+
+        vocabulary = state["model"]["vocab"]
+        if self.algorithm == "bpe":
+            if UNKNOWN not in dict(vocabulary):  # it could also be the name of a file, which would be read
+                raise ValueError(f"{UNKNOWN} is missing")
+            merges = [(first, second) for first, second in state["model"]["merges"]]
+            self.tokenizer = _make_tokenizer(models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN))
+        else:
+            pieces = [(piece, score) for piece, score in vocabulary]
+            self.tokenizer = _make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+
+
+def _make_tokenizer(model: Any) -> "Tokenizer":
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace("’", "'"),
+            normalizers.Replace(Regex(r"<br\s*/?>"), " "),
+            normalizers.Replace(Regex(r"[\s▁]+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Metaspace(), pre_tokenizers.Split(Regex(_WORD), "isolated")]
+    )
+    return tokenizer
+
+
+def _train_bpe(texts: Iterable[str], size: int) -> "Tokenizer":
+    from tokenizers import models, trainers
+
+    tokenizer = _make_tokenizer(models.BPE(unk_token=UNKNOWN))
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[UNKNOWN], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    state = json.loads(tokenizer.to_str()) | {"added_tokens": []}  # else "<unk>" in a text would be a special token
+    return tokenizer.from_str(json.dumps(state))
+
+
+def _train_unigram(texts: Iterable[str], size: int) -> "Tokenizer":
+    """Train with SentencePiece, since two trainings with Hugging Face's trainer differ."""
+    import sentencepiece
+    from tokenizers import models
+
+    tokenizer = _make_tokenizer(models.Unigram())
+    normalizer, pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
+    assert normalizer
+    assert pre_tokenizer
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)))
+    if not counts:
+        raise InputError("data.tokenizer=unigram: the training rows have no words; add rows")
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_format_counts(counts),
+            input_format="tsv",
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=size,
+            hard_vocab_limit=False,  # if the texts have fewer pieces
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            split_by_unicode_script=False,
+            split_by_number=False,
+            unk_id=0,
+            unk_piece=UNKNOWN,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,  # the sums of several threads are rounded differently
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        cause = one_line(error).rpartition("] ")[2].partition(". Increase")[0]
+        message = f"data.tokenizer=unigram: cannot be trained ({cause}); raise data.max_features={size + 1}"
+        raise InputError(message) from error
+    trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(len(trained))]
+    return _make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+
+
+def _format_counts(counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield lines of text and its frequency.
+
+    SentencePiece considers what occurs twice with different characters after it. So words are written twice on a line,
+    else frequent words without other forms, such as "although", would be no pieces.
+    """
+    for word, count in sorted(counts.items()):
+        text = word.replace("▁", " ")
+        repeats = count // 2 if word.startswith("▁") else 0
+        if repeats:
+            yield f"{text}{text}\t{repeats}"
+        if rest := count - 2 * repeats:
+            yield f"{text}\t{rest}"
+
+
+def _replace_surrogates(text: str) -> str:
+    """Replace what is no character in UTF-8."""
+    return text.encode("utf-8", "replace").decode()

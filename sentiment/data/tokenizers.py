@@ -1,0 +1,196 @@
+"""Tokenizers, which split a text into tokens: functions by name, subwords, and classes of the user's own."""
+
+import functools
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torchtext.data.utils import get_tokenizer
+
+from sentiment.runtime.errors import ArgumentError, InputError, check_choice, one_line, shorten
+from sentiment.runtime.trust import import_trusted, is_ours
+
+_KERAS_FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
+
+
+def split_words(text: str) -> list[str]:
+    """Split as Keras's `Tokenizer` does: lower case, punctuation removed, apostrophes kept."""
+    return text.lower().translate(_KERAS_FILTERS).split()
+
+
+_LINE_BREAK = re.compile(r"<br\s*/?>")
+_TOKEN = re.compile(
+    r"""\d+(?:\.\d+)?/\d+   # 8/10
+    | [a-z]+(?=n't\b) | n't\b | '(?:s|re|ve|ll|d|m)\b  # do + n't, it + 's
+    | [^\W\d_]+ | \d+
+    | [:;]-?[()] | !+ | \?+ | \.\.+ | [^\s\w]  # :-) and !!! and ... are one token each""",
+    re.VERBOSE,
+)
+
+
+def split_words_and_punctuation(text: str) -> list[str]:
+    """Split into words, runs of punctuation and ratings; "n't" is a token as in the Penn Treebank.
+
+    Lower case; HTML line breaks are removed.
+    """
+    return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
+
+
+def split_characters(text: str) -> list[str]:
+    """Split into characters, for languages that are written without spaces; lower case, white space removed."""
+    return [character for character in text.lower() if not character.isspace()]
+
+
+# The cache of encoded reviews is keyed by the name alone: after changing one of these, raise `datamodule.FORMAT`.
+TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
+    "words": split_words,
+    "words_and_punctuation": split_words_and_punctuation,
+    "basic_english": get_tokenizer("basic_english"),
+    "characters": split_characters,
+}
+SUBWORDS = "sentiment.data.subwords.SubwordTokenizer"
+SUBWORD_TOKENIZERS = {name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")}
+_TRAINED = ("fit", "state_dict", "load_state_dict")
+
+
+class Tokenizer:
+    """Splits a text into tokens, as its settings say.
+
+    A tokenizer of the user's own is a class whose objects are called with a text and return a list of strings; with
+    `_partial_: true`, a function of a text. If an object has `fit(texts, max_features)`, `state_dict()` and
+    `load_state_dict(state)`, it is trained on the texts of the training rows before any text is split. Its state, of
+    plain values as in JSON, is stored in checkpoints.
+
+    Args:
+        settings: a name in `TOKENIZERS` or `SUBWORD_TOKENIZERS`, or a mapping of `_target_`, which names a class, and
+            its arguments, plain values.
+        state: of a tokenizer that was trained.
+        trust: modules outside this package whose tokenizers may be imported.
+
+    Raises:
+        UntrustedError: the settings name a class of a module that is not trusted.
+        InputError: there is no such name or class, it rejects its arguments or the state, or is not called with a text.
+    """
+
+    def __init__(
+        self, settings: str | Mapping[str, Any], state: Mapping[str, Any] | None = None, trust: Collection[str] = ()
+    ) -> None:
+        if not isinstance(settings, str | Mapping):
+            raise ArgumentError(f"tokenizer={settings}: must be a name, or _target_ and plain arguments")
+        self.settings = settings if isinstance(settings, str) else dict(settings)
+        self.state = state
+        self.trust = trust
+        self._split = _make(self.settings, trust)
+        if state is not None:
+            if not self.needs_training:
+                raise ArgumentError(f"tokenizer={self}: has a state, but no load_state_dict; use another one")
+            try:
+                self._split.load_state_dict(state)
+            except Exception as error:  # of somebody's class
+                raise ArgumentError(f"tokenizer={self}: its state cannot be loaded ({_describe(error)})") from error
+
+    def __str__(self) -> str:
+        return self.settings if isinstance(self.settings, str) else str(self.settings["_target_"])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and (self.settings, self.state) == (other.settings, other.state)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __reduce__(self) -> tuple[type["Tokenizer"], tuple[Any, ...]]:
+        return Tokenizer, (self.settings, self.state, self.trust)
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether it splits texts only after a training, whose result is its state."""
+        return all(hasattr(self._split, name) for name in _TRAINED)
+
+    @property
+    def cache_key(self) -> list[Any]:
+        """What the tokens depend on besides the texts; of a class of the user's own, also the file that defines it."""
+        if isinstance(self.settings, str):
+            return [self.settings]
+        found = getattr(self._split, "func", type(self._split))
+        file = getattr(sys.modules.get(found.__module__), "__file__", None)
+        return [self.settings, hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None]
+
+    def __call__(self, text: str) -> list[str]:
+        """Return the tokens of a text; empty ones are dropped.
+
+        Raises:
+            InputError: a tokenizer of the user's own fails, or returns something else.
+        """
+        if isinstance(self.settings, str) and self.settings in TOKENIZERS:
+            return TOKENIZERS[self.settings](text)
+        try:
+            tokens = self._split(text)
+        except Exception as error:  # of somebody's class
+            raise InputError(f"{self} fails on {shorten(text)!r} ({_describe(error)}); correct it") from error
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            returned = shorten(repr(tokens))
+            raise InputError(f"{self} returns {returned} for {shorten(text)!r}; it must return a list of strings")
+        return [*filter(None, tokens)]
+
+    def fit(self, texts: Iterable[str], max_features: int) -> "Tokenizer":
+        """Train a tokenizer of these settings.
+
+        Args:
+            texts: of the training rows, to be read once.
+            max_features: size of the vocabulary, padding and unknown word included.
+
+        Raises:
+            InputError: the training fails, or the state is not of plain values.
+        """
+        try:
+            trained = _make(self.settings, self.trust)
+            trained.fit(texts, max_features)
+            state = trained.state_dict()
+        except InputError:
+            raise
+        except Exception as error:  # of somebody's class
+            raise InputError(f"{self}: its training fails ({_describe(error)}); correct it") from error
+        if not isinstance(state, dict) or not is_plain(state):
+            raise InputError(f"{self}: its state_dict() must be a dict of plain values, as in JSON; correct it")
+        return Tokenizer(self.settings, state, self.trust)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is the same after it was written to JSON and read again."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _make(settings: str | dict[str, Any], trust: Collection[str]) -> Any:
+    if isinstance(settings, str):
+        check_choice((*TOKENIZERS, *SUBWORD_TOKENIZERS), tokenizer=settings)
+        if settings in TOKENIZERS:
+            return TOKENIZERS[settings]
+        settings = SUBWORD_TOKENIZERS[settings]
+    arguments = dict(settings)
+    target, is_function = arguments.pop("_target_", None), arguments.pop("_partial_", False)
+    if not isinstance(target, str) or not is_plain(settings):
+        raise ArgumentError(f"tokenizer={shorten(str(settings))}: must be a name, or _target_ and plain arguments")
+    if is_ours(target) and target != SUBWORDS:
+        names = ", ".join([*TOKENIZERS, *SUBWORD_TOKENIZERS])
+        raise ArgumentError(f"tokenizer={target}: not a tokenizer; use one of {names}")
+    found = import_trusted(target, trust)
+    if not callable(found) or (isinstance(found, type) and not any("__call__" in vars(base) for base in found.__mro__)):
+        raise ArgumentError(f"tokenizer={target}: has no method __call__(text) that returns a list of strings; add it")
+    try:
+        return functools.partial(found, **arguments) if is_function else found(**arguments)
+    except InputError:
+        raise
+    except Exception as error:  # of somebody's class
+        advice = "" if isinstance(found, type) else "; a function needs _partial_: true"
+        raise ArgumentError(f"tokenizer={target}: {_describe(error)}{advice}") from error
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

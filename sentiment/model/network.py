@@ -1,0 +1,128 @@
+"""Network: what every network is, whoever wrote it, and how one is built from its settings.
+
+Legend of shapes: `B` batch, `T` tokens, `E` embedding, `C` outputs.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sentiment.data.text import PADDING, TextEncoder
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.trust import import_trusted, is_ours
+
+LSTM = "sentiment.model.lstm.LSTMClassifier"  # of checkpoints that do not name their network
+
+
+class Network(nn.Module):
+    """Maps word ids to logits; the base class of all networks.
+
+    The constructor of a subclass takes `max_features` (size of the vocabulary), `num_outputs` (`C`: 1 for two classes,
+    the logit of a sigmoid, else one per class, a softmax) and `masked` by keyword, and the settings of its file in
+    `conf/model/`. A subclass sets `embedding`, an `nn.Embedding`, and implements `forward_embedded`; one without an
+    embedding overrides `forward`, and has neither adversarial training nor attributions.
+
+    Args:
+        masked: padding is at the end of a text and masked; otherwise it is at the start and read like any other token.
+    """
+
+    embedding: nn.Embedding
+
+    def __init__(self, masked: bool = False) -> None:
+        super().__init__()
+        self.masked = masked
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Classify a batch.
+
+        Args:
+            ids: int64 `(B, T)`; if `masked`, with padding at the end.
+
+        Returns:
+            Logits, float `(B, C)`.
+        """
+        return self.forward_embedded(self.embed(ids), self.lengths(ids))
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embed word ids: int64 `(B, T)` → `(B, T, E)`."""
+        x: Tensor = self.embedding(ids)
+        return x
+
+    def lengths(self, ids: Tensor) -> Tensor | None:
+        """Number of tokens of each row, int64 `(B,)`; None if padding is not masked."""
+        return (ids != PADDING).sum(1).clamp(min=1) if self.masked else None
+
+    def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Classify embedded tokens.
+
+        Args:
+            x: float `(B, T, E)`.
+            lengths: number of tokens of each row, int64 `(B,)`; None if all of them are read.
+
+        Returns:
+            Logits, float `(B, C)`.
+        """
+        raise NotImplementedError
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether `embedding` has a vector for each word of the vocabulary."""
+        return isinstance(getattr(self, "embedding", None), nn.Embedding)
+
+    @property
+    def has_forward_embedded(self) -> bool:
+        """Whether what is embedded can be classified, as adversarial training and attributions need."""
+        return type(self).forward_embedded is not Network.forward_embedded
+
+    @property
+    def display_name(self) -> str:
+        """The name of the class for tables and titles: `LSTM`."""
+        return type(self).__name__.removesuffix("Classifier")
+
+
+def build_network(
+    settings: Mapping[str, Any], encoder: TextEncoder, label_names: Sequence[str], trust: Collection[str] = ()
+) -> Network:
+    """A freshly initialized network for texts of `encoder`.
+
+    Args:
+        settings: `_target_`, the class, and its arguments besides the first three.
+        encoder: has the size of the vocabulary and the kind of the padding.
+        label_names: names of the classes.
+        trust: modules outside this package whose classes may be imported.
+
+    Raises:
+        InputError: the class is not trusted, cannot be imported or is no `Network`.
+        ArgumentError: an argument is out of range.
+    """
+    arguments = dict(settings)
+    target = arguments.pop("_target_", LSTM)
+    cls = import_trusted(target, trust)
+    if not (isinstance(cls, type) and issubclass(cls, Network)):
+        raise InputError(f"model._target_={target}: not a subclass of sentiment.model.network.Network; derive it")
+    sizes = {"max_features": len(encoder.vocabulary), "num_outputs": count_outputs(label_names)}
+    try:
+        return cls(**sizes, masked=encoder.masked, **arguments)
+    except TypeError as error:
+        raise InputError(f"model: {one_line(error)}") from error
+
+
+def without_memory(settings: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Build the network of these settings on the device `meta`, if it is one of ours, which allow it."""
+    return torch.device("meta") if is_ours(settings.get("_target_", LSTM)) else nullcontext()
+
+
+def count_outputs(label_names: Sequence[str]) -> int:
+    """`C`: a single logit for two classes, else one for each."""
+    return 1 if len(label_names) == 2 else len(label_names)
+
+
+def log_probabilities(logits: Tensor) -> Tensor:
+    """Log-probabilities of all classes, `(B, C)` → `(B, classes)`; a single logit belongs to the second class."""
+    if logits.shape[1] == 1:
+        return F.logsigmoid(torch.cat([-logits, logits], 1))
+    return logits.log_softmax(1)

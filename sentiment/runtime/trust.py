@@ -1,0 +1,96 @@
+"""Which classes a checkpoint or a run may name: those of this package and its libraries, or of trusted modules."""
+
+from collections.abc import Collection, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sentiment.runtime.errors import InputError
+
+PACKAGE = __package__.partition(".")[0]
+LIBRARIES = ("torch.nn", "torch.optim", "pytorch_lightning", "sklearn", "optuna")  # whose classes run no other code
+
+
+class UntrustedError(InputError):
+    """Code that the user did not trust."""
+
+
+def is_ours(target: str) -> bool:
+    """Whether a `_target_` names something of this package."""
+    return target.startswith(f"{PACKAGE}.")
+
+
+def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
+    """Import what a `_target_` names, which may run code of its module.
+
+    Args:
+        target: `module.name`.
+        trust: modules outside this package, with all that they contain, or single targets.
+
+    Raises:
+        UntrustedError: the module is not trusted.
+        InputError: there is no such module or name.
+    """
+    is_trusted = _is_within(target, trust)
+    if not is_trusted and not _is_within(target, (PACKAGE, *LIBRARIES)):
+        raise _untrusted(target)
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{target}: cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
+        ) from error
+    home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
+    if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, LIBRARIES))):
+        raise _untrusted(target)
+    return found
+
+
+def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> None:
+    """Check that the configuration in the folder of a run names only classes that are trusted.
+
+    Args:
+        cfg: what was read from the file.
+        path: of the file, for messages.
+        trust: modules outside this package whose classes it may name.
+
+    Raises:
+        InputError: it names others, or is no configuration that a run has written.
+    """
+    if unexpected := {"defaults", "hydra"} & cfg.keys():
+        raise InputError(f"{path}: not written by a run, it has the key {min(unexpected)}; use another run")
+    for target in find_targets(cfg):
+        try:
+            import_trusted(target, trust)
+        except UntrustedError as error:
+            raise InputError(f"{path}: names {error}") from error
+
+
+def find_targets(cfg: Any) -> list[str]:
+    """Every `_target_` of a configuration, at any depth."""
+    return [*_find_targets(OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg)]
+
+
+def _find_targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = [*node.values()]
+    if isinstance(node, list):
+        for child in node:
+            yield from _find_targets(child)
+
+
+def _is_within(target: str, modules: Collection[str]) -> bool:
+    return any(f"{target}.".startswith(f"{module}.") for module in modules)
+
+
+def _untrusted(target: str) -> UntrustedError:
+    module = target.rpartition(".")[0]
+    return UntrustedError(
+        f"{target}, code that is not run unless you trust it; if you do, pass --trust {module} (train and evaluate: "
+        f"trust={module})"
+    )

@@ -1,0 +1,120 @@
+"""Training from Python, in scripts and notebooks."""
+
+import copy
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich import get_console
+
+from sentiment.analysis.run import Run
+from sentiment.runtime.config import flatten
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import describe_write_error
+from sentiment.runtime.run_folder import RunFolder, make_unique_folder
+from sentiment.training import experiment
+from sentiment.training.composition import compose
+from sentiment.training.process import prepare_process
+from sentiment.training.settings_checks import check_single_device
+
+RUNS = Path("outputs", "runs")
+LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
+
+
+def train(cfg: DictConfig) -> Run:
+    """Train, test and record one experiment, as `python -m sentiment.train` does.
+
+    The run gets a new folder, `outputs/runs/<date>_<time>` in the working directory, unless `cfg.output_dir` names one.
+    If the program has set up no logging, what is logged is also printed.
+
+    Args:
+        cfg: from `compose`, or loaded from `.hydra/config.yaml` of another run; it is not changed.
+
+    Raises:
+        InputError: a setting, the data or a checkpoint is invalid, or the folder cannot be written.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # On a GPU, baselines are fitted in another process, which imports the script.
+        raise RuntimeError('train: call it below if __name__ == "__main__":, since processes are started')
+    check_single_device(cfg)
+    cfg = copy.deepcopy(cfg)
+    try:
+        run = RunFolder(_make_folder(cfg))
+    except OSError as error:
+        raise InputError(describe_write_error(error, RUNS)) from None
+    cfg.output_dir = str(run.path)
+    try:
+        if not cfg.resume:
+            run.write_config(cfg)
+        with _process_state(run.path / "train.log"):
+            return _train(cfg, run)
+    except InputError as error:
+        run.remove_if_aborted()
+        raise error.with_traceback(None) from None
+    except OSError as error:
+        run.remove_if_aborted()
+        raise InputError(describe_write_error(error, run.path)) from None
+
+
+def _make_folder(cfg: DictConfig) -> Path:
+    if OmegaConf.is_interpolation(cfg, "output_dir") or cfg.output_dir is None:
+        return make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    folder = Path(cfg.output_dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _train(cfg: DictConfig, run: RunFolder) -> Run:
+    log, place = logging.getLogger(experiment.__name__), os.path.relpath(run.path)
+    defaults = flatten(compose())
+    varied = [key for key, value in flatten(cfg).items() if key not in defaults or defaults[key] != value]
+    try:
+        result = experiment.train(cfg, varied=varied)
+    except KeyboardInterrupt:
+        log.warning('interrupted; continue with: train(compose("resume=%s"))', place)
+        raise
+    if cfg.resume:
+        run.write_config(cfg)
+    log.info("results in %s", place)
+    return result
+
+
+@contextmanager
+def _process_state(log_file: Path) -> Iterator[None]:
+    """Log to a file and, if no logging is set up, to standard output; afterwards the process is as it was."""
+    root, ours, lightning = (logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning"))
+    handlers: list[logging.Handler] = [logging.FileHandler(log_file, encoding="utf-8")]
+    handlers[0].setFormatter(logging.Formatter(LOG_FORMAT))
+    if not ours.hasHandlers():
+        handlers.append(logging.StreamHandler(sys.stdout))
+    levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]
+    levels = [item.level for item in levelled]
+    raise_exceptions, is_quiet = logging.raiseExceptions, get_console().quiet
+    interrupt = signal.getsignal(signal.SIGINT)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        with warnings.catch_warnings():
+            prepare_process()
+            warnings.filterwarnings("ignore", 'install "ipywidgets"')  # rich's, of bars that a notebook does not show
+            if ours.level == logging.NOTSET:
+                ours.setLevel(logging.INFO)
+            yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+        for item, level in zip(levelled, levels, strict=True):
+            item.setLevel(level)
+        logging.raiseExceptions, get_console().quiet = raise_exceptions, is_quiet
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)  # Lightning ignores the signal after the first one

@@ -1,0 +1,89 @@
+"""Lightning's Trainer and its callbacks, made from the configuration; its errors in the words of the configuration."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
+from pytorch_lightning.loggers import Logger
+
+from sentiment.model.checkpoint import AtomicCheckpointIO
+from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.errors import InputError, one_line
+
+
+def make_callbacks(cfg: DictConfig) -> list[Callback]:
+    """The callbacks of a configuration, without what `trainer.enable_…` switches off."""
+    disabled: list[type[Callback]] = []
+    if not cfg.trainer.enable_progress_bar:
+        disabled.append(ProgressBar)
+    if not cfg.trainer.enable_model_summary:
+        disabled.append(ModelSummary)
+    return [callback for callback in _instantiate(cfg.callbacks) if not isinstance(callback, tuple(disabled))]
+
+
+def _instantiate(cfg: DictConfig) -> list[Callback]:
+    """The callbacks of a group and its subgroups, in their order; null disables a callback or a subgroup."""
+    callbacks: list[Callback] = []
+    for settings in cfg.values():
+        if settings is None:
+            continue
+        if "_target_" not in settings:
+            callbacks += _instantiate(settings)
+            continue
+        callbacks.append(instantiate_checked(settings))
+        if not isinstance(callbacks[-1], Callback):
+            key = settings._get_full_key(None)
+            raise InputError(f"{key}._target_={settings._target_}: not a pytorch_lightning.Callback; derive it")
+    return callbacks
+
+
+def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
+    """The trainer; `max_time` and `overfit_batches` are not its own.
+
+    A `Timer` among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
+    sampler, and validate on training rows.
+    """
+    arguments = {"max_time": None, "overfit_batches": 0}
+    if cfg.trainer.overfit_batches:
+        arguments["limit_train_batches"] = cfg.trainer.overfit_batches
+    trainer: Trainer = instantiate_checked(
+        cfg.trainer, callbacks=[*callbacks], logger=[*loggers], plugins=[AtomicCheckpointIO()], **arguments
+    )
+    return trainer
+
+
+def make_timer(cfg: DictConfig) -> Timer:
+    """The timer, which ends the training after `trainer.max_time`."""
+    try:
+        return Timer(cfg.trainer.max_time)
+    except (ValueError, TypeError, MisconfigurationException) as error:
+        raise InputError(f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds") from error
+
+
+def device_name(trainer: Trainer) -> str:
+    """The name of the device that trains: `cpu`, `NVIDIA H100`."""
+    device = trainer.strategy.root_device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+@contextlib.contextmanager
+def translate_lightning_errors() -> Iterator[None]:
+    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, configuration errors into InputError."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    except (MisconfigurationException, RuntimeError) as error:
+        if "could not create a primitive" in str(error):  # message of oneDNN
+            message = "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+            raise InputError(message) from error
+        if "'fused' optimizer" in str(error):
+            message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+            raise InputError(message) from error
+        if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+            raise
+        raise InputError(f"trainer or callbacks: {one_line(error)}") from error

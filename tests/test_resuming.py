@@ -1,0 +1,94 @@
+"""Resumed runs: which settings may change; changed ones are used and recorded, refused ones leave no trace."""
+
+import csv
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from sentiment.model.checkpoint import read_checkpoint
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
+from sentiment.training.experiment import train
+from sentiment.training.resuming import check_changes
+from tests.helpers import Compose, compose_config, read_metrics, train_quick
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    """The contents of all files of a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A finished run of two epochs, which tests must leave as it is."""
+    return train_quick(tmp_path_factory.mktemp("finished"), small, "test_ckpt=null")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.units=8", "model.units=8: cannot change when a run is resumed, it is 6; remove it, or start a new run"),
+        ("data.batch_size=-3", "data.batch_size=-3: cannot change when a run is resumed, it is 32"),
+        ("data.maxlen=40", "data.maxlen=40: cannot change when a run is resumed, it is 32"),
+        ("seed=7", "seed=7: cannot change"),
+        ("objective=val/f1", "objective=val/f1: cannot change"),
+        ("optimizer=sgd", "optimizer=SGD: cannot change"),
+        ("scheduler=warmup", "scheduler=LinearLR: cannot change"),
+        ("optimizer.lr=-1", "optimizer.lr=-1: Invalid learning rate"),
+        ("trainer.max_epochs=0", "trainer.max_epochs=0: must be an integer >= 1"),
+    ],
+)
+def test_refused_resume_leaves_the_run_as_it_was(
+    composed: Compose, finished: Path, override: str, message: str
+) -> None:
+    before = snapshot(finished)
+    with pytest.raises(InputError) as error:
+        train(composed(f"resume={finished}", "test_ckpt=null", override, folder=finished))
+    assert str(error.value).startswith(message)
+    assert snapshot(finished) == before
+
+
+def test_planned_schedule_fixes_the_number_of_steps_and_the_learning_rate() -> None:
+    saved = compose_config("output_dir=x", "scheduler=onecycle")
+    for override in ("trainer.max_epochs=30", "trainer.accumulate_grad_batches=2", "optimizer.lr=0.5"):
+        with pytest.raises(InputError, match=f"{override}: .*for which the learning rate schedule was planned"):
+            check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", override))
+    check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", "data.path=moved", "baseline=none"))
+
+
+def test_finished_run_goes_on_with_changed_settings_and_records_them(
+    composed: Compose, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = train_quick(tmp_path / "run", small, "test_ckpt=null", "optimizer.lr=0.001")
+    first = read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"]
+    changed = [f"resume={run}", "trainer.max_epochs=3", "optimizer.lr=0.05", "test_ckpt=null"]
+    train(composed(*changed, folder=run))
+    assert "continues after epoch 2 of 3" in caplog.text
+    checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.05
+    with (run / "history.csv").open() as file:
+        assert [row["lr"] for row in csv.DictReader(file)] == ["0.001", "0.001", "0.05"]
+    cfg = RunFolder(run).read_config()
+    assert cfg
+    assert (cfg.optimizer.lr, cfg.trainer.max_epochs, read_metrics(run)["epochs"]) == (0.05, 3, 3)
+    moved = [(checkpoint["state_dict"][name] - weight).abs().max() for name, weight in first.items()]
+    assert torch.stack(moved).max() > 0.1  # 9 steps of Adam at 0.05; at 0.001 they move no weight by more than 0.01
+
+
+def test_nothing_left_to_train_is_reported(
+    composed: Compose, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = ["test_ckpt=null", "optimizer.lr=1e-12", "callbacks.early_stopping.patience=1"]
+    run = train_quick(tmp_path / "run", small, *settings, "trainer.max_epochs=9")
+    assert read_metrics(run)["epochs"] == 2
+    train(composed(*settings, f"resume={run}", "trainer.max_epochs=9", folder=run))
+    assert "nothing left to train: early stopping ended the training after epoch 2" in caplog.text
+    train(composed(*settings, f"resume={run}", "trainer.max_epochs=2", "callbacks.early_stopping=null", folder=run))
+    assert "nothing left to train: all 2 epochs are done" in caplog.text
+    patient = ["callbacks.early_stopping.patience=3", "trainer.max_epochs=9"]
+    train(composed(*settings, f"resume={run}", *patient, folder=run))
+    assert read_metrics(run)["epochs"] == 4

@@ -1,0 +1,113 @@
+"""Arguments of Lightning's Trainer: they work, or are refused in one line."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sentiment.model.checkpoint import read_checkpoint
+from sentiment.runtime.errors import InputError
+from sentiment.training.experiment import train
+from tests.helpers import Compose, load_weights, read_metrics, weights_equal, write_csv
+
+
+def read_history(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "epochs", "steps"),
+    [
+        (["trainer.accumulate_grad_batches=3"], 2, 6),
+        (["trainer.max_steps=12"], 2, 12),
+        (["trainer.max_steps=4"], 1, 4),
+        (["trainer.min_epochs=2", "callbacks.early_stopping.patience=0"], 2, 18),
+        (["trainer.val_check_interval=0.5"], 2, 18),
+        (["trainer.val_check_interval=3"], 2, 18),
+        (["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=5"], 5, 45),
+        (["trainer.deterministic=true"], 2, 18),
+        (["trainer.overfit_batches=2"], 2, 4),
+        (["trainer.gradient_clip_val=0.5", "trainer.gradient_clip_algorithm=value"], 2, 18),
+        (["trainer.detect_anomaly=true", "trainer.benchmark=true", "trainer.inference_mode=false"], 2, 18),
+        (["trainer.num_sanity_val_steps=2", "trainer.reload_dataloaders_every_n_epochs=1"], 2, 18),
+        (["trainer.log_every_n_steps=0"], 2, 18),
+        (["trainer.max_time=00:01:00:00"], 2, 18),
+        (["scheduler=plateau", "trainer.max_epochs=3"], 3, 27),
+        (["scheduler=warmup"], 2, 18),
+        (["scheduler=onecycle", "trainer.accumulate_grad_batches=2"], 2, 10),
+        (["~scheduler", "+scheduler._target_=torch.optim.lr_scheduler.ExponentialLR", "+scheduler._partial_=true",
+          "+scheduler.gamma=0.9"], 2, 18),
+        (["loss.label_smoothing=0.1", "class_weights=balanced", "objective=val/f1"], 2, 18),
+        (["callbacks.last=null", "callbacks.history=null", "callbacks.early_stopping=null"], 2, 18),
+        (["callbacks.best=null", "test_ckpt=last"], 2, 18),
+    ],
+)  # fmt: skip
+def test_argument_works(composed: Compose, tmp_path: Path, overrides: list[str], epochs: int, steps: int) -> None:
+    train(composed(*overrides))
+    metrics = read_metrics(tmp_path)
+    assert metrics["status"] == "finished"
+    assert metrics["epochs"] == epochs
+    assert metrics["test/accuracy"] > 0
+    if "callbacks.last=null" not in overrides:
+        assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == steps
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.enable_checkpointing=false"], "trainer: "),
+        (["trainer.barebones=true"], "trainer: "),
+        (["trainer.max_time=soon"], "trainer.max_time=soon: type days:hours:minutes:seconds"),
+        (["trainer.check_val_every_n_epoch=3"], "trainer.check_val_every_n_epoch=3: no validation in 2 epochs"),
+        (["callbacks.best=null"], "callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last"),
+        (["callbacks.last=null", "test_ckpt=last"], "callbacks.last=null: without it there is no last checkpoint"),
+        (["loss._target_=torch.nn.MSELoss"], "loss"),
+        (["loss.label_smoothing=2"], "loss.label_smoothing=2"),
+        (["class_weights=equal"], "class_weights=equal: must be one of balanced, null"),
+        (["objective=val/recall"], "objective=val/recall: must be one of val/accuracy, val/loss, val/f1"),
+        (["model._target_=torch.nn.Linear"], "model._target_=torch.nn.Linear: not a subclass of sentiment.model"),
+        (["+model.kernel=3"], "model: .* unexpected keyword argument 'kernel'"),
+    ],
+)
+def test_setting_is_refused_in_one_line(composed: Compose, overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        train(composed(*overrides))
+    assert "\n" not in str(error.value)
+
+
+def test_repeated_batches_are_the_same_in_every_epoch(composed: Compose, tmp_path: Path) -> None:
+    settings = ["trainer.overfit_batches=1", "optimizer.lr=0.02", "trainer.max_epochs=30", "model.dropout=0"]
+    train(composed(*settings, "callbacks.early_stopping=null", "test_ckpt=null", "model.recurrent_dropout=0"))
+    assert float(read_history(tmp_path)[-1]["train/accuracy"]) > 0.95
+
+
+def test_training_stops_after_the_given_time(composed: Compose, tmp_path: Path) -> None:
+    train(composed("trainer.max_time=00:00:00:01", "trainer.max_epochs=1000", "callbacks.early_stopping=null"))
+    assert 1 < read_metrics(tmp_path)["epochs"] < 200
+
+
+def test_learning_rate_finder_suggests_one_and_trains_nothing(composed: Compose, tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "reviews.csv", [(f"film {'ab'[i % 2]}", i % 2) for i in range(200)])
+    run = train(composed("lr_find=true", f"data.path={data}"))
+    assert 1e-3 < run.metrics["lr_find/suggestion"] < 1
+    curve = pd.read_csv(tmp_path / "lr_find.csv")
+    assert curve["lr"].is_monotonic_increasing
+    assert (tmp_path / "lr_find.png").stat().st_size > 10_000
+    assert not list(tmp_path.glob("**/*.ckpt"))
+
+
+def test_label_smoothing_and_weights_change_the_training_but_not_the_metric(composed: Compose, tmp_path: Path) -> None:
+    losses = {}
+    for name, overrides in {
+        "plain": [],
+        "smooth": ["loss.label_smoothing=0.4"],
+        "zero": ["loss.label_smoothing=0"],
+    }.items():
+        train(composed(*overrides, "trainer.max_epochs=1", "test_ckpt=null", folder=tmp_path / name))
+        losses[name] = read_metrics(tmp_path / name)["val/loss"]
+    assert weights_equal(load_weights(tmp_path / "plain"), load_weights(tmp_path / "zero"))
+    assert not weights_equal(load_weights(tmp_path / "plain"), load_weights(tmp_path / "smooth"))
+    assert losses["smooth"] == pytest.approx(losses["plain"], abs=0.05)

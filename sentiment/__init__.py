@@ -1,7 +1,10 @@
 """Train, evaluate and explain LSTM text classifiers, after the classic Keras example on IMDB.
 
 from sentiment import load
+from sentiment.training import compose, train
 
+run = train(compose("data=demo", "model.units=32"))
+run.model.predict(["A slow start, but what an ending!"])
 load("outputs/runs/2026-01-31_12-00-00").predict(["A slow start, but what an ending!"])
 """
 

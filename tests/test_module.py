@@ -90,7 +90,7 @@ def test_mixed_precision_with_clipping_is_rejected_in_one_line(composed: Compose
     if has_bfloat16_lstm():
         message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
     else:
-        message = "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+        message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
     with pytest.raises(InputError) as error:
         train(composed("trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"))
     assert str(error.value) == message

@@ -11,12 +11,14 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 
 import pytest
+from pytorch_lightning.callbacks import ModelSummary
 from pytorch_lightning.utilities.model_summary.model_summary import summarize
 from rich.console import Console
 
 from sentiment.model.module import SentimentModule
 from sentiment.training import progress
-from tests.helpers import QUICK, read_metrics
+from sentiment.training.trainer import make_callbacks, make_trainer
+from tests.helpers import QUICK, compose_config, read_metrics
 
 
 def test_summary_lists_the_layers_of_the_network(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,17 +33,18 @@ def test_summary_lists_the_layers_of_the_network(run: Path, monkeypatch: pytest.
     assert f"{read_metrics(run)['parameters']:,}" in text.get()
 
 
-@pytest.mark.slow
-def test_terminal_of_80_columns_shows_a_progress_bar_of_one_line(small: Path, tmp_path: Path) -> None:
+SHOWN = [setting for setting in QUICK if "progress" not in setting and "summary" not in setting]
+
+
+def train_in_terminal(*arguments: str, cwd: Path, **environment: str) -> str:
+    """Run `python -m sentiment.train` in a terminal of 80 columns; return what it shows."""
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-    shown = [setting for setting in QUICK if "progress" not in setting and "summary" not in setting]
-    settings = [*shown, "trainer.max_epochs=12", "callbacks.early_stopping=null", f"data.path={small}"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", "COLUMNS": "80"}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", "COLUMNS": "80"} | environment
     with subprocess.Popen(
-        [sys.executable, "-m", "sentiment.train", *settings],
-        cwd=tmp_path,
-        env=environment,
+        [sys.executable, "-m", "sentiment.train", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
         stdout=theirs,
         stderr=theirs,
     ) as process:
@@ -53,7 +56,13 @@ def test_terminal_of_80_columns_shows_a_progress_bar_of_one_line(small: Path, tm
         except OSError:  # the other end is closed
             os.close(ours)
     assert process.returncode == 0, output.decode()
-    plain = re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", output.decode())
+    return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", output.decode())
+
+
+@pytest.mark.slow
+def test_terminal_of_80_columns_shows_a_progress_bar_of_one_line(small: Path, tmp_path: Path) -> None:
+    settings = [*SHOWN, "trainer.max_epochs=12", "callbacks.early_stopping=null", f"data.path={small}"]
+    plain = train_in_terminal(*settings, cwd=tmp_path)
     lines = re.split(r"[\r\n]+", plain)
     bars = [line for line in lines if line.startswith("Epoch")]
     assert re.fullmatch(
@@ -64,3 +73,35 @@ def test_terminal_of_80_columns_shows_a_progress_bar_of_one_line(small: Path, tm
     assert [line.split()[1] for line in epochs] == [f"{epoch}/12" for epoch in range(1, 13)]
     assert all(len(line) <= 80 and "accuracy" in line for line in epochs)
     assert "MetricCollection" not in plain
+
+
+@pytest.mark.slow
+def test_quiet_run_prints_nothing_and_a_quiet_sweep_its_report(small: Path, tmp_path: Path) -> None:
+    settings = [*SHOWN, f"data.path={small}", "baseline=logistic_regression", "quiet=true"]
+    cache = str(tmp_path / "cache")  # so that the data is read
+    assert train_in_terminal(*settings, "hydra.run.dir=run", cwd=tmp_path, SENTIMENT_CACHE=cache) == ""
+    log = (tmp_path / "run" / "train.log").read_text()
+    assert all(text in log for text in ("vocabulary", "epoch 2/2", "logistic_regression", "precision"))
+    sweep = train_in_terminal("-m", *settings, "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    lines = sweep.splitlines()
+    assert lines[1].split() == ["val", "accuracy", "test", "accuracy", "seeds"]
+    assert lines[-2:-1] == ["2 runs: 2 finished"]
+    assert len(lines) < 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("callbacks.progress", "callbacks.summary", "null"),
+        ("trainer.enable_progress_bar", "trainer.enable_model_summary", "false"),
+    ],
+)
+def test_no_bar_and_no_table_of_layers_if_they_are_switched_off(settings: tuple[str, str, str], tmp_path: Path) -> None:
+    """Lightning would add its own."""
+    *keys, off = settings
+    cfg = compose_config("trainer=cpu", "callbacks.diagnostics=null", *(f"{key}={off}" for key in keys))
+    cfg.output_dir = str(tmp_path)
+    trainer = make_trainer(cfg, [], make_callbacks(cfg))
+    assert trainer.progress_bar_callback is None
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    assert not [callback for callback in callbacks if isinstance(callback, ModelSummary)]

@@ -111,7 +111,7 @@ def test_epochs_without_validation_have_no_validation_metrics(
 ) -> None:
     caplog.set_level("INFO")
     monitor = ["callbacks.best.monitor=train/loss", "callbacks.best.mode=min", "callbacks.early_stopping=null"]
-    train(composed("+trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4", *monitor))
+    train(composed("trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4", *monitor))
     has_metrics = [bool(row["val/loss"] and row["val/accuracy"]) for row in read_history(tmp_path)]
     assert has_metrics == [False, True, False, True]
     lines = [line for line in caplog.messages if line.startswith("epoch ")]

@@ -110,7 +110,7 @@ def test_number_of_subwords_is_at_most_that_of_the_vocabulary(subwords: Tokenize
 
 def test_unknown_characters_and_special_tokens_in_a_text_are_unknown(subwords: Tokenizer) -> None:
     vocabulary = Vocabulary(["<pad>", "<unk>", "▁the", "▁film"])
-    assert vocabulary.encode(subwords("the ☃ film"))[::3] == [2, 3]
+    assert subwords("the ☃ film") == ["▁the", "▁", "<unk>", "▁film"]
     for special in ("<unk>", "<pad>", "<s>", "[UNK]", "\ud800"):
         assert len(subwords(f"the {special} film")) > 3
         assert {*vocabulary.encode(subwords(f"the {special} film"))[1:-1]} == {1}
@@ -130,7 +130,7 @@ def test_state_is_a_file_of_hugging_face_tokenizers(subwords: Tokenizer) -> None
     from tokenizers import Tokenizer as HuggingFaceTokenizer
 
     state = HuggingFaceTokenizer.from_str(json.dumps(subwords.state))
-    assert state.encode("The film isn't <unk>!").tokens == subwords("The film isn't <unk>!")
+    assert state.encode("The film, 8/10, isn't\nfun!").tokens == subwords("The film, 8/10, isn't\nfun!")
 
 
 TRAIN = """

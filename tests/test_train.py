@@ -48,8 +48,8 @@ class FailInThirdEpoch(Callback):
 
 
 def test_metrics_of_a_run_are_those_that_tensorboard_shows(composed: Compose, tmp_path: Path) -> None:
-    settings = ["seed=3", "logger.highlight=[seed,data.maxlen]"]
-    run = train(composed("baseline=[random_forest,logistic_regression]", *settings))
+    cfg = composed("baseline=[random_forest,logistic_regression]", "seed=3")
+    run = train(cfg, varied=["seed", "data.maxlen"])
     metrics = read_metrics(tmp_path)
     assert metrics["status"] == "finished"
     assert metrics["device"] == "cpu"
@@ -338,7 +338,7 @@ def test_bfloat16_on_a_cpu_without_kernels_is_rejected_in_one_line(small: Path, 
     done = command(*settings, cwd=tmp_path, ONEDNN_MAX_CPU_ISA="AVX2")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
-        "error: trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+        "error: trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
     )
 
 

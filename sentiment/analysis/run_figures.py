@@ -55,7 +55,9 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
         }
     ).rename(columns={objective_tag: "mean"})
     labels = {key: label_values(list(found.values())) for key, found in values.items()}
-    line_labels = [f"{names[line]} {label}" for label in labels[line]] if line else ["run" if by_seed else "LSTM"]
+    networks = {str(run.settings.get("model", "network")) for result in results for run in result.runs.values()}
+    network = networks.pop().removesuffix("Classifier") if len(networks) == 1 else "network"
+    line_labels = [f"{names[line]} {label}" for label in labels[line]] if line else ["run" if by_seed else network]
     panel_labels = [f"{names[panel]} {label}" for label in labels[panel]] if panel else [""]
     figure, axes = _make_panels(len(panel_labels), [*line_labels, *baselines.values()])
     for i, axis in enumerate(axes):

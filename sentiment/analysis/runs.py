@@ -18,7 +18,7 @@ from sentiment.runtime.run_folder import RunFolder, trial_path
 if TYPE_CHECKING:
     import optuna
 
-# Results are averaged over seeds; the others do not change the LSTM.
+# Results are averaged over seeds; the others do not change the network.
 NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")
 # Keys of `data` that determine the test set, by where it comes from.
 _TABLE = ("path", "text_column", "label_column", "header", "separator", "encoding", "text_per", "labels", "empty")

@@ -1,1 +1,1 @@
-"""scikit-learn baselines on the reviews that the LSTM is trained on."""
+"""scikit-learn baselines on the reviews that the network is trained on."""

@@ -1,4 +1,4 @@
-"""Baselines: scikit-learn estimators on the rows that the LSTM sees, fitted once; their predictions are cached."""
+"""Baselines: scikit-learn estimators on the rows that the network sees, fitted once; their predictions are cached."""
 
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def extract_features(splits: Mapping[str, PaddedReviews], features: str, max_ngr
 
     Args:
         splits: `train`, `val` and `test`; n-grams are collected from `train`.
-        features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of n-grams of untruncated reviews.
+        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of untruncated reviews.
         max_ngram: maximum number of tokens of an n-gram.
 
     Returns:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "<unk>"
 _LETTER, _DIGIT = r"[\p{L}\p{M}]", r"\p{N}"
-# A space, which Metaspace has made "▁", belongs to the word after it. Limits keep long lines linear.
+# A space, written as "▁", belongs to the word after it. Limits keep long lines linear.
 _WORD = (
     rf"▁?{_LETTER}{{1,64}}(?:'{_LETTER}{{1,8}})?"  # don't
     rf"|▁?{_DIGIT}{{1,64}}(?:[./,]{_DIGIT}{{1,8}})?"  # 8/10
@@ -46,12 +46,13 @@ class SubwordTokenizer:
             raise InputError(message) from error
         self.algorithm = algorithm
         self.tokenizer: Tokenizer | None = None
+        self.pieces: dict[int, str] = {}
 
     def __call__(self, text: str) -> list[str]:
         """Return the pieces of a text."""
         assert self.tokenizer, "not trained"
-        tokens: list[str] = self.tokenizer.encode(_replace_surrogates(text)).tokens
-        return tokens
+        (encoding,) = self.tokenizer.encode_batch_fast([_replace_surrogates(text)])  # computes ids alone
+        return [self.pieces[id_] for id_ in encoding.ids]
 
     def fit(self, texts: Iterable[str], max_features: int) -> None:
         """Learn the pieces; the same texts give the same pieces.
@@ -65,7 +66,7 @@ class SubwordTokenizer:
         """
         size = max_features - 1  # without padding
         texts = map(_replace_surrogates, texts)
-        self.tokenizer = _train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size)
+        self._take(_train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size))
 
     def state_dict(self) -> dict[str, Any]:
         """The JSON file of a Hugging Face tokenizer, which `tokenizers.Tokenizer.from_str` reads."""
@@ -82,10 +83,14 @@ class SubwordTokenizer:
             if UNKNOWN not in dict(vocabulary):  # it could also be the name of a file, which would be read
                 raise ValueError(f"{UNKNOWN} is missing")
             merges = [(first, second) for first, second in state["model"]["merges"]]
-            self.tokenizer = _make_tokenizer(models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN))
+            self._take(_make_tokenizer(models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN)))
         else:
             pieces = [(piece, score) for piece, score in vocabulary]
-            self.tokenizer = _make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+            self._take(_make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False)))
+
+    def _take(self, tokenizer: "Tokenizer") -> None:
+        self.tokenizer = tokenizer
+        self.pieces = {id_: piece for piece, id_ in tokenizer.get_vocab().items()}
 
 
 def _make_tokenizer(model: Any) -> "Tokenizer":
@@ -98,13 +103,12 @@ def _make_tokenizer(model: Any) -> "Tokenizer":
             normalizers.Lowercase(),
             normalizers.Replace("’", "'"),
             normalizers.Replace(Regex(r"<br\s*/?>"), " "),
-            normalizers.Replace(Regex(r"[\s▁]+"), " "),
             normalizers.Strip(),
+            normalizers.Replace(Regex(r"[\s▁]+"), "▁"),
+            normalizers.Prepend("▁"),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Split(Regex(_WORD), "isolated")]
-    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), "isolated")
     return tokenizer
 
 

@@ -14,7 +14,7 @@ from sentiment.data.text import TextEncoder
 from sentiment.model.network import Network, build_network, without_memory
 from sentiment.runtime.errors import InputError, check_choice, one_line
 from sentiment.runtime.files import atomic_write
-from sentiment.runtime.trust import UntrustedError
+from sentiment.runtime.trust import ImportFailedError, UntrustedError
 
 # What inference needs, and what the epoch was. The rest, such as the optimizer's state, is for resuming.
 INFERENCE_KEYS = ("state_dict", "hyper_parameters", "metrics", "epoch", "global_step", "pytorch-lightning_version")
@@ -101,7 +101,7 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
         with without_memory(model):
             net = build_network(model, encoder, label_names, trust)
         net.load_state_dict(weights, assign=True)
-    except UntrustedError as error:
+    except (UntrustedError, ImportFailedError) as error:
         raise InputError(f"{path}: names {error}") from error
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -145,9 +145,12 @@ def _closest_key(cfg: dict[str, Any], key: str, anywhere: bool) -> str | None:
         node = node[match[0]]
     else:
         return ".".join(path)
-    known = {re.split("[./]", other)[-1]: other for other in reversed([*_dotted_keys(cfg)])}
-    match = get_close_matches(re.split("[./]", key)[-1], known, 1, 0.75) if anywhere else []
-    return known[match[0]] if match else None
+    if not anywhere:
+        return None
+    name = re.split("[./]", key)[-1]
+    ratios = {other: SequenceMatcher(None, re.split("[./]", other)[-1], name).ratio() for other in _dotted_keys(cfg)}
+    best = max(ratios, key=lambda other: ratios[other])  # the first one of several
+    return best if ratios[best] >= 0.75 else None
 
 
 def _dotted_keys(cfg: dict[str, Any], prefix: str = "") -> Iterator[str]:

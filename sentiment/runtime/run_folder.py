@@ -30,7 +30,7 @@ PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets
 # What a command leaves before it finds its settings invalid.
 _ABORTED = (
     *(".hydra", ".hydra/*.yaml", "train.log", "evaluate.log", "metrics.json", "hparams.yaml", "events.out.*"),
-    *("checkpoints", "checkpoints/train_hashes.npy"),
+    *("checkpoints", "checkpoints/train_hashes.npy", "csv", "csv/*", "csv/*/*"),
 )
 
 

@@ -17,6 +17,10 @@ class UntrustedError(InputError):
     """Code that the user did not trust."""
 
 
+class ImportFailedError(InputError):
+    """A class that cannot be imported."""
+
+
 def is_ours(target: str) -> bool:
     """Whether a `_target_` names something of this package."""
     return target.startswith(f"{PACKAGE}.")
@@ -31,7 +35,7 @@ def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
 
     Raises:
         UntrustedError: the module is not trusted.
-        InputError: there is no such module or name.
+        ImportFailedError: there is no such module or name.
     """
     is_trusted = _is_within(target, trust)
     if not is_trusted and not _is_within(target, (PACKAGE, *LIBRARIES)):
@@ -40,8 +44,8 @@ def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(
-            f"{target}: cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
+        raise ImportFailedError(
+            f"{target}, which cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
         ) from error
     home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
     if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, LIBRARIES))):

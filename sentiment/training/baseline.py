@@ -1,4 +1,4 @@
-"""Baseline: a scikit-learn estimator on the rows that the LSTM sees."""
+"""Baseline: a scikit-learn estimator on the rows that the network sees."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ from sentiment.runtime.errors import InputError, check_at_least, check_choice, o
 
 
 class Baseline(Callback):
-    """Fits an estimator to the training rows of the LSTM and scores it on the same validation and test rows.
+    """Fits an estimator to the training rows of the network and scores it on the same validation and test rows.
 
     On a CPU it is fitted after the training; on an accelerator in a background process during the training. Predictions
     are cached by data and settings, so a sweep fits once.
@@ -29,7 +29,7 @@ class Baseline(Callback):
         name: its name in the tags of its metrics: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
-        features: `padded_ids`, the matrix that the LSTM reads; `counts` or `tfidf` of n-grams of untruncated reviews.
+        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of untruncated reviews.
         max_ngram: maximum number of tokens of an n-gram.
 
     Attributes:
@@ -98,7 +98,7 @@ class Baseline(Callback):
         return self.predictions[split][positions]
 
     def _score(self, split: str, module: LightningModule) -> None:
-        """Log the accuracy on the rows on which the LSTM was evaluated, which `limit_test_batches` may reduce."""
+        """Log the accuracy on the rows on which the network was evaluated, which `limit_test_batches` may reduce."""
         reviews = self.datamodule.splits[split].reviews
         predictions: Predictions | None = getattr(module, "predictions", None)
         rows = predictions.rows if predictions else reviews.rows

@@ -15,7 +15,7 @@ from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write
 
-TAGS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+TAGS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy")
 COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name

@@ -48,6 +48,8 @@ def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence
     sampler, and validate on training rows.
     """
     arguments = {"max_time": None, "overfit_batches": 0}
+    for key, kind in (("enable_progress_bar", ProgressBar), ("enable_model_summary", ModelSummary)):
+        arguments[key] = any(isinstance(callback, kind) for callback in callbacks)  # else Lightning adds its own
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
     trainer: Trainer = instantiate_checked(
@@ -79,7 +81,7 @@ def translate_lightning_errors() -> Iterator[None]:
         raise KeyboardInterrupt from error
     except (MisconfigurationException, RuntimeError) as error:
         if "could not create a primitive" in str(error):  # message of oneDNN
-            message = "trainer.precision: this CPU has no bf16 LSTM kernel; use trainer.precision=32-true"
+            message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
             raise InputError(message) from error
         if "'fused' optimizer" in str(error):
             message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"

@@ -25,7 +25,7 @@ from sentiment.classifier import load
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.training import compose, experiment, interactive, train
-from tests.helpers import QUICK, command, evaluate_quick, load_weights, read_metrics, weights_equal
+from tests.helpers import QUICK, command, evaluate_quick, load_weights, read_metrics, weights_equal, without_times
 
 
 def test_compose_takes_the_settings_of_the_command_line() -> None:
@@ -226,6 +226,9 @@ def test_script_prints_what_the_command_line_prints(small: Path, tmp_path: Path)
     printed = command(*settings, cwd=tmp_path)
     assert printed.stderr == ""
     assert without_numbers(first) == without_numbers(second) == without_numbers(printed.stdout)
+    ours, theirs = (tmp_path / text.rpartition("results in ")[2].strip() for text in (first, printed.stdout))
+    assert without_times(read_metrics(ours)) == without_times(read_metrics(theirs))
+    assert weights_equal(load_weights(ours), load_weights(theirs))
     assert "continues after epoch 1 of 2\n" in resumed
     path = resumed.splitlines()[-1]
     run = Run.read(path)

@@ -45,7 +45,7 @@ def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ImportFailedError(
-            f"{target}, which cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
+            f"{target}: cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
         ) from error
     home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
     if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, LIBRARIES))):

@@ -242,5 +242,5 @@ def test_script_prints_what_the_command_line_prints(small: Path, tmp_path: Path)
 
 
 def without_numbers(text: str) -> str:
-    """The text without times, and without the name of the folder in its last line."""
-    return "".join(character for character in text.rpartition("runs/")[0] if not character.isdigit())
+    """The text without times, without the name of the folder in its last line, and the empty line of tokenization."""
+    return "".join(character for character in text.strip().rpartition("runs/")[0] if not character.isdigit())

@@ -27,7 +27,7 @@ def extract_features(splits: Mapping[str, PaddedReviews], features: str, max_ngr
 
     Args:
         splits: `train`, `val` and `test`; n-grams are collected from `train`.
-        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of untruncated reviews.
+        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of whole reviews.
         max_ngram: maximum number of tokens of an n-gram.
 
     Returns:

@@ -29,7 +29,7 @@ class Baseline(Callback):
         name: its name in the tags of its metrics: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
-        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of untruncated reviews.
+        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of whole reviews.
         max_ngram: maximum number of tokens of an n-gram.
 
     Attributes:

@@ -2,15 +2,19 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
+from pytorch_lightning.tuner import lr_finder
 from pytorch_lightning.tuner.tuning import Tuner
 from rich import get_console
 from rich.bar import Bar
 from rich.table import Table
+from tqdm import tqdm
 
 from sentiment.analysis.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
@@ -48,7 +52,8 @@ def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule,
     )
     module.lr = float(cfg.optimizer.lr)  # type: ignore[assignment]  # Lightning looks for it
     module.scheduler = None
-    with translate_lightning_errors():
+    bar = partial(tqdm, disable=not cfg.trainer.enable_progress_bar)
+    with patch.object(lr_finder, "tqdm", bar), translate_lightning_errors():
         finder = Tuner(trainer).lr_find(
             module, datamodule=datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=STEPS, update_attr=False
         )

@@ -44,7 +44,7 @@ fuzz = settings(
 )
 
 
-@pytest.fixture(scope="module", params=[*TOKENIZERS, "bpe"])
+@pytest.fixture(scope="module", params=[*TOKENIZERS, pytest.param("bpe", marks=pytest.mark.slow)])
 def classifier(request: pytest.FixtureRequest, small: Path, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     """A model for each tokenizer."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -78,7 +78,7 @@ def write(folder: Path, suffix: str, fault: str) -> Path:
 
 def predict_file(checkpoint: Path, file: Path) -> None:
     settings = {"text": [], "format": "jsonl", "ensemble": [], "no_header": False, "column": None}
-    settings |= {"separator": None, "encoding": None}
+    settings |= {"separator": None, "encoding": None, "trust": []}
     predict.run(Namespace(checkpoint=checkpoint, file=file, **settings))
 
 

@@ -26,7 +26,14 @@ assert len(TEXTS) > CHUNK_SIZE
 
 
 def arguments(checkpoint: Path, **settings: Any) -> Namespace:
-    defaults: dict[str, Any] = {"text": [], "file": None, "format": "jsonl", "ensemble": [], "no_header": False}
+    defaults: dict[str, Any] = {
+        "text": [],
+        "file": None,
+        "format": "jsonl",
+        "ensemble": [],
+        "no_header": False,
+        "trust": [],
+    }
     defaults |= dict.fromkeys(("column", "separator", "encoding"))
     return Namespace(**defaults | {"checkpoint": checkpoint} | settings)
 

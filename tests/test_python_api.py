@@ -121,9 +121,10 @@ def test_errors_are_one_line_and_leave_no_folder(
 
     monkeypatch.setattr(experiment, "_train", interrupt)
     cfg.output_dir = "interrupted"
+    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         train(cfg)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     assert caplog.messages[-1] == 'interrupted; continue with: train(compose("resume=interrupted"))'
     assert Run.read("interrupted").status == "interrupted"
 

@@ -17,7 +17,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     problems = list(data.warnings)
     counts, words = read_counts(data.folder)[len(SPECIALS) :], read_vocabulary(data.folder)[len(SPECIALS) :]
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
-    spaces = "; for texts without spaces between words type data.tokenizer=characters"
+    spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
     if length > MAX_TOKEN_LENGTH:
         problems.append(f"tokens have {length:.0f} characters on average{spaces}")
     ids = np.concatenate(list(islice(data.splits["val"].reviews, MAX_REVIEWS)))

@@ -23,6 +23,7 @@ from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
 
 MAX_CLASSES = 10  # that have a curve or a plot of their own
 MAX_CHARS = 5000  # that are shown of a review
+MAX_WORD = 20  # characters between two tokens of which one ends a word
 
 
 @dataclass(eq=False)
@@ -189,12 +190,14 @@ def format_review(encoder: TextEncoder, text: str) -> str:
     """
     pre, tokenize = encoder.truncating == "pre", encoder.tokenize
     shown = text[-MAX_CHARS:] if pre else text[:MAX_CHARS]
-    count = len(tokenize(shown))
-    if count <= encoder.maxlen:
+    tokens = tokenize(shown)
+    if len(tokens) <= encoder.maxlen:
         unread, read = "", shown
     else:
-        before_cut = count - encoder.maxlen if pre else encoder.maxlen
-        cut = bisect_right(range(len(shown) + 1), before_cut, key=lambda end: len(tokenize(shown[:end]))) - 1
+        before_cut = tokens[: -encoder.maxlen] if pre else tokens[: encoder.maxlen]
+        cut = bisect_right(range(len(shown) + 1), len(before_cut), key=lambda end: len(tokenize(shown[:end]))) - 1
+        near = (cut, *range(cut + MAX_WORD, max(0, cut - MAX_WORD), -1))  # of a word, a part may have more subwords
+        cut = next((end for end in near if tokenize(shown[:end]) == before_cut), cut)
         unread, read = (shown[:cut], shown[cut:]) if pre else (shown[cut:], shown[:cut])
     unread, read = (escape_markdown(" ".join(part.split())) for part in (unread, read))
     parts = ["…" if len(shown) < len(text) else "", f"*{unread}*" if unread else "", read]

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from sentiment.classifier import load
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.trust import UntrustedError, check_run_config, find_targets, import_trusted
+from sentiment.runtime.trust import LIBRARIES, UntrustedError, check_run_config, find_targets, import_trusted
 from tests.helpers import compose_config
 
 MODULE = """
@@ -60,7 +60,7 @@ def test_checkpoint_does_not_import_a_module_that_is_not_trusted(run: Path, tmp_
 )  # fmt: skip
 def test_other_code_is_not_trusted(target: str) -> None:
     with pytest.raises(InputError, match=r"trust it|cannot be imported"):
-        import_trusted(target)
+        import_trusted(target, libraries=LIBRARIES)
 
 
 def test_what_the_configuration_names_is_trusted() -> None:

@@ -25,7 +25,7 @@ _TABLE = ("path", "text_column", "label_column", "header", "separator", "encodin
 _DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
 _TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set
-_AT_BATCH_TIME = tuple(f"data.{key}" for key in ("max_features", "maxlen", "padding", "truncating", "batch_size"))
+_AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
 _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}  # by state of an Optuna trial
 
 

@@ -143,10 +143,9 @@ def encode(
 ) -> None:
     """Tokenize all reviews and write them, encoded, to `folder`, unless they are there already.
 
-    A tokenizer that has to be trained is trained on the training rows before.
-
-    Words are ranked by torchtext's `Vocab`: by frequency in the training rows, then alphabetically. A word that no
-    training row contains is unknown. One process writes at a time, and the folder appears only when it is complete.
+    A tokenizer that has to be trained is trained on the training rows before. Words are ranked by
+    torchtext's `Vocab`: by frequency in the training rows, then alphabetically. A word that no training row contains is
+    unknown. One process writes at a time, and the folder appears only when it is complete.
 
     Args:
         texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.

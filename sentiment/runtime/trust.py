@@ -26,19 +26,20 @@ def is_ours(target: str) -> bool:
     return target.startswith(f"{PACKAGE}.")
 
 
-def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
+def import_trusted(target: str, trust: Collection[str] = (), libraries: Collection[str] = ()) -> Any:
     """Import what a `_target_` names, which may run code of its module.
 
     Args:
         target: `module.name`.
         trust: modules outside this package, with all that they contain, or single targets.
+        libraries: modules of which only classes may be imported.
 
     Raises:
         UntrustedError: the module is not trusted.
         ImportFailedError: there is no such module or name.
     """
     is_trusted = _is_within(target, trust)
-    if not is_trusted and not _is_within(target, (PACKAGE, *LIBRARIES)):
+    if not is_trusted and not _is_within(target, (PACKAGE, *libraries)):
         raise _untrusted(target)
     module, _, name = target.rpartition(".")
     try:
@@ -48,7 +49,7 @@ def import_trusted(target: str, trust: Collection[str] = ()) -> Any:
             f"{target}: cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
         ) from error
     home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
-    if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, LIBRARIES))):
+    if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, libraries))):
         raise _untrusted(target)
     return found
 
@@ -68,7 +69,7 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
         raise InputError(f"{path}: not written by a run, it has the key {min(unexpected)}; use another run")
     for target in find_targets(cfg):
         try:
-            import_trusted(target, trust)
+            import_trusted(target, trust, LIBRARIES)
         except UntrustedError as error:
             raise InputError(f"{path}: names {error}") from error
 

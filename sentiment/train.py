@@ -20,9 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import parse_overrides
+from sentiment.runtime.config import CONF_DIR, parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.hydra_app import run_hydra_app
+from sentiment.runtime.overrides import quote
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.composition import find_resumed_run
 
@@ -70,8 +71,9 @@ def _expand_resume(arguments: list[str]) -> list[str]:
     path = run.path.resolve()
     # The run keeps its configuration until an epoch was trained with the new one.
     folder = [f"hydra.run.dir='{path}'", "hydra.job.name=train", "hydra.output_subdir=null"]
+    log_format = [f"hydra.searchpath=[{quote(f'file://{CONF_DIR}')}]", "hydra/job_logging=plain"]
     at = next(i for i, argument in enumerate(arguments) if argument.startswith("resume="))
-    return ["--config-path", f"{path}/.hydra", *arguments[:at], *folder, *arguments[at:]]
+    return ["--config-path", f"{path}/.hydra", *arguments[:at], *folder, *log_format, *arguments[at:]]
 
 
 if __name__ == "__main__":

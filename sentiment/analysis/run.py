@@ -89,7 +89,7 @@ class Run:
         """`test_predictions.csv`: a row per test review, in the order of the test.
 
         Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class as `p(class)`,
-        `text`, and perhaps `file` and `id`. All but numbers are text as it stands in the file.
+        `text`, and perhaps `file` and `id`. All but numbers are text, as written in the file.
 
         Raises:
             InputError: the file is missing or damaged.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sentiment.data.text import PADDING, TextEncoder
-from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.errors import InputError, describe_failure
 from sentiment.runtime.trust import import_trusted, is_ours
 
 LSTM = "sentiment.model.lstm.LSTMClassifier"  # of checkpoints that do not name their network
@@ -32,7 +32,7 @@ class Network(nn.Module):
 
     embedding: nn.Embedding
 
-    def __init__(self, masked: bool = False) -> None:
+    def __init__(self, masked: bool) -> None:
         super().__init__()
         self.masked = masked
 
@@ -107,8 +107,10 @@ def build_network(
     sizes = {"max_features": len(encoder.vocabulary), "num_outputs": count_outputs(label_names)}
     try:
         return cls(**sizes, masked=encoder.masked, **arguments)
-    except TypeError as error:
-        raise InputError(f"model: {one_line(error)}") from error
+    except InputError:
+        raise
+    except Exception as error:  # of somebody's class
+        raise InputError(f"model: {target} cannot be made, {describe_failure(error)}") from error
 
 
 def without_memory(settings: Mapping[str, Any]) -> AbstractContextManager[Any]:

@@ -92,7 +92,9 @@ def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], 
                     expected = model(ids)
                 (probabilities,) = session.run(None, {"ids": ids.numpy()})
             except Exception as error:  # of onnxruntime, which has many, or of a network with an upper limit
-                raise InputError(f"{path}: not written, it fails on {batch} texts of {length} tokens") from error
+                raise InputError(
+                    f"{path}: not written, the traced network fails for another size: {batch} texts of {length} tokens"
+                ) from error
             difference = max(difference, float((expected - torch.from_numpy(probabilities)).abs().max()))
         if not difference <= TOLERANCE:
             raise InputError(f"{path}: not written, its probabilities differ from PyTorch's by {difference:.2g}")

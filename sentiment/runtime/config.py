@@ -88,6 +88,18 @@ def instantiate_checked(settings: DictConfig, **arguments: Any) -> Any:
         raise InputError(f"{key}: {one_line(cause)}") from error
 
 
+def named_settings(cfg: DictConfig, group: str) -> Iterator[tuple[str, DictConfig]]:
+    """The settings in a group of which several options can be chosen, by name.
+
+    Raises:
+        InputError: settings are not below a name of their own.
+    """
+    for name, settings in (cfg.get(group) or {}).items():
+        if not OmegaConf.is_dict(settings):
+            raise InputError(f"{group}.{name}: must be below a name of its own, as in the files of conf/{group}")
+        yield str(name), settings
+
+
 def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
     """The settings that affect results, by dotted key.
 

@@ -1,7 +1,9 @@
 """Errors that the user can fix, and the checks that raise them."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -61,6 +63,12 @@ def check_dropout(**arguments: object) -> None:
 def shorten(text: str, length: int = 40) -> str:
     """A text for a message, cut to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def describe_failure(error: BaseException) -> str:
+    """The kind of an error in somebody's code, its message and where it was raised: `TypeError: … (cnn.py, line 3)`."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__}: {one_line(error)} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
 def one_line(error: BaseException) -> str:

@@ -45,9 +45,10 @@ def import_trusted(target: str, trust: Collection[str] = (), libraries: Collecti
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ImportFailedError(
-            f"{target}: cannot be imported ({error}); start from the folder that has the module, or set PYTHONPATH"
-        ) from error
+        advice = "start from the folder that has the module, or set PYTHONPATH"
+        if isinstance(error, AttributeError):
+            advice = "correct the name of the class"
+        raise ImportFailedError(f"{target}: cannot be imported ({error}); {advice}") from error
     home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
     if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, libraries))):
         raise _untrusted(target)
@@ -90,6 +91,7 @@ def _find_targets(node: Any) -> Iterator[str]:
 
 
 def _is_within(target: str, modules: Collection[str]) -> bool:
+    modules = [modules] if isinstance(modules, str) else modules
     return any(f"{target}.".startswith(f"{module}.") for module in modules)
 
 

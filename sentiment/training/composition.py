@@ -31,6 +31,8 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     Raises:
         InputError: an override is invalid.
     """
+    if not all(isinstance(override, str) for override in overrides):
+        raise TypeError("compose: pass each override as a string of its own, such as 'data=demo'")
     lines = [*overrides]
     resumed = find_resumed_run(lines)
     if config_dir is not None:

@@ -25,7 +25,7 @@ from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.model.module import SentimentModule
-from sentiment.runtime.config import config_fingerprint, flatten, hyperparameters, instantiate_checked
+from sentiment.runtime.config import config_fingerprint, flatten, hyperparameters, instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, prefix_key
 from sentiment.runtime.run_folder import RunFolder, provenance
 from sentiment.runtime.trust import find_targets
@@ -161,9 +161,9 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
     if cfg.trainer.fast_dev_run:
         return []
     baselines = []
-    for name, settings in cfg.baseline.items():
+    for name, settings in named_settings(cfg, "baseline"):
         with prefix_key(f"baseline.{name}"):
-            baselines.append(Baseline(str(name), datamodule, **instantiate_checked(settings)))
+            baselines.append(Baseline(name, datamodule, **instantiate_checked(settings)))
     return baselines
 
 

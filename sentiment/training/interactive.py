@@ -45,6 +45,8 @@ def train(cfg: DictConfig) -> Run:
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # On a GPU, baselines are fitted in another process, which imports the script.
         raise RuntimeError('train: call it below if __name__ == "__main__":, since processes are started')
+    if not isinstance(cfg, DictConfig):
+        raise TypeError("train: pass a configuration, such as compose('data=demo')")
     check_single_device(cfg)
     cfg = copy.deepcopy(cfg)
     try:

@@ -19,7 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
-from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.config import instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import cache_dir, fingerprint
 
@@ -123,8 +123,8 @@ def open_loggers(
     }
     with contextlib.ExitStack() as stack:
         yield [
-            stack.enter_context(_open_logger(str(key), settings, of_run.get(str(key), {})))
-            for key, settings in (cfg.get("logger") or {}).items()
+            stack.enter_context(_open_logger(key, settings, of_run.get(key, {})))
+            for key, settings in named_settings(cfg, "logger")
         ]
 
 
@@ -139,6 +139,8 @@ def _open_logger(name: str, settings: DictConfig, arguments: Mapping[str, Any]) 
             logging.getLogger(noisy).setLevel(logging.ERROR)
     with _lock_if(name == "mlflow"):
         logger: Logger = instantiate_checked(settings, **{k: v for k, v in arguments.items() if k not in settings})
+    if not isinstance(logger, Logger):
+        raise InputError(f"logger.{name}._target_={settings._target_}: not a pytorch_lightning Logger; derive it")
     status = "failed"
     try:
         yield logger

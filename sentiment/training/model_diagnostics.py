@@ -48,7 +48,9 @@ class WeightHistograms(Callback):
         if writer and not trainer.sanity_checking:
             for name, weight in pl_module.named_parameters():
                 values = weight.detach().float()
-                writer.add_histogram(f"weights/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)
+                values = values[values.isfinite()]  # a diverging training ends soon
+                if len(values):
+                    writer.add_histogram(f"weights/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)
 
 
 class EmbeddingProjector(Callback):

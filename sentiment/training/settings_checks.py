@@ -7,14 +7,23 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.text import PADDING, SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import without_memory
 from sentiment.model.schedules import takes_total_steps
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
-from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
-from sentiment.runtime.trust import find_targets
+from sentiment.runtime.errors import (
+    InputError,
+    check_at_least,
+    check_choice,
+    describe_failure,
+    one_line,
+    prefix_key,
+)
+from sentiment.runtime.trust import find_targets, is_ours
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -28,17 +37,17 @@ def check_settings(cfg: DictConfig) -> None:
     check_choice(("balanced", None), class_weights=cfg.class_weights)
     check_at_least(0, seed=cfg.seed)
     _check_trainer(cfg)
-    optimizer = instantiate_checked(cfg.optimizer)
+    optimizer = instantiate_checked(cfg.optimizer, _partial_=True)
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     _find_invalid_key("optimizer", optimizer, parameters)
+    _check_kind(cfg.optimizer, optimizer(parameters), Optimizer)
     if cfg.scheduler:
-        scheduler = instantiate_checked(cfg.scheduler)
+        scheduler = instantiate_checked(cfg.scheduler, _partial_=True)
         options = {"total_steps": 100} if takes_total_steps(scheduler) else {}
         _find_invalid_key("scheduler", scheduler, optimizer(parameters), **options)
+        _check_kind(cfg.scheduler, scheduler(optimizer(parameters), **options), LRScheduler)
     _check_loss(cfg)
-    encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer="words", maxlen=1, padding="pre", truncating="pre")
-    with without_memory(cfg.model):
-        make_module(cfg, encoder, ["first", "second"])
+    _check_network(cfg)
 
 
 def _check_trainer(cfg: DictConfig) -> None:
@@ -52,23 +61,64 @@ def _check_trainer(cfg: DictConfig) -> None:
     if every > epochs:
         raise InputError(f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs; lower it")
     if not callbacks.get("best") and cfg.test_ckpt != "last":
-        raise InputError("callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last")
+        raise InputError(
+            "callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last, or begin with the default"
+        )
     if not callbacks.get("last") and cfg.test_ckpt == "last":
         raise InputError("callbacks.last=null: without it there is no last checkpoint; set test_ckpt=best")
 
 
 def _check_loss(cfg: DictConfig) -> None:
     """Compute the loss of three texts of two classes."""
-    loss = instantiate_checked(cfg.loss)
+    loss = instantiate_checked(cfg.loss, _partial_=True)
     weights = {"weight": torch.ones(2)} if cfg.class_weights else {}
     log_probabilities, labels = torch.zeros(3, 2).log_softmax(1), torch.tensor([0, 1, 1])
 
-    def compute(**settings: Any) -> Any:
+    def compute(**settings: Any) -> None:
+        criterion = loss.func(**settings)
+        if not isinstance(criterion, torch.nn.Module):
+            raise TypeError("not a torch.nn.Module; derive it")
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # torch broadcasts shapes that do not match
-            return loss.func(**settings)(log_probabilities, labels)
+            value = criterion(log_probabilities, labels)
+        if not isinstance(value, torch.Tensor) or value.dim():
+            raise TypeError("does not return the mean loss as a scalar tensor")
 
     _find_invalid_key("loss", partial(compute, **loss.keywords), **weights)
+
+
+def _check_kind(settings: DictConfig, made: Any, kind: type) -> None:
+    if not isinstance(made, kind):
+        key = settings._get_full_key(None)
+        raise InputError(f"{key}._target_={settings._target_}: not a torch.optim {kind.__name__}; use one")
+
+
+def _check_network(cfg: DictConfig) -> None:
+    """Build the network for a vocabulary of two words; one that is not of this package classifies two texts.
+
+    Raises:
+        InputError: it fails, or returns something else than logits.
+    """
+    if "_target_" not in cfg.model:
+        raise InputError("model: has no _target_; name the class of the network")
+    padding = cfg.data.get("padding", "pre")
+    encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre")
+    with without_memory(cfg.model):
+        net = make_module(cfg, encoder, ["first", "second"]).net
+    if is_ours(cfg.model._target_):
+        return
+    ids = torch.ones(2, 8, dtype=torch.int64)
+    ids[1, slice(5) if padding == "pre" else slice(3, None)] = PADDING
+    try:
+        logits = net(ids)
+    except Exception as error:  # of somebody's class
+        raise InputError(f"model: {net.display_name} fails on ids (2, 8), {describe_failure(error)}") from error
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (2, 1):
+        raise InputError(
+            f"model: {net.display_name} returns {shape} for ids (2, 8) and num_outputs=1; it must return logits "
+            "(B, num_outputs)"
+        )
 
 
 def check_single_device(cfg: DictConfig) -> None:
@@ -95,9 +145,9 @@ def make_module(
             encoder.to_dict(),
             label_names,
             model,
-            optimizer=instantiate_checked(cfg.optimizer),
-            scheduler=instantiate_checked(cfg.scheduler) if cfg.scheduler else None,
-            loss=instantiate_checked(cfg.loss),
+            optimizer=instantiate_checked(cfg.optimizer, _partial_=True),
+            scheduler=instantiate_checked(cfg.scheduler, _partial_=True) if cfg.scheduler else None,
+            loss=instantiate_checked(cfg.loss, _partial_=True),
             class_weights=class_weights,
             objective=cfg.objective,
             adversarial_epsilon=cfg.adversarial_epsilon,
@@ -119,7 +169,8 @@ def _find_invalid_key(group: str, factory: "partial[Any]", *arguments: Any, **op
         others = {name: value for name, value in factory.keywords.items() if name != key}
         other_message = _failure(partial(factory.func, **others), *arguments, **options)
         if other_message != message and f"'{key}'" not in (other_message or ""):  # it may say that the key is missing
-            raise InputError(f"{group}.{key}={factory.keywords[key]}: {message}")
+            advice = f"; remove it: '~{group}.{key}'" if "unexpected keyword argument" in message else ""
+            raise InputError(f"{group}.{key}={factory.keywords[key]}: {message}{advice}")
     raise InputError(f"{group}: {message}; change one of its keys")
 
 

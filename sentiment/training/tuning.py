@@ -79,7 +79,9 @@ class Tuning:
             InputError: the data, the search space or a trial's settings are invalid.
         """
         if message := find_invalid_override("config", [*self.fixed, *self.space.sweep_overrides()]):
-            raise InputError(f"tune.space: {message}")
+            missing = [key for key in self.space.sweeps if message.startswith(f"{key}: no such key")]
+            advice = f"; tune.space.{missing[0]}=null leaves it out" if missing else ""
+            raise InputError(f"tune.space: {message}{advice}")
         datamodule = instantiate_checked(self.cfg.data, seed=self.cfg.seed)
         datamodule.prepare_data()
         contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]

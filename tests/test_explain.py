@@ -35,7 +35,7 @@ class BagOfWords(Network):
     """A network without an embedding."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(masked=False)
         self.weights = nn.Parameter(torch.linspace(-1, 1, 30))
 
     def forward(self, ids: Tensor) -> Tensor:

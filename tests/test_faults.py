@@ -122,7 +122,7 @@ def test_resume_after_kill_at_a_chosen_moment_is_bit_identical(
     line = [*COMPLEX, *bomb, f"data.path={small}", "hydra.run.dir=run"]
     killed = command(*line, cwd=tmp_path, SENTIMENT_CACHE=str(tmp_path / "cache"))
     assert killed.returncode == -signal.SIGKILL
-    assert_resume_is_bit_identical(tmp_path / "run", uninterrupted[0], "~callbacks.kill")
+    assert_resume_is_bit_identical(tmp_path / "run", uninterrupted[0], "~callbacks.kill", "trust=tests")
 
 
 @pytest.mark.slow

@@ -79,6 +79,14 @@ def test_what_the_configuration_names_is_trusted() -> None:
         ),
         ({"data": {"deep": [{"_target_": "os.mkdir"}]}}, "config.yaml: names os.mkdir"),
         ({"model": {"_target_": "${oc.env:TARGET}"}}, "config.yaml: names .*oc.env:TARGET"),
+        (
+            {"callbacks": {"x": {"_target_": "sentiment.runtime.trust.import_trusted", "target": "os.mkdir"}}},
+            "config.yaml: names sentiment.runtime.trust.import_trusted, code that is not run",
+        ),
+        ({"data": {"x": "${oc.create:{_target_: os.mkdir}}"}}, "config.yaml: not written by a run, it has the interp"),
+        ({"data": {"x": "${oc.decode:${y}}"}}, "config.yaml: not written by a run, it has the interpolation"),
+        ({"data": {"${oc.create:1}": 1}}, "config.yaml: not written by a run, it has the interpolation"),
+        ({"baseline": {"x": {"_target_": "optuna._imports._LazyImport"}}}, "config.yaml: names optuna"),
         ({"hydra": {}}, "config.yaml: not written by a run, it has the key hydra"),
         ({"defaults": ["x"]}, "config.yaml: not written by a run, it has the key defaults"),
     ],
@@ -87,6 +95,13 @@ def test_configuration_of_a_run_cannot_name_other_code(changes: dict[str, Any], 
     cfg = OmegaConf.create({**changes})
     with pytest.raises(InputError, match=message):
         check_run_config(cfg, Path("config.yaml"), ["osx"])
+
+
+def test_folder_of_the_configuration_holds_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "hydra").mkdir()
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(InputError, match="hydra: not written by a run; remove it"):
+        check_run_config(compose_config("output_dir=x"), tmp_path / "config.yaml", [])
 
 
 def test_single_target_and_package_can_be_trusted() -> None:

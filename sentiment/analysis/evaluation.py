@@ -62,6 +62,10 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     runs = [_run_of(path).read_config() for path in paths]
     if runs[0]:
         instantiated = OmegaConf.masked_copy(runs[0], ["data", "baseline"])
+        if "${" in OmegaConf.to_yaml(instantiated):
+            raise InputError(
+                f"{_run_of(paths[0]).config_file}: has interpolations in data or baseline; use another run"
+            )
         check_run_config(instantiated, _run_of(paths[0]).config_file, cfg.trust)
     data = _data_config(cfg, runs[0], named)
     trained_on = [_training_source(run) for run in runs]

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from sentiment.data.batching import Batch
 from sentiment.data.text import PADDING, TextEncoder
 from sentiment.model.metrics import ClassificationMetrics, Predictions
-from sentiment.model.network import build_network, log_probabilities
+from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes
 from sentiment.model.schedules import make_scheduler, takes_total_steps
 from sentiment.runtime.errors import DivergedError, InputError
 
@@ -46,6 +46,7 @@ class SentimentModule(LightningModule):
 
     Attributes:
         predictions: of the latest validation or test epoch.
+        num_trained: reviews in all training batches of this device, repeated ones included.
 
     Raises:
         InputError: an argument is out of range.
@@ -81,6 +82,7 @@ class SentimentModule(LightningModule):
         self.scheduler = scheduler
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
+        self.num_trained = 0
         self.objective = objective
         self.loss = loss
         self.class_weights = class_weights
@@ -111,7 +113,8 @@ class SentimentModule(LightningModule):
     def _is_cross_entropy(self) -> bool:
         """Whether the loss is the cross-entropy without weights and smoothing, which is faster from the logits."""
         loss = self._criterion
-        return type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
+        plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean"
+        return plain and not loss.label_smoothing
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
@@ -127,8 +130,9 @@ class SentimentModule(LightningModule):
             logits = self.net(batch.ids).float()  # (B, C)
         loss = self._loss(logits, batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
-        self._num_correct.add_((_predict(logits) == batch.labels).sum())
+        self._num_correct.add_((predict_classes(logits) == batch.labels).sum())
         self._num_reviews += len(batch.labels)
+        self.num_trained += len(batch.labels)
         if self.adversarial_epsilon:
             perturbed = x + self._adversarial_perturbation(x, loss, (batch.ids != PADDING).sum(1))
             loss = loss + self._loss(self.net.forward_embedded(perturbed, lengths).float(), batch.labels)
@@ -158,6 +162,7 @@ class SentimentModule(LightningModule):
         self.log("train/loss", loss, sync_dist=True, prog_bar=True, logger=False)
         accuracy = self._num_correct / self._num_reviews
         self.log("train/accuracy", accuracy, sync_dist=True, prog_bar=True, logger=False)
+        self._step_plateau()
         # Lightning would log them after the checkpoint: a run that is killed in between would lack the points.
         known = self.trainer.callback_metrics  # mean over the devices
         points = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")}
@@ -165,6 +170,18 @@ class SentimentModule(LightningModule):
         for logger in self.loggers:
             logger.log_metrics(points, step=self.global_step - 1)
             logger.save()
+
+    def _step_plateau(self) -> None:
+        """Step `ReduceLROnPlateau`, before the checkpoint of the epoch; Lightning would do so after it."""
+        for config in self.trainer.lr_scheduler_configs:
+            validated = self._metrics_step.get("val") == self.global_step
+            if isinstance(config.scheduler, ReduceLROnPlateau) and validated:
+                config.scheduler.step(float(self.trainer.callback_metrics[self.objective]))
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step the other schedulers; called by Lightning."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
 
     @property
     def learning_rate(self) -> float:
@@ -211,15 +228,12 @@ class SentimentModule(LightningModule):
             return optimizer
         total_steps = int(self.trainer.estimated_stepping_batches) if takes_total_steps(self.scheduler) else 0
         scheduler = make_scheduler(self.scheduler, optimizer, total_steps)
-        if not isinstance(scheduler, ReduceLROnPlateau):
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-        plan = {
-            "scheduler": scheduler,
-            "interval": "epoch",
-            "frequency": self.trainer.check_val_every_n_epoch,
-            "monitor": self.objective,
+        is_plateau = isinstance(scheduler, ReduceLROnPlateau)
+        plan = {"scheduler": scheduler, "interval": "epoch" if is_plateau else "step"}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": plan | ({"monitor": self.objective, "strict": False} if is_plateau else {}),
         }
-        return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the metrics of these weights; Lightning also knows those of earlier epochs."""
@@ -228,18 +242,6 @@ class SentimentModule(LightningModule):
             for tag, value in self.trainer.callback_metrics.items()
             if self._metrics_step.get(tag.partition("/")[0], self.global_step) == self.global_step
         }
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels)
-
-
-def _predict(logits: Tensor) -> Tensor:
-    """The most probable classes, int64 `(B,)`, of logits `(B, C)`."""
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
 
 
 def _derive_seed(*seeds: int) -> int:

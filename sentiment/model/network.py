@@ -128,3 +128,15 @@ def log_probabilities(logits: Tensor) -> Tensor:
     if logits.shape[1] == 1:
         return F.logsigmoid(torch.cat([-logits, logits], 1))
     return logits.log_softmax(1)
+
+
+def predict_classes(logits: Tensor) -> Tensor:
+    """The most probable classes, int64 `(B,)`, of logits `(B, C)`."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
+    if logits.shape[1] == 1:
+        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)

@@ -9,7 +9,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 def takes_total_steps(factory: Callable[..., LRScheduler]) -> bool:
     """Whether a schedule is planned over all steps."""
-    return "total_steps" in inspect.signature(factory).parameters
+    try:
+        return "total_steps" in inspect.signature(factory).parameters
+    except ValueError:  # it has arguments that the scheduler does not take
+        return False
 
 
 def make_scheduler(factory: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int) -> LRScheduler:

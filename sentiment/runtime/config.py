@@ -64,7 +64,7 @@ def _cuda_or_cpu() -> str:
 
 
 def _objective_mode(name: str) -> str:
-    return "min" if name in OBJECTIVES and OBJECTIVES[name].direction == "minimize" else "max"
+    return "min" if name.endswith("loss") else "max"
 
 
 OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)

@@ -1,5 +1,6 @@
 """Which classes a checkpoint or a run may name: those of this package and its libraries, or of trusted modules."""
 
+import re
 from collections.abc import Collection, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -7,10 +8,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 
 PACKAGE = __package__.partition(".")[0]
-LIBRARIES = ("torch.nn", "torch.optim", "pytorch_lightning", "sklearn", "optuna")  # whose classes run no other code
+# Modules whose classes a run may name besides those that `conf/` names: they only compute, or call what else is named.
+LIBRARIES = ("torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
+_RUN_FILES = {"config.yaml", "hydra.yaml", "overrides.yaml"}
+# Interpolations that `conf/` uses. Others could make settings that no check sees.
+_INTERPOLATION = re.compile(
+    r"\$\{\.?[a-z_.]+\}|\$\{(?:cuda_or_cpu|objective_mode|hydra|oc\.env):(?:\.?[A-Za-z0-9_.]*|\$\{\.?[a-z_.]+\})\}"
+)
 
 
 class UntrustedError(InputError):
@@ -68,11 +76,29 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
     """
     if unexpected := {"defaults", "hydra"} & cfg.keys():
         raise InputError(f"{path}: not written by a run, it has the key {min(unexpected)}; use another run")
+    if path.exists() and (others := {file.name for file in path.parent.iterdir()} - _RUN_FILES):
+        raise InputError(f"{path.parent / min(others)}: not written by a run; remove it, or use another run")
+    for text in _find_strings(OmegaConf.to_container(cfg)):
+        if "${" in _INTERPOLATION.sub("", text):
+            raise InputError(f"{path}: not written by a run, it has the interpolation {text}; use another run")
+    own = _own_targets()
     for target in find_targets(cfg):
         try:
-            import_trusted(target, trust, LIBRARIES)
-        except UntrustedError as error:
+            if target not in own:
+                import_trusted(target, [*trust], LIBRARIES) if not is_ours(target) else _require(target, trust)
+        except (UntrustedError, ImportFailedError) as error:
             raise InputError(f"{path}: names {error}") from error
+
+
+def _require(target: str, trust: Collection[str]) -> None:
+    if not _is_within(target, trust):
+        raise _untrusted(target)
+
+
+def _own_targets() -> set[str]:
+    """What the files in `conf/` name."""
+    files = CONF_DIR.rglob("*.yaml")
+    return {target for file in files for target in re.findall(r"_target_: ([\w.]+)", file.read_text(encoding="utf-8"))}
 
 
 def find_targets(cfg: Any) -> list[str]:
@@ -88,6 +114,16 @@ def _find_targets(node: Any) -> Iterator[str]:
     if isinstance(node, list):
         for child in node:
             yield from _find_targets(child)
+
+
+def _find_strings(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        node = [*node.keys(), *node.values()]
+    if isinstance(node, list):
+        for child in node:
+            yield from _find_strings(child)
+    elif isinstance(node, str):
+        yield node
 
 
 def _is_within(target: str, modules: Collection[str]) -> bool:

@@ -72,6 +72,9 @@ def find_resumed_run(arguments: Sequence[str]) -> RunFolder | None:
         argument.removeprefix("trust=").strip("[]").split(",") for argument in arguments if argument[:6] == "trust="
     ]
     check_run_config(cfg, run.config_file, [module for modules in trusted for module in modules])
+    for argument in arguments:
+        if argument.partition("=")[0].lstrip("+") in ("output_dir", "hydra.run.dir"):
+            raise InputError(f"{argument}: a resumed run keeps its folder; remove it")
     groups = [
         argument for argument in arguments if (CONF_DIR / argument.partition("=")[0]).is_dir() and "=" in argument
     ]

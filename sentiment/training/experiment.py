@@ -66,8 +66,7 @@ def train(
     """
     run = RunFolder(cfg.output_dir)
     record = {"config_fingerprint": config_fingerprint(cfg), **provenance()}
-    write_metrics = rank_zero_only(run.write_metrics)
-    resumed_settings = ResumedSettings(run, cfg)
+    write_metrics, resumed_settings = rank_zero_only(run.write_metrics), ResumedSettings(run, cfg)
     if cfg.quiet:
         disable_console_output(cfg)
     try:
@@ -106,7 +105,6 @@ def _train(
     datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
     datamodule.reshuffle = not cfg.trainer.overfit_batches
     seed_everything(cfg.seed, verbose=False)
-
     baselines = _make_baselines(cfg, datamodule)
     timer = make_timer(cfg)
     callbacks = [*make_callbacks(cfg), timer, *baselines, *extra_callbacks]
@@ -129,6 +127,7 @@ def _train(
             f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
             "restore them or start a new run"
         )
+    _check_test_batches(cfg, datamodule)
     if cfg.lr_find:
         return {"lr_find/suggestion": find_learning_rate(cfg, run, module, datamodule)}
     log_settings(trainer.loggers, settings)
@@ -139,7 +138,7 @@ def _train(
         trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
     metrics = _fit_metrics(trainer, selected, module)
-    metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, datamodule, run, resumed)
+    metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, module, run)
 
     if cfg.test_ckpt:
         with translate_lightning_errors():
@@ -165,6 +164,12 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
         with prefix_key(f"baseline.{name}"):
             baselines.append(Baseline(name, datamodule, **instantiate_checked(settings)))
     return baselines
+
+
+def _check_test_batches(cfg: DictConfig, datamodule: ReviewDataModule) -> None:
+    limit, count = cfg.trainer.limit_test_batches, len(datamodule.test_dataloader())
+    if cfg.test_ckpt and isinstance(limit, float) and limit * count < 1:
+        raise InputError(f"trainer.limit_test_batches={limit}: less than one of {count} batches; raise it")
 
 
 def _class_weights(cfg: DictConfig, datamodule: ReviewDataModule) -> list[float] | None:
@@ -217,17 +222,12 @@ def _fit_metrics(trainer: Trainer, selected: Path | None, module: SentimentModul
     return latest | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
 
 
-def _reviews_per_second(
-    trainer: Trainer, timer: Timer, datamodule: ReviewDataModule, run: RunFolder, resumed: ResumePoint | None
-) -> float:
+def _reviews_per_second(trainer: Trainer, timer: Timer, module: SentimentModule, run: RunFolder) -> float:
     """Training speed without validation; that of the earlier training if nothing was left to train."""
-    epochs = trainer.current_epoch - (resumed.epochs if resumed else 0)
-    if not epochs:
+    if not module.num_trained:
         return float(run.read_metrics().get("train/reviews_per_second") or math.nan)
-    rows = trainer.num_training_batches * datamodule.batch_size * trainer.world_size
-    reviews = epochs * min(len(datamodule.splits["train"]), rows)
     start, end = timer.start_time("train") or 0, timer.end_time("train") or 0
-    return reviews / (end - start - timer.time_elapsed("validate"))
+    return module.num_trained * trainer.world_size / (end - start - timer.time_elapsed("validate"))
 
 
 def _report_test(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
-from sentiment.runtime.config import flatten
+from sentiment.runtime.config import flatten, format_setting
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
@@ -29,6 +29,7 @@ class ResumePoint(NamedTuple):
         path: path of `last.ckpt`.
         epochs: number of finished epochs.
         steps: number of finished optimizer steps.
+        cut_short: whether the last epoch ended before its last batch.
         without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
         text_encoder: the encoder that it holds.
     """
@@ -36,6 +37,7 @@ class ResumePoint(NamedTuple):
     path: Path
     epochs: int
     steps: int
+    cut_short: bool
     without_improvement: int
     text_encoder: dict[str, Any]
 
@@ -59,6 +61,7 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
         path,
         epochs=checkpoint["epoch"] + 1,
         steps=checkpoint["global_step"],
+        cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
         without_improvement=max((state["wait_count"] for state in states if state.get("stopped_epoch")), default=0),
         text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
     )
@@ -68,15 +71,15 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
     """Raise `InputError` for the first setting that cannot change when a run is resumed."""
     before, after = flatten(saved), flatten(cfg)
     fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if before.get("scheduler") else _FIXED
-    for key in after:
+    for key in after | before:
         group = key.split(".")[0]
         may_change = key in _FREE or (group == "optimizer" and "." in key and not before.get("scheduler"))
-        if before.get(key, after[key]) == after[key] or may_change:
+        if before.get(key) == after.get(key) or may_change:
             continue
         if key in fixed or group in fixed:
             why = ", for which the learning rate schedule was planned" if group in ("trainer", "optimizer") else ""
-            advice = f"it is {before[key]}{why}; remove it, or start a new run"
-            raise InputError(f"{key}={after[key]}: cannot change when a run is resumed, {advice}")
+            advice = f"it is {format_setting(before.get(key))}{why}; remove it, or start a new run"
+            raise InputError(f"{key}={format_setting(after.get(key))}: cannot change when a run is resumed, {advice}")
 
 
 def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
@@ -91,6 +94,13 @@ def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer)
         )
     elif resumed.epochs >= epochs:
         log.info("nothing left to train: all %d epochs are done; to go on, raise trainer.max_epochs", epochs)
+    elif 0 <= cfg.trainer.max_steps <= resumed.steps:
+        log.info("nothing left to train: all %d steps are done", resumed.steps)
+    elif resumed.cut_short:
+        raise InputError(
+            f"resume={cfg.resume}: its last epoch was cut short, by max_steps or max_time, and cannot be continued; start a "
+            "new run"
+        )
     else:
         log.info("continues after epoch %d of %d", resumed.epochs, epochs)
 

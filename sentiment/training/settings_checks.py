@@ -52,7 +52,18 @@ def check_settings(cfg: DictConfig) -> None:
 
 def _check_trainer(cfg: DictConfig) -> None:
     trainer, callbacks = cfg.trainer, cfg.callbacks
-    check_at_least(1, **{f"trainer.{key}": trainer[key] for key in ("max_epochs", "check_val_every_n_epoch")})
+    minima = {"max_epochs": 1, "check_val_every_n_epoch": 1, "accumulate_grad_batches": 1, "max_steps": -1}
+    minima |= {"num_sanity_val_steps": -1, "log_every_n_steps": 0, "min_epochs": 0, "min_steps": 0}
+    for key, minimum in minima.items():
+        if trainer[key] is not None or key not in ("min_epochs", "min_steps"):
+            check_at_least(minimum, **{f"trainer.{key}": trainer[key]})
+    interval = trainer.val_check_interval
+    if interval is not None and (not isinstance(interval, int | float) or interval <= 0):
+        raise InputError(f"trainer.val_check_interval={interval}: must be a fraction of an epoch, or batches")
+    if callbacks.get("early_stopping"):
+        check_at_least(0, **{"callbacks.early_stopping.patience": callbacks.early_stopping.get("patience", 3)})
+    if cfg.lr_find and trainer.fast_dev_run:
+        raise InputError("lr_find=true: needs more than one batch; set trainer.fast_dev_run=false")
     needs = {"train": "to train on", "val": "to choose the best epoch", "test": "or set test_ckpt=null"}
     for split, need in needs.items():
         if not trainer[f"limit_{split}_batches"]:

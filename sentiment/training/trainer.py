@@ -1,6 +1,7 @@
 """Lightning's Trainer and its callbacks, made from the configuration; its errors in the words of the configuration."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -62,7 +63,7 @@ def make_timer(cfg: DictConfig) -> Timer:
     """The timer, which ends the training after `trainer.max_time`."""
     try:
         return Timer(cfg.trainer.max_time)
-    except (ValueError, TypeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, AttributeError, MisconfigurationException) as error:
         raise InputError(f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds") from error
 
 
@@ -79,13 +80,15 @@ def translate_lightning_errors() -> Iterator[None]:
         yield
     except SystemExit as error:
         raise KeyboardInterrupt from error
-    except (MisconfigurationException, RuntimeError) as error:
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         if "could not create a primitive" in str(error):  # message of oneDNN
             message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
             raise InputError(message) from error
         if "'fused' optimizer" in str(error):
             message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
             raise InputError(message) from error
-        if isinstance(error, RuntimeError) and "conditioned on metric" not in str(error):
+        if not isinstance(error, MisconfigurationException) and not re.search(
+            "conditioned on metric|`val_check_", str(error)
+        ):
             raise
         raise InputError(f"trainer or callbacks: {one_line(error)}") from error

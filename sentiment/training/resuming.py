@@ -85,7 +85,7 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
 def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
     """Log where the training continues; keep it from continuing if early stopping had ended it."""
     early_stopping, epochs = cfg.callbacks.get("early_stopping"), cfg.trainer.max_epochs
-    if early_stopping and resumed.without_improvement >= early_stopping.patience:
+    if early_stopping and resumed.without_improvement >= max(1, early_stopping.patience):
         trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
         log.info(
             "nothing left to train: early stopping ended the training after epoch %d; to go on, set "
@@ -98,8 +98,8 @@ def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer)
         log.info("nothing left to train: all %d steps are done", resumed.steps)
     elif resumed.cut_short:
         raise InputError(
-            f"resume={cfg.resume}: its last epoch was cut short, by max_steps or max_time, and cannot be continued; start a "
-            "new run"
+            f"resume={cfg.resume}: its last epoch was cut short, by max_steps or max_time, and cannot be continued; "
+            "start a new run"
         )
     else:
         log.info("continues after epoch %d of %d", resumed.epochs, epochs)

@@ -24,7 +24,7 @@ def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
 
 def test_network_without_an_embedding_is_rejected(run: Path) -> None:
     classifier = load(run)
-    classifier.net = Network()
+    classifier.net = Network(masked=False)
     with pytest.raises(InputError, match=r"^neighbors: Network has no nn\.Embedding; call it embedding, see"):
         nearest_words(classifier, "film", 5)
 

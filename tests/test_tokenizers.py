@@ -105,7 +105,7 @@ def test_own_class_or_function_is_called_with_a_text() -> None:
         ({"_target_": f"{HERE}.HERE"}, r"HERE: has no method __call__\(text\)"),
         ({"_target_": f"{HERE}.Missing"}, "Missing: cannot be imported"),
         ({"_target_": "sentiment.data.tokenizers.Tokenizer", "settings": "words"}, "not a tokenizer; use one of words"),
-        ({"_target_": "optuna.storages.RDBStorage", "url": "sqlite:///new.db"}, "code that is not run unless you trust it"),
+        ({"_target_": "optuna.storages.RDBStorage", "url": "sqlite:///new.db"}, "not run unless you trust it"),
     ],
 )
 def test_invalid_settings_are_rejected(settings: Any, message: str) -> None:

@@ -106,7 +106,10 @@ def test_folder_of_the_configuration_holds_nothing_else(tmp_path: Path) -> None:
 
 def test_single_target_and_package_can_be_trusted() -> None:
     assert import_trusted("collections.OrderedDict", ["collections.OrderedDict"]).__name__ == "OrderedDict"
-    assert import_trusted("collections.abc.Mapping", ["collections"]).__name__ == "Mapping"
+    assert import_trusted("collections.abc.Mapping", "collections").__name__ == "Mapping"
+    check_run_config(
+        OmegaConf.create({"x": {"_target_": "collections.OrderedDict"}}), Path("config.yaml"), "collections"
+    )
     with pytest.raises(UntrustedError):
         import_trusted("collections.OrderedDict", ["collections.abc"])
     with pytest.raises(InputError, match=r"^absent_module\.Net: cannot be imported"):

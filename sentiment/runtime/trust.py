@@ -85,7 +85,7 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
     for target in find_targets(cfg):
         try:
             if target not in own:
-                import_trusted(target, [*trust], LIBRARIES) if not is_ours(target) else _require(target, trust)
+                import_trusted(target, trust, LIBRARIES) if not is_ours(target) else _require(target, trust)
         except (UntrustedError, ImportFailedError) as error:
             raise InputError(f"{path}: names {error}") from error
 

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from rich.console import Console
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 
 from sentiment.baselines.fitting import FEATURES, CachedFit
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.metrics import Predictions
-from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line
+from sentiment.runtime.errors import ArgumentError, InputError, check_at_least, check_choice, one_line
 
 
 class Baseline(Callback):
@@ -38,7 +38,7 @@ class Baseline(Callback):
             ranks but the first.
 
     Raises:
-        ArgumentError: `features` or `max_ngram` is invalid.
+        ArgumentError: an argument is invalid.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class Baseline(Callback):
     ) -> None:
         check_choice(FEATURES, features=features)
         check_at_least(1, max_ngram=max_ngram)
+        if not is_classifier(estimator):
+            raise ArgumentError(f"estimator={type(estimator).__name__}: not a classifier of scikit-learn; use one")
         self.name = name
         self.datamodule = datamodule
         self.estimator = estimator

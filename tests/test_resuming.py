@@ -12,12 +12,18 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
 from sentiment.training.resuming import check_changes
-from tests.helpers import Compose, compose_config, read_metrics, train_quick
+from tests.helpers import Compose, compose_config, load_weights, read_metrics, train_quick, weights_equal
 
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
     """The contents of all files of a folder."""
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_rates(run: Path) -> list[str]:
+    """The learning rate after each epoch."""
+    with (run / "history.csv").open() as file:
+        return [row["lr"] for row in csv.DictReader(file)]
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,36 @@ def test_planned_schedule_fixes_the_number_of_steps_and_the_learning_rate() -> N
         with pytest.raises(InputError, match=f"{override}: .*for which the learning rate schedule was planned"):
             check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", override))
     check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", "data.path=moved", "baseline=none"))
+    warmup = compose_config("output_dir=x", "scheduler=warmup")
+    check_changes(warmup, compose_config("output_dir=x", "scheduler=warmup", "trainer.max_epochs=30"))
+
+
+def test_settings_that_are_new_or_missing_count_as_changed() -> None:
+    saved = compose_config("output_dir=x", "scheduler=onecycle")
+    for override in ("+optimizer.weight_decay=0.5", "+scheduler.base_momentum=0.5", "~model.dropout"):
+        with pytest.raises(InputError, match="cannot change when a run is resumed"):
+            check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", override))
+    check_changes(compose_config("output_dir=x"), compose_config("output_dir=x", "+optimizer.weight_decay=0.5"))
+
+
+@pytest.mark.slow
+def test_plateau_schedule_is_the_same_after_a_resume(composed: Compose, small: Path, tmp_path: Path) -> None:
+    settings = ["scheduler=plateau", "scheduler.patience=0", "+scheduler.threshold=1", "callbacks.early_stopping=null"]
+    whole = train_quick(tmp_path / "whole", small, *settings, "trainer.max_epochs=4", "test_ckpt=null")
+    parts = train_quick(tmp_path / "parts", small, *settings, "trainer.max_epochs=2", "test_ckpt=null")
+    train(composed(*settings, f"resume={parts}", "trainer.max_epochs=4", "test_ckpt=null", folder=parts))
+    for run in (whole, parts):
+        assert read_rates(run) == ["0.001", "0.0005", "0.00025", "0.000125"]
+    assert weights_equal(load_weights(whole), load_weights(parts))
+
+
+@pytest.mark.slow
+def test_epoch_that_was_cut_short_is_not_continued(composed: Compose, small: Path, tmp_path: Path) -> None:
+    run = train_quick(tmp_path / "run", small, "trainer.max_steps=12", "test_ckpt=null")
+    before = snapshot(run)
+    with pytest.raises(InputError, match="its last epoch was cut short"):
+        train(composed(f"resume={run}", "trainer.max_steps=20", "trainer.max_epochs=5", "test_ckpt=null", folder=run))
+    assert snapshot(run) == before
 
 
 def test_finished_run_goes_on_with_changed_settings_and_records_them(
@@ -69,8 +105,7 @@ def test_finished_run_goes_on_with_changed_settings_and_records_them(
     assert "continues after epoch 2 of 3" in caplog.text
     checkpoint = read_checkpoint(run / "checkpoints" / "last.ckpt")
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.05
-    with (run / "history.csv").open() as file:
-        assert [row["lr"] for row in csv.DictReader(file)] == ["0.001", "0.001", "0.05"]
+    assert read_rates(run) == ["0.001", "0.001", "0.05"]
     cfg = RunFolder(run).read_config()
     assert cfg
     assert (cfg.optimizer.lr, cfg.trainer.max_epochs, read_metrics(run)["epochs"]) == (0.05, 3, 3)

@@ -8,7 +8,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
-from sentiment.runtime.config import flatten, format_setting
+from sentiment.model.schedules import takes_total_steps
+from sentiment.runtime.config import flatten, format_setting, instantiate_checked
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
@@ -70,7 +71,7 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
 def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
     """Raise `InputError` for the first setting that cannot change when a run is resumed."""
     before, after = flatten(saved), flatten(cfg)
-    fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if before.get("scheduler") else _FIXED
+    fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if is_planned(saved) else _FIXED
     for key in after | before:
         group = key.split(".")[0]
         may_change = key in _FREE or (group == "optimizer" and "." in key and not before.get("scheduler"))
@@ -80,6 +81,11 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
             why = ", for which the learning rate schedule was planned" if group in ("trainer", "optimizer") else ""
             advice = f"it is {format_setting(before.get(key))}{why}; remove it, or start a new run"
             raise InputError(f"{key}={format_setting(after.get(key))}: cannot change when a run is resumed, {advice}")
+
+
+def is_planned(cfg: DictConfig) -> bool:
+    """Whether the schedule of the learning rate is planned over all steps of the training."""
+    return bool(cfg.scheduler) and takes_total_steps(instantiate_checked(cfg.scheduler, _partial_=True))
 
 
 def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
@@ -93,7 +99,8 @@ def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer)
             resumed.epochs,
         )
     elif resumed.epochs >= epochs:
-        log.info("nothing left to train: all %d epochs are done; to go on, raise trainer.max_epochs", epochs)
+        advice = "" if is_planned(cfg) else "; to go on, raise trainer.max_epochs"
+        log.info("nothing left to train: all %d epochs are done%s", resumed.epochs, advice)
     elif 0 <= cfg.trainer.max_steps <= resumed.steps:
         log.info("nothing left to train: all %d steps are done", resumed.steps)
     elif resumed.cut_short:

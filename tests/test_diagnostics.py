@@ -112,7 +112,7 @@ def test_diagnostics_change_no_result_of_the_run(composed: Compose, tmp_path: Pa
     for name, configure in (("with", enable), ("without", lambda cfg: cfg)):
         folder = tmp_path / name
         folder.mkdir()
-        objectives.append(train(configure(composed(folder=folder))))
+        objectives.append(train(configure(composed(folder=folder))).objective)
         predictions.append((folder / "test_predictions.csv").read_bytes())
     assert objectives[0] == objectives[1]
     assert predictions[0] == predictions[1]

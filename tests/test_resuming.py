@@ -113,6 +113,7 @@ def test_finished_run_goes_on_with_changed_settings_and_records_them(
     assert torch.stack(moved).max() > 0.1  # 9 steps of Adam at 0.05; at 0.001 they move no weight by more than 0.01
 
 
+@pytest.mark.slow
 def test_nothing_left_to_train_is_reported(
     composed: Compose, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,17 +78,20 @@ def test_setting_is_refused_in_one_line(composed: Compose, overrides: list[str],
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_repeated_batches_are_the_same_in_every_epoch(composed: Compose, tmp_path: Path) -> None:
     settings = ["trainer.overfit_batches=1", "optimizer.lr=0.02", "trainer.max_epochs=30", "model.dropout=0"]
     train(composed(*settings, "callbacks.early_stopping=null", "test_ckpt=null", "model.recurrent_dropout=0"))
     assert float(read_history(tmp_path)[-1]["train/accuracy"]) > 0.95
 
 
+@pytest.mark.slow
 def test_training_stops_after_the_given_time(composed: Compose, tmp_path: Path) -> None:
     train(composed("trainer.max_time=00:00:00:01", "trainer.max_epochs=1000", "callbacks.early_stopping=null"))
     assert 1 < read_metrics(tmp_path)["epochs"] < 200
 
 
+@pytest.mark.slow
 def test_learning_rate_finder_suggests_one_and_trains_nothing(composed: Compose, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "reviews.csv", [(f"film {'ab'[i % 2]}", i % 2) for i in range(200)])
     run = train(composed("lr_find=true", f"data.path={data}"))
@@ -99,6 +102,7 @@ def test_learning_rate_finder_suggests_one_and_trains_nothing(composed: Compose,
     assert not list(tmp_path.glob("**/*.ckpt"))
 
 
+@pytest.mark.slow
 def test_label_smoothing_and_weights_change_the_training_but_not_the_metric(composed: Compose, tmp_path: Path) -> None:
     losses = {}
     for name, overrides in {

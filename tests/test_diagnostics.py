@@ -52,6 +52,7 @@ def read_events(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), {"images": 0, "tensors": 0, "histograms": 0}).Reload()
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_all_diagnostics(composed: Compose, tmp_path: Path) -> None:
     train(enable(composed("trainer.log_every_n_steps=5")))
     events = read_events(tmp_path)

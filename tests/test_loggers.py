@@ -88,6 +88,7 @@ def plots_of(tags: Iterable[str]) -> set[str]:
     return {tag.split(" ")[0] for tag in tags if tag.startswith(("test/", "gates/confidently"))}
 
 
+@pytest.mark.slow
 def test_loggers_compose_and_change_no_result(composed: Compose, tmp_path: Path) -> None:
     folder, without = tmp_path / "both", tmp_path / "none"
     train(composed("logger=[tensorboard,csv]", "trainer.max_epochs=1", folder=folder), varied=["objective"])

@@ -69,6 +69,7 @@ def test_compose_continues_a_run(run: Path) -> None:
         compose(f"resume={run}", "optimizer=sgd")
 
 
+@pytest.mark.slow
 def test_each_run_has_a_new_folder_and_leaves_the_process_as_it_was(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_epoch_that_was_cut_short_is_not_continued(composed: Compose, small: Pat
     assert snapshot(run) == before
 
 
+@pytest.mark.slow
 def test_finished_run_goes_on_with_changed_settings_and_records_them(
     composed: Compose, small: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -180,6 +180,7 @@ def test_file_and_row_of_a_failing_text_are_named(tmp_path: Path) -> None:
         prepare_datamodule(source="files", path=str(path), tokenizer={"_target_": f"{HERE}.Commas"})
 
 
+@pytest.mark.slow
 def test_own_tokenizer_of_a_run_is_imported_only_if_it_is_trusted(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

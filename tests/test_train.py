@@ -99,6 +99,7 @@ def test_runs_with_the_same_seed_are_bit_identical(small: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("padding", ["pre", "post"])
+@pytest.mark.slow
 def test_resume_after_a_failure_is_bit_identical(composed: Compose, small: Path, tmp_path: Path, padding: str) -> None:
     settings = ["trainer.max_epochs=4", f"data.padding={padding}", "scheduler=onecycle", "model.num_layers=2"]
     complete, failed = train_quick(tmp_path / "complete", small, *settings), tmp_path / "failed"
@@ -114,6 +115,7 @@ def test_resume_after_a_failure_is_bit_identical(composed: Compose, small: Path,
     assert weights_equal(load_weights(complete, "best"), load_weights(failed, "best"))
 
 
+@pytest.mark.slow
 def test_test_set_affects_neither_training_nor_vocabulary_nor_selection(small: Path, tmp_path: Path) -> None:
     """With other test reviews, all that happens before the test is bit-identical."""
     changed = tmp_path / "data"
@@ -175,6 +177,7 @@ def test_best_checkpoint_holds_averaged_weights(small: Path, tmp_path: Path) -> 
     assert loss.item() == pytest.approx(recorded["val/loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_three_classes_are_learned_with_softmax(composed: Compose, tmp_path: Path) -> None:
     texts = [text for text, _ in reviews(120)]
     data = write_csv(tmp_path / "r.csv", [(f"{text} {'abc'[i % 3]}", i % 3) for i, text in enumerate(texts)])
@@ -193,6 +196,7 @@ def test_optimizers_schedules_and_shortcuts_run(composed: Compose, tmp_path: Pat
     assert read_metrics(tmp_path)["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_embedding_is_initialized_with_pretrained_vectors(composed: Compose, tmp_path: Path) -> None:
     (tmp_path / "vectors.txt").write_text("film " + " ".join(["0.25"] * 8) + "\nnobody " + " ".join(["1"] * 8) + "\n")
     settings = [f"model.embedding_init={tmp_path / 'vectors.txt'}", "optimizer=sgd", "optimizer.lr=0.0"]
@@ -204,6 +208,7 @@ def test_embedding_is_initialized_with_pretrained_vectors(composed: Compose, tmp
         train(composed(*settings, "model.embedding_dim=9"))
 
 
+@pytest.mark.slow
 def test_finished_run_can_be_resumed_without_training(composed: Compose, small: Path, tmp_path: Path) -> None:
     run = train_quick(tmp_path / "run", small, "test_ckpt=last")
     before = read_metrics(run)
@@ -219,6 +224,7 @@ def test_moved_run_is_not_resumed(composed: Compose, small: Path, tmp_path: Path
         train(composed(f"resume={moved}", folder=moved))
 
 
+@pytest.mark.slow
 def test_run_whose_reviews_changed_is_not_resumed(composed: Compose, small: Path, tmp_path: Path) -> None:
     """Its weights belong to another vocabulary, which may have the same size."""
     data = tmp_path / "data"

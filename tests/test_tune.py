@@ -77,6 +77,7 @@ class Diverge(Callback):
             trainer.optimizers[0].param_groups[0]["lr"] = 1e30
 
 
+@pytest.mark.slow
 def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_path: Path) -> None:
     settings = ["tune.trials=3", "tune.sampler.seed=1", "++trainer.val_check_interval=0.5", *prune_below(0.4)]
     tuning = open_study(*settings)

@@ -78,21 +78,19 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
         raise InputError(f"{path}: not written by a run, it has the key {min(unexpected)}; use another run")
     if path.exists() and (others := {file.name for file in path.parent.iterdir()} - _RUN_FILES):
         raise InputError(f"{path.parent / min(others)}: not written by a run; remove it, or use another run")
-    for text in _find_strings(OmegaConf.to_container(cfg)):
-        if "${" in _INTERPOLATION.sub("", text):
+    for text in _walk(OmegaConf.to_container(cfg)):
+        if isinstance(text, str) and "${" in _INTERPOLATION.sub("", text):
             raise InputError(f"{path}: not written by a run, it has the interpolation {text}; use another run")
     own = _own_targets()
     for target in find_targets(cfg):
         try:
-            if target not in own:
-                import_trusted(target, trust, LIBRARIES) if not is_ours(target) else _require(target, trust)
+            if target in own:
+                continue
+            if is_ours(target) and not _is_within(target, trust):
+                raise _untrusted(target)
+            import_trusted(target, trust, LIBRARIES)
         except (UntrustedError, ImportFailedError) as error:
             raise InputError(f"{path}: names {error}") from error
-
-
-def _require(target: str, trust: Collection[str]) -> None:
-    if not _is_within(target, trust):
-        raise _untrusted(target)
 
 
 def _own_targets() -> set[str]:
@@ -103,27 +101,16 @@ def _own_targets() -> set[str]:
 
 def find_targets(cfg: Any) -> list[str]:
     """Every `_target_` of a configuration, at any depth."""
-    return [*_find_targets(OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg)]
+    nodes = _walk(OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg)
+    return [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
 
 
-def _find_targets(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            yield str(node["_target_"])
-        node = [*node.values()]
-    if isinstance(node, list):
-        for child in node:
-            yield from _find_targets(child)
-
-
-def _find_strings(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        node = [*node.keys(), *node.values()]
-    if isinstance(node, list):
-        for child in node:
-            yield from _find_strings(child)
-    elif isinstance(node, str):
-        yield node
+def _walk(node: Any) -> Iterator[Any]:
+    """Yield a node, and all keys and values below it."""
+    yield node
+    children = [*node.keys(), *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for child in children:
+        yield from _walk(child)
 
 
 def _is_within(target: str, modules: Collection[str]) -> bool:

@@ -147,8 +147,9 @@ class ResumedSettings(Callback):
                 group |= {
                     key: tuple(value) if isinstance(group[key], tuple) else value for key, value in changed.items()
                 }
-        for callback in trainer.early_stopping_callbacks:
-            callback.patience = self.cfg.callbacks.early_stopping.patience
+        if settings := self.cfg.callbacks.get("early_stopping"):
+            for callback in trainer.early_stopping_callbacks:
+                callback.patience = settings.patience
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the configuration, before the checkpoint of the epoch."""

@@ -39,7 +39,7 @@ QUICK = ["data=files", "data.maxlen=32", "model.embedding_dim=8", "model.units=6
          "baseline=none"]  # fmt: skip
 # Model settings that differ from the article's: masked padding, two bidirectional layers, chunks, n-grams.
 MASKED = ["data.padding=post", "model.bidirectional=true", "model.num_layers=2", "model.pooling=max_mean",
-          "model.chunk_length=7", "model.max_ngram=3", "model.ngram_buckets=500"]  # fmt: skip
+          "model.chunk_length=7", "model.max_ngram=3", "model.min_ngram_count=3"]  # fmt: skip
 
 
 def command(

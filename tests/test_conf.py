@@ -37,7 +37,7 @@ def test_every_option_composes_and_every_key_is_an_argument(path: Path) -> None:
         if "reading" in arguments:  # of ReviewDataModule
             arguments |= {*inspect.signature(resolve_source).parameters}
         if key == ".model":
-            arguments.add("embedding_init")  # of the run, which writes the vectors into the embedding
+            arguments |= {"embedding_init", "min_ngram_count"}  # of the run, which takes both from the texts
         unknown = {name for name in settings if not name.startswith("_")} - arguments
         assert not unknown, f"{key}: {settings['_target_']} has no argument {unknown}"
 

@@ -7,9 +7,7 @@ import pytest
 
 from sentiment.data.encoding import (
     EMPTY,
-    RowError,
     StoredReviews,
-    encode,
     hash_tokens,
     is_complete,
     read_counts,
@@ -17,6 +15,7 @@ from sentiment.data.encoding import (
     read_tokenizer_state,
     read_vocabulary,
 )
+from sentiment.data.preprocessing import RowError, encode
 from sentiment.data.tokenizers import Tokenizer
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]

@@ -34,7 +34,7 @@ from tests.helpers import (
 
 # A run with all that must be restored after a kill.
 COMPLEX = [*QUICK, "data.padding=post", "model.num_layers=2", "model.bidirectional=true", "model.pooling=max_mean",
-           "model.max_ngram=3", "model.ngram_buckets=30000", "model.units=16", "model.word_dropout=0.2",
+           "model.max_ngram=3", "model.min_ngram_count=3", "model.units=16", "model.word_dropout=0.2",
            "adversarial_epsilon=0.05", "scheduler=onecycle", "trainer.max_epochs=12",
            "callbacks.early_stopping.patience=5", "baseline=[logistic_regression,random_forest]",
            "+callbacks.average._target_=pytorch_lightning.callbacks.EMAWeightAveraging",

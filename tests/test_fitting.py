@@ -37,7 +37,7 @@ def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
     splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
     reference = vectorizer(tokenizer=split_words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
     expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}
-    extracted = extract_features(datamodule.splits, features, 2)
+    extracted = extract_features(datamodule.splits, features, 2, ("val", "test"))
     for name, matrix in expected.items():  # the columns are in another order
         assert extracted[name].shape == matrix.shape
         assert np.allclose(np.sort(extracted[name].toarray(), 1), np.sort(matrix.toarray(), 1), atol=1e-6)

@@ -181,8 +181,8 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "many units": _resaved_model(units=6000),  # 600 MB if they were allocated
     "impossibly many units": _resaved_model(units=1 << 20),
     "layers": _resaved_model(num_layers=1 << 40),
-    "many n-grams": _resaved_model(max_ngram=2, ngram_buckets=1 << 22),  # 500 MB
-    "impossibly many n-grams": _resaved_model(max_ngram=2, ngram_buckets=1 << 40),
+    "many n-grams": _resaved_model(max_ngram=2, num_ngrams=1 << 22),  # 500 MB
+    "impossibly many n-grams": _resaved_model(max_ngram=2, num_ngrams=1 << 40),
     "long vocabulary": _resaved(
         lambda checkpoint: checkpoint["hyper_parameters"]["text_encoder"]["vocabulary"].append("more")
     ),

@@ -137,28 +137,6 @@ def test_dropout_is_active_in_training_only() -> None:
     assert torch.equal(net.eval()(ids), net(ids))
 
 
-@torch.no_grad()
-def test_ngram_embeddings_depend_on_the_preceding_words() -> None:
-    net = LSTMClassifier(30, 1, embedding_dim=12, units=10, max_ngram=3, ngram_buckets=100_003, ngram_dim=4)
-    x = net.embed(torch.tensor([[5, 6, 7, 6, 7, 8], [7, 6, 5, 6, 7, 8]]))
-    assert x.shape == (2, 6, 20)
-    words, pairs, triples = torch.split(x, [12, 4, 4], 2)
-    assert torch.equal(words[0, 1], words[1, 1])
-    assert not torch.equal(pairs[0, 1], pairs[1, 1])
-    assert torch.equal(pairs[0, 1], pairs[1, 3])  # 5 6
-    assert torch.equal(pairs[0, 4], pairs[1, 4])  # 6 7
-    assert not torch.equal(triples[0, 4], triples[1, 4])  # 7 6 7, 5 6 7
-    assert torch.equal(triples[0, 2], triples[1, 4])  # 5 6 7
-
-
-@torch.no_grad()
-def test_ngram_hash_fills_the_buckets_like_a_random_one() -> None:
-    net = LSTMClassifier(300, 1, embedding_dim=1, units=1, max_ngram=2, ngram_buckets=100_003, ngram_dim=8)
-    pairs = torch.cartesian_prod(torch.arange(300), torch.arange(300))
-    used = len({*map(tuple, net.embed(pairs)[:, 1, 1:].tolist())})
-    assert 0.57 < used / 100_003 < 0.61  # 1 - exp(-0.9) of a random hash
-
-
 def test_weights_are_initialized_as_in_keras() -> None:
     net = LSTMClassifier(1000, 1, embedding_dim=128, units=64)
     lstm = net.forward_layers[0]
@@ -187,7 +165,7 @@ def test_log_probabilities_of_one_logit_and_of_several() -> None:
         ({"bidirectional": "yes"}, "bidirectional=yes: must be one of False, True"),
         ({"pooling": "first"}, "pooling=first: must be one of last, max, mean, max_mean"),
         ({"max_ngram": 0}, "max_ngram=0: must be an integer >= 1"),
-        ({"ngram_buckets": 0}, "ngram_buckets=0: must be an integer >= 1"),
+        ({"num_ngrams": -1}, "num_ngrams=-1: must be an integer >= 0"),
         ({"ngram_dim": 0}, "ngram_dim=0: must be an integer >= 1"),
         ({"chunk_length": 0}, "chunk_length=0: must be an integer >= 1"),
         ({"word_dropout": -0.1}, "word_dropout=-0.1: must be at least 0 and below 1"),

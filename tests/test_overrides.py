@@ -57,7 +57,6 @@ RENAMED = {
     "test": "test_ckpt",
     "data.val_rows": "data.val_split",
     "model.ngrams": "model.max_ngram",
-    "model.ngram_rows": "model.ngram_buckets",
     "model.chunk": "model.chunk_length",
     "model.vectors": "model.embedding_init",
     "callbacks.inspection": "callbacks.diagnostics",
@@ -75,6 +74,9 @@ def test_renamed_keys_are_answered_with_the_new_name() -> None:
             parent, _, name = new.rpartition(".")
             assert name in (OmegaConf.select(cfg, parent) if parent else cfg)
             assert find_invalid_override("tune", [f"{old}=null"]) == f"{old}: renamed to {new}"
+        for old in ("model.ngram_rows", "model.ngram_buckets"):
+            message = f"{old}: renamed to model.min_ngram_count, the minimum frequency of an n-gram"
+            assert find_invalid_override("tune", [f"{old}=500"]) == message
 
 
 @pytest.mark.parametrize("value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("])

@@ -91,7 +91,7 @@ def test_each_run_has_a_new_folder_and_leaves_the_process_as_it_was(
     assert weights_equal(load_weights(first.path), load_weights(second.path))
     for run in (first, second):
         log = (run.path / "train.log").read_text()
-        assert log.count("[sentiment.training.experiment][INFO] - epoch 1/1 ") == 1
+        assert log.count("[sentiment.training.experiment.epochs][INFO] - epoch 1/1 ") == 1
         assert log.endswith(f"results in outputs/runs/{run.path.name}\n")
         assert run.metrics == read_metrics(run.path) == Run.read(run.path).metrics
 

@@ -2,15 +2,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from sentiment.data.encoding import EncodedReviews
+from sentiment.data.ngrams import frequent_ngrams, hash_ngrams
 from sentiment.data.text import SPECIALS
-from sentiment.data.vectors import TARGET_RMS, _cooccurrences
+from sentiment.data.vectors import TARGET_RMS, _cooccurrences, ngram_vectors
 from sentiment.runtime.errors import InputError
+from sentiment.training.initialization import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv
 
 
-def test_words_with_similar_contexts_get_similar_ppmi_vectors(tmp_path: Path) -> None:
+def test_words_with_similar_contexts_get_similar_word_vectors(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     contexts = {"warm": ["sun", "beach", "summer"], "hot": ["sun", "beach", "summer"], "cold": ["ice", "snow", "frost"]}
     rows: list[tuple[str, object]] = []
@@ -20,15 +23,15 @@ def test_words_with_similar_contexts_get_similar_ppmi_vectors(tmp_path: Path) ->
         rows.append((f"{before} {word} {after}", i % 2))
     datamodule = prepare_datamodule(source="files", path=str(write_csv(tmp_path / "reviews.csv", rows)))
     vocabulary = datamodule.encoder.vocabulary
-    vectors, ids = datamodule.initial_embeddings("ppmi", 5)
+    vectors, ids = learn_vectors(datamodule, 5), range(len(SPECIALS), len(vocabulary))
     assert vectors.shape == (len(vocabulary) - len(SPECIALS), 5)
-    assert vectors.square().mean(1).sqrt().numpy() == pytest.approx(TARGET_RMS)
+    assert vectors[:, :4].square().mean(1).sqrt().numpy() == pytest.approx(TARGET_RMS)  # the last one is of reviews
     unit = {vocabulary.words[id_]: vector / vector.norm() for id_, vector in zip(ids, vectors, strict=True)}
     assert unit["warm"] @ unit["hot"] > 0.9
     assert unit["warm"] @ unit["cold"] < 0.5
-    assert np.array_equal(datamodule.initial_embeddings("ppmi", 5)[0], vectors)
+    assert np.array_equal(learn_vectors(datamodule, 5), vectors)
     with pytest.raises(InputError, match=r"model\.embedding_dim=500: more than the \d+ words to learn vectors of"):
-        datamodule.initial_embeddings("ppmi", 500)
+        learn_vectors(datamodule, 500)
 
 
 def test_cooccurrences_are_counted_within_each_review_of_the_split() -> None:
@@ -44,3 +47,20 @@ def test_cooccurrences_are_counted_within_each_review_of_the_split() -> None:
     assert counts[a, b] == counts[b, a] == 2
     assert counts[a, c] == 2 / 2  # weighted by 1/distance
     assert counts[d].sum() == 0
+
+
+def test_ngrams_of_the_same_reviews_get_similar_vectors() -> None:
+    a, b, c, d, e, f = range(2, 8)
+    texts = [[a, b, c, d] if i % 2 else [e, f, c, b] for i in range(40)]
+    offsets, rows = np.cumsum([0, *map(len, texts)]), np.arange(40)
+    reviews = EncodedReviews(np.concatenate(texts).astype(np.int32), offsets, np.zeros(40, np.int64), rows)
+    vocabulary = frequent_ngrams(reviews, 8, 2, min_count=3)
+    vectors = ngram_vectors(reviews, 8, 2, vocabulary, dim=4)
+    assert vectors.shape == (6, 4)
+    pairs = [[a, b], [b, c], [c, d], [e, f], [f, c], [c, b]]
+    of_pair = vectors[np.searchsorted(vocabulary, hash_ngrams(torch.tensor(pairs), 2)[:, 1, 0].numpy())]
+    cosines = of_pair @ of_pair.T / (np.linalg.norm(of_pair, axis=1)[:, None] * np.linalg.norm(of_pair, axis=1))
+    same = np.kron(np.eye(2), np.ones((3, 3))).astype(bool)
+    assert cosines[same] == pytest.approx(1, abs=1e-5)
+    assert np.abs(cosines[~same]).max() < 1e-5
+    assert (ngram_vectors(reviews, 8, 2, vocabulary, dim=50)[:, 6:] == 0).all()  # there are only 6 n-grams

@@ -34,7 +34,7 @@ from sentiment.runtime.trust import check_run_config
 log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
-SOURCE_KEYS = tuple(inspect.signature(sources.resolve_source).parameters)
+SOURCE_KEYS = tuple(key for key in inspect.signature(sources.resolve_source).parameters if key != "unlabelled")
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -211,11 +211,14 @@ def _majority_class(run: DictConfig) -> str | None:
 
 def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:
     """Which rows the run's baselines predicted correctly, as far as their predictions are cached."""
-    datamodule = instantiate_checked(run.data, seed=run.seed)
+    correct: dict[str, Correct] = {}
+    try:
+        datamodule = instantiate_checked(run.data, seed=run.seed)
+    except InputError:  # the unlabelled texts are gone
+        return correct
     if not is_complete(datamodule.folder):
-        return {}
+        return correct
     datamodule.setup()
-    correct = {}
     for name, settings in run.baseline.items():
         fit = CachedFit(
             **instantiate_checked(settings), splits=datamodule.splits, data_fingerprint=datamodule.folder.name

@@ -1,7 +1,7 @@
 """Baselines: scikit-learn estimators on the rows that the network sees, fitted once; their predictions are cached."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,32 +14,37 @@ import sklearn
 import torch
 from filelock import FileLock
 from sklearn.base import BaseEstimator, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 
 from sentiment.data.batching import PaddedReviews
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
 FEATURES = ("padded_ids", "counts", "tfidf")
+CALIBRATION_FOLDS = 4
 
 
-def extract_features(splits: Mapping[str, PaddedReviews], features: str, max_ngram: int) -> dict[str, Any]:
-    """Extract the features of every split.
+def extract_features(
+    splits: Mapping[str, PaddedReviews], features: str, max_ngram: int, others: Sequence[str]
+) -> dict[str, Any]:
+    """Extract the features of the training rows and of other splits.
 
     Args:
-        splits: `train`, `val` and `test`; n-grams are collected from `train`.
+        splits: by name; n-grams are collected from `train`.
         features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of whole reviews.
         max_ngram: maximum number of tokens of an n-gram.
+        others: names of the splits besides `train`.
 
     Returns:
         A matrix `(rows, features)` by split: int64 for `padded_ids`, else sparse float32.
     """
     if features == "padded_ids":
-        return {name: split.pad() for name, split in splits.items()}
+        return {name: splits[name].pad() for name in ("train", *others)}
     vectorizer = {"counts": CountVectorizer, "tfidf": TfidfVectorizer}[features](
         lowercase=False, tokenizer=_ids_as_tokens, token_pattern=None, ngram_range=(1, max_ngram), dtype=np.float32
     )
     train = vectorizer.fit_transform(splits["train"].reviews)
-    return {"train": train} | {name: vectorizer.transform(splits[name].reviews) for name in ("val", "test")}
+    return {"train": train} | {name: vectorizer.transform(splits[name].reviews) for name in others}
 
 
 def _ids_as_tokens(ids: npt.NDArray[np.int32]) -> list[str]:
@@ -54,7 +59,7 @@ class CachedFit:
         estimator: any scikit-learn classifier.
         features: one of `FEATURES`, see `extract_features`.
         max_ngram: maximum number of tokens of an n-gram.
-        splits: `train`, `val` and `test`.
+        splits: `train`, `val`, `test` and perhaps `unlabelled`.
         data_fingerprint: identifies the reviews, their tokens and their split.
     """
 
@@ -82,11 +87,7 @@ class CachedFit:
         Returns:
             None if the file is missing or damaged.
         """
-        try:
-            with open(self.path, "rb") as file, np.load(file) as cached:
-                return dict(cached)
-        except (OSError, ValueError, EOFError, BadZipFile):
-            return None
+        return _read(self.path)
 
     def fit(self) -> None:
         """Fit a clone of the estimator and cache its predictions, unless that was done before.
@@ -95,17 +96,60 @@ class CachedFit:
             ValueError: scikit-learn rejects a parameter of the estimator, or its features.
             TypeError: likewise.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{self.path}.lock"):
-            if self.read():
-                return
-            start = time.perf_counter()
-            features = extract_features(self.splits, self.features, self.max_ngram)
-            train = self.splits["train"].reviews
-            # Threads, since they share the features; as many as this job of a sweep may use.
-            with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
-                fitted = clone(self.estimator).fit(features["train"], train.labels[train.rows])
-                seconds = time.perf_counter() - start
-                predictions = {split: fitted.predict(features[split]) for split in ("val", "test")}
-            with atomic_write(self.path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, fit_seconds=seconds, **predictions)
+        self._compute_once(self.path, self._predict_classes)
+
+    def label_unlabelled(self) -> npt.NDArray[np.float32]:
+        """Probabilities of the classes of the unlabelled texts, float32 `(texts, classes)`.
+
+        They are calibrated by cross-validation on the training rows (Platt 1999), also those of an estimator that
+        knows none; each fold is a block of consecutive rows. Cached as the predictions are.
+
+        Raises:
+            ValueError: scikit-learn rejects a parameter of the estimator, or its features.
+            TypeError: likewise.
+        """
+        path = self.path.with_name(f"{self.path.stem}_unlabelled.npz")
+        return self._compute_once(path, self._label_unlabelled)["probabilities"]
+
+    def _predict_classes(self) -> dict[str, Any]:
+        start = time.perf_counter()
+        features = extract_features(self.splits, self.features, self.max_ngram, ("val", "test"))
+        fitted = clone(self.estimator).fit(features["train"], self._train_labels)
+        seconds = time.perf_counter() - start
+        return {"fit_seconds": seconds} | {split: fitted.predict(features[split]) for split in ("val", "test")}
+
+    def _label_unlabelled(self) -> dict[str, Any]:
+        features = extract_features(self.splits, self.features, self.max_ngram, ("unlabelled",))
+        calibrated = CalibratedClassifierCV(clone(self.estimator), cv=CALIBRATION_FOLDS, ensemble=False)
+        calibrated.fit(features["train"], self._train_labels)
+        return {"probabilities": calibrated.predict_proba(features["unlabelled"]).astype(np.float32)}
+
+    @property
+    def _train_labels(self) -> npt.NDArray[np.int64]:
+        train = self.splits["train"].reviews
+        return train.labels[train.rows]
+
+    @staticmethod
+    def _compute_once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
+        """The arrays in a file, which is written first if need be; by one process at a time."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            cached = _read(path)
+            if cached is None:
+                # Threads, since they share the features; as many as this job of a sweep may use.
+                with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
+                    arrays = compute()
+                with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                    np.savez(file, **arrays)
+                cached = _read(path)
+            assert cached
+            return cached
+
+
+def _read(path: Path) -> dict[str, npt.NDArray[Any]] | None:
+    """The arrays in a file; None if it is missing or damaged."""
+    try:
+        with open(path, "rb") as file, np.load(file) as cached:
+            return dict(cached)
+    except (OSError, ValueError, EOFError, BadZipFile):
+        return None

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     Attributes:
         ids: word ids, int64 `(B, T)`.
-        labels: classes, int64 `(B,)`.
+        labels: classes, int64 `(B,)`, or their probabilities, float32 `(B, classes)`.
         rows: row number of each review in its source, int64 `(B,)`.
     """
 

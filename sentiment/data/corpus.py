@@ -1,13 +1,15 @@
 """A corpus: reviews with numbered classes, and which of them are the training, validation and test rows."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from sentiment.data.encoding import Integers
 from sentiment.data.labels import (
@@ -19,7 +21,9 @@ from sentiment.data.labels import (
     suggest_mapping,
     to_label,
 )
-from sentiment.data.splits import stratified_split
+from sentiment.data.layout import Part
+from sentiment.data.splits import stratified_split, tail_split
+from sentiment.data.tables import NOTES
 from sentiment.runtime.errors import InputError, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message
@@ -27,17 +31,19 @@ SHOWN_ROWS = 5  # of a kind in a message
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled reviews with their training, validation and test sets.
+    """Labelled reviews with their training, validation and test sets, and perhaps texts without a label.
 
     Attributes:
         reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`; the
-            rows of the training set come first, then those of the validation set, then those of the test set.
-        labels: class of each row, int64 `(rows,)`.
+            rows of the training set come first, then those of the validation set, then those of the test set, then the
+            texts without a label.
+        labels: class of each row, int64 `(rows,)`; `MISSING_LABEL` without one.
         train_rows: size of the training set; 0 if all rows are tested.
         val_rows: size of the validation set; 0 if it is to be drawn from the training set.
         label_names: names of the classes.
         notes: what was read, for the user.
         warnings: what may be wrong with it, for the user.
+        unlabelled_rows: number of texts without a label.
     """
 
     reviews: Dataset
@@ -47,6 +53,7 @@ class Corpus:
     label_names: list[str]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    unlabelled_rows: int = 0
 
     def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
         """The corpus with `fraction` of its rows, in proportion to the classes, as the test set."""
@@ -55,6 +62,60 @@ class Corpus:
         order = np.concatenate([train, test])
         reviews = self.reviews.select(order)
         return replace(self, reviews=reviews, labels=self.labels[order], train_rows=len(train))
+
+    def add_unlabelled(self, table: pa.Table, empty: str, fingerprint: str) -> "Corpus":
+        """The corpus with further rows, whose labels are not read.
+
+        Args:
+            table: as `load_table` returns it.
+            empty: `drop` or `error`.
+            fingerprint: of the table.
+
+        Raises:
+            InputError: there are rows without a text and `empty` is `error`; or there are no others.
+        """
+        without_text = _without_text(table)
+        warnings = [_leave_out(table, without_text, "an empty text", empty)] if without_text.any() else []
+        if without_text.all():
+            raise InputError(f"data.unlabelled: no row of {table['file'][0].as_py()} has a text; name other files")
+        columns = table.select(self.reviews.column_names).cast(self.reviews.features.arrow_schema)
+        texts = Dataset(columns, fingerprint=fingerprint)
+        if warnings:
+            texts = texts.select(np.flatnonzero(~without_text))
+        return replace(
+            self,
+            reviews=concatenate_datasets([self.reviews, texts]),
+            labels=np.append(self.labels, np.full(len(texts), MISSING_LABEL)),
+            warnings=self.warnings + warnings,
+            unlabelled_rows=len(texts),
+        )
+
+    def split(self, validate_on: str, val_fraction: float, val_split: str, seed: int) -> dict[str, Integers]:
+        """Row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
+
+        Args:
+            validate_on: `test` for the test rows as validation rows; `train` for those of the validation set, drawn
+                from the training rows if there is none.
+            val_fraction: fraction of the training rows that is drawn.
+            val_split: `random` or `tail`.
+            seed: draws them.
+
+        Raises:
+            InputError: too few rows of some class.
+        """
+        sizes = [self.train_rows, self.val_rows, len(self.labels) - self.unlabelled_rows]
+        ends = np.append(np.cumsum(sizes[:2]), sizes[2])
+        train, val, test, unlabelled = np.split(np.arange(len(self.labels)), ends)
+        if validate_on == "test":
+            val = test
+        elif not self.val_rows:
+            labels, key = self.labels[train], "data.val_fraction"
+            if val_split == "random":
+                train, val = stratified_split(train, labels, val_fraction, seed, key, self.label_names)
+            else:
+                train, val = tail_split(train, labels, val_fraction, key)
+        splits = {"train": train, "val": val, "test": test}
+        return splits | ({"unlabelled": unlabelled} if self.unlabelled_rows else {})
 
     def check_classes(self, path: str) -> None:
         """Raise `InputError` unless the training set has two classes or more and all those of the other sets."""
@@ -94,15 +155,12 @@ def make_corpus(
     splits = [split for split in ("train", "val", "test") if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
     label_names, labels = number_classes(table["label"], mapping, class_names)
-    without_text = pc.equal(pc.binary_length(table["text"]), 0).to_numpy()
+    without_text = _without_text(table)
     without_label = ~without_text & (labels == MISSING_LABEL)
     notes, warnings = [], []
     for kind, is_kind in (("an empty text", without_text), ("no label", without_label)):
         if is_kind.any():
-            places = _describe_rows(table, np.flatnonzero(is_kind))
-            if empty == "error":
-                raise InputError(f"{places} {kind}; fix the file, or leave such rows out with data.empty=drop")
-            warnings.append(f"left out: {places} {kind}")
+            warnings.append(_leave_out(table, is_kind, kind, empty))
     kept = ~without_text & (labels >= 0)
     dropped = int((~kept & ~without_text & ~without_label).sum())
     if dropped:
@@ -126,6 +184,27 @@ def make_corpus(
         reviews = reviews.select(rows)
     sets = sizes.get("train", 0), sizes.get("val", 0)
     return Corpus(reviews, labels[rows], *sets, label_names, notes, warnings)
+
+
+def describe_part(part: Part, table: pa.Table, split: str) -> str:
+    """`train.csv (train): 8,000 rows, separated by tabs`."""
+    name = table["file"][0].as_py() if len(part.files) == 1 else f"{part.files[0].parent.name}/*.txt"
+    label = [] if part.label is None or split == "unlabelled" else [f"label {part.label}"]
+    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *json.loads(table.schema.metadata[NOTES])])
+
+
+def _without_text(table: pa.Table) -> npt.NDArray[np.bool_]:
+    """Whether each text is empty."""
+    is_empty: npt.NDArray[np.bool_] = pc.equal(pc.binary_length(table["text"]), 0).to_numpy()
+    return is_empty
+
+
+def _leave_out(table: pa.Table, is_kind: npt.NDArray[np.bool_], kind: str, empty: str) -> str:
+    """A warning of the rows that are left out since they have "an empty text", or an `InputError`."""
+    places = _describe_rows(table, np.flatnonzero(is_kind))
+    if empty == "error":
+        raise InputError(f"{places} {kind}; fix the file, or leave such rows out with data.empty=drop")
+    return f"left out: {places} {kind}"
 
 
 def _describe_rows(table: pa.Table, rows: Integers) -> str:

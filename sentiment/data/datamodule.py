@@ -7,31 +7,28 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from datasets import Dataset
-from filelock import FileLock
 from pytorch_lightning import LightningDataModule
 from rich.progress import track
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sentiment.data import sources
 from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoding import (
+    EncodedReviews,
     Integers,
-    RowError,
     StoredReviews,
-    encode,
     is_complete,
     read_tokenizer_state,
     read_vocabulary,
 )
-from sentiment.data.splits import stratified_split, tail_split
+from sentiment.data.preprocessing import RowError, encode
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
-from sentiment.data.vectors import ppmi_vectors
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction
-from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
+from sentiment.runtime.files import cache_dir, fingerprint
 from sentiment.runtime.trust import find_targets
 
 FORMAT = 6  # of the encoded reviews; a new number ignores older caches
@@ -66,9 +63,12 @@ class ReviewDataModule(LightningDataModule):
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
         label_names: names of the classes, after `setup`.
-        encoder: how a text becomes ids; its vocabulary, that of the training rows, is empty before `setup`.
-        splits: `train`, `val` and `test`, after `setup`.
+        encoder: how a text becomes ids; its vocabulary, that of the training and unlabelled rows, is empty before
+            `setup`.
+        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`.
         duplicates: how many reviews of `val` and `test` have the same tokens as a training row, after `setup`.
+        unlabelled_copies: how many unlabelled texts had the tokens of a `test` or a `val` row and were left out, and
+            how many have those of a `train` row, after `setup`; empty without unlabelled texts.
         notes: what was read, line by line, after `setup`.
         warnings: what may be wrong with it, line by line, after `setup`.
         has_val_set: whether the source has validation rows, after `setup`.
@@ -112,6 +112,7 @@ class ReviewDataModule(LightningDataModule):
         self.validate_on = validate_on
         self.seed = seed
         self.reshuffle = True
+        self._soft_labels: npt.NDArray[np.float32] | None = None
         self.source = sources.resolve_source(source, test_fraction=test_fraction, split_seed=split_seed, **reading)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
@@ -129,18 +130,7 @@ class ReviewDataModule(LightningDataModule):
         if is_complete(self.folder):
             return
         corpus = self.source.load()
-        ends = np.cumsum([corpus.train_rows, corpus.val_rows])
-        splits = dict(zip(("train", "val", "test"), np.split(np.arange(len(corpus.labels)), ends), strict=True))
-        if self.validate_on == "test":
-            splits["val"] = splits["test"]
-        elif not corpus.val_rows:
-            train, key = splits["train"], "data.val_fraction"
-            labels, names = corpus.labels[train], corpus.label_names
-            if self.val_split == "random":
-                parts = stratified_split(train, labels, self.val_fraction, self.split_seed, key, names)
-            else:
-                parts = tail_split(train, labels, self.val_fraction, key)
-            splits["train"], splits["val"] = parts
+        splits = corpus.split(self.validate_on, self.val_fraction, self.val_split, self.split_seed)
 
         def texts(purpose: str) -> Iterator[Sequence[str]]:
             chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
@@ -165,47 +155,40 @@ class ReviewDataModule(LightningDataModule):
         metadata = json.loads((self.folder / "metadata.json").read_text())
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
+        self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
         self.notes: list[str] = metadata["notes"]
         self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
         state = read_tokenizer_state(self.folder)
         self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
-        self.splits = {
-            split: PaddedReviews(StoredReviews(self.folder, split), self.encoder) for split in ("train", "val", "test")
-        }
+        names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
+        self.splits = {name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names}
 
-    def initial_embeddings(self, name: str, dim: int) -> tuple[Tensor, Tensor]:
-        """Word vectors from which the embedding starts.
+    @property
+    def training_texts(self) -> EncodedReviews:
+        """The training rows and then the unlabelled ones, from which word vectors are learned, after `setup`."""
+        return StoredReviews(self.folder, *(split for split in ("train", "unlabelled") if split in self.splits))
 
-        Args:
-            name: `ppmi`, learned from the training rows once and then cached, or pre-trained vectors by the name or
-                file that `Vocabulary.pretrained_vectors` takes.
-            dim: values of a learned vector.
+    def add_soft_labels(self, probabilities: npt.NDArray[np.float32]) -> None:
+        """Train on the unlabelled texts too, with these probabilities of the classes, float32 `(texts, classes)`."""
+        self._soft_labels = probabilities
 
-        Returns:
-            The vectors, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
-
-        Raises:
-            InputError: the vectors cannot be found, or there are too few words to learn from.
-        """
-        vocabulary = self.encoder.vocabulary
-        if name != "ppmi":
-            return vocabulary.pretrained_vectors(name)
-        path = cache_dir() / "vectors" / f"{self.folder.name}_{len(vocabulary)}_{dim}.npy"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            try:
-                vectors = np.load(path)
-            except (OSError, ValueError, EOFError):  # missing or damaged
-                vectors = ppmi_vectors(self.splits["train"].reviews, len(vocabulary), dim)
-                with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                    np.save(file, vectors)
-        return torch.from_numpy(vectors), torch.arange(len(SPECIALS), len(vocabulary))
+    @property
+    def training_set(self) -> PaddedReviews:
+        """What is trained on: the training rows, and the unlabelled texts if they have soft labels."""
+        train = self.splits["train"]
+        if self._soft_labels is None:
+            return train
+        reviews = self.training_texts
+        labels = np.zeros((len(reviews.labels), len(self.label_names)), dtype=np.float32)
+        labels[train.reviews.rows, train.reviews.labels[train.reviews.rows]] = 1
+        labels[self.splits["unlabelled"].reviews.rows] = self._soft_labels
+        return PaddedReviews(EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows), self.encoder)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
-        split = self.splits["train"]
+        split = self.training_set
         sampler = split.train_sampler(self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle)
         return _dataloader(split, sampler)
 

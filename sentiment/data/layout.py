@@ -1,7 +1,7 @@
-"""Which files of a folder hold the training, validation and test rows."""
+"""Which files of a folder hold the training, validation and test rows, and which the texts without a label."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from sentiment.runtime.errors import InputError
 
 SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # such as train-00000-of-00002
-UNLABELLED = "unsup"  # folder of IMDB's archive
+UNLABELLED = ("unlabelled", "unlabeled", "unsupervised", "unsup")  # unsupervised.parquet, train/unsup/: IMDB's
 DOCUMENT = re.compile(r".*\.readme$|readme|licen[cs]e|copying|changelog|citation", re.IGNORECASE)
 FORMATS = ", ".join(READERS)
 
@@ -72,12 +72,44 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     )
 
 
-def find_ignored(parts: Mapping[str, Sequence[Part]], root: Path) -> list[str]:
-    """Names of tables that stand beside the files of the parts, or in the root, and are not read."""
+def find_ignored(parts: Mapping[str, Sequence[Part]], root: Path, others: Collection[Path] = ()) -> list[str]:
+    """Names of tables that stand beside the files of the parts, or in the root, and are not read.
+
+    Args:
+        parts: by split.
+        root: a folder.
+        others: resolved files that are read too.
+    """
     files = {file for found in parts.values() for part in found for file in part.files}
     folders = {root, *(file.parent for file in files if file.suffix != ".txt")}
     tables = {table for folder in folders if folder.is_dir() for table in _find_tables(folder)}
-    return sorted(table.name for table in tables - files)
+    return sorted(table.name for table in tables - files if table.resolve() not in others)
+
+
+def find_unlabelled(folder: Path) -> list[Part]:
+    """The parts of `unlabelled.*` or `unsupervised.*`, or of such a folder (or `unsup/`) of texts; empty without any.
+
+    Raises:
+        InputError: there are several sets, or parts are missing.
+    """
+    parts = _find_split(folder, UNLABELLED[0], UNLABELLED, find_texts)
+    return [part if part.label else find_texts(part.files[0])[0] for part in parts]
+
+
+def find_texts(path: Path) -> list[Part]:
+    """The parts of an existing file, or of a folder of tables or else of `.txt` files, whose texts have no label.
+
+    Files of texts get a label that means nothing, since `load_table` reads those of a class.
+
+    Raises:
+        InputError: the file is of an unknown format.
+    """
+    if path.is_file():
+        return [Part((path,), UNLABELLED[0] if find_format(path) == ".txt" else None)]
+    if tables := _find_tables(path):
+        return [Part((table,)) for table in tables]
+    texts = tuple(file for file in _visible(path) if _is_text(file) and not DOCUMENT.match(file.name))
+    return [Part(texts, UNLABELLED[0])] if texts else []
 
 
 def _find_splits(folder: Path) -> dict[str, list[Part]]:
@@ -94,7 +126,17 @@ def _find_splits(folder: Path) -> dict[str, list[Part]]:
     return {split: parts for split, parts in splits.items() if parts}
 
 
-def _find_split(folder: Path, split: str, names: Iterable[str]) -> list[Part]:
+def _find_tables_or_classes(folder: Path) -> list[Part]:
+    return [Part((file,)) for file in _find_tables(folder)] or _find_classes(folder)
+
+
+def _find_split(
+    folder: Path,
+    split: str,
+    names: Iterable[str],
+    find_inside: Callable[[Path], list[Part]] = _find_tables_or_classes,
+) -> list[Part]:
+    """The parts that files or a subfolder of these names hold; `find_inside` gives those of a folder."""
     pattern = re.compile(rf"({'|'.join(names)})({PART.pattern})?", re.IGNORECASE)
     named = [file for file in _visible(folder) if file.is_file() and pattern.fullmatch(file.name.split(".")[0])]
     files = [file for file in named if _is_known(file)] or named
@@ -102,8 +144,7 @@ def _find_split(folder: Path, split: str, names: Iterable[str]) -> list[Part]:
     for file in files:
         find_format(file)
     subfolders = [path for path in _visible(folder) if path.is_dir() and path.name.lower() in names]
-    inside = {path: [Part((file,)) for file in _find_tables(path)] or _find_classes(path) for path in subfolders}
-    sets = {path: parts for path, parts in inside.items() if parts}
+    sets = {path: parts for path in subfolders if (parts := find_inside(path))}
     if len(sets) + bool(files) > 1:
         listed = ", ".join(path.name for path in (*files, *sets))
         raise InputError(f"{folder}: several sets of {split} rows ({listed}); remove all but one")
@@ -133,7 +174,7 @@ def _check_parts(files: Sequence[Path], split: str) -> None:
 
 def _find_classes(folder: Path) -> list[Part]:
     """The parts of at least two classes: folders of text files, text files, or files that differ in their suffixes."""
-    folders = [path for path in _visible(folder) if path.is_dir() and path.name != UNLABELLED]
+    folders = [path for path in _visible(folder) if path.is_dir() and path.name != "unsup"]  # IMDB's
     contents = {path.name: _visible(path) for path in folders}
     texts = {name: [path for path in found if _is_text(path)] for name, found in contents.items()}
     if len(classes := {name: files for name, files in texts.items() if files}) > 1:

@@ -18,10 +18,11 @@ from datasets import Dataset, concatenate_datasets, load_dataset
 from huggingface_hub import HfApi
 
 from sentiment.data import demo
-from sentiment.data.corpus import Corpus, make_corpus
+from sentiment.data.corpus import Corpus, describe_part, make_corpus
 from sentiment.data.formats import ReadOptions
 from sentiment.data.layout import Part, find_ignored, find_parts
-from sentiment.data.tables import CLASS_NAMES, NOTES, describe_files, load_table
+from sentiment.data.tables import CLASS_NAMES, describe_files, load_table
+from sentiment.data.unlabelled import UnlabelledTexts, resolve_unlabelled
 from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
 
@@ -54,6 +55,13 @@ class Source:
     train_files: frozenset[Path] = frozenset()
     test_files: frozenset[Path] = frozenset()
 
+    def add(self, texts: UnlabelledTexts | None) -> "Source":
+        """The source of the same reviews and these texts."""
+        if texts is None:
+            return self
+        key = fingerprint([self.fingerprint, texts.fingerprint])
+        return replace(self, fingerprint=key, load=lambda: texts.add_to(self.load()))
+
 
 def resolve_source(
     source: str,
@@ -69,6 +77,7 @@ def resolve_source(
     empty: str = "drop",
     test_fraction: float = 0.2,
     split_seed: int = 0,
+    unlabelled: Any = None,
 ) -> Source:
     """Find a source without reading it.
 
@@ -86,6 +95,8 @@ def resolve_source(
         empty: `drop` leaves out rows with an empty text or without a label, `error` rejects them.
         test_fraction: fraction of the rows that becomes the test set, if none is given; 1 for all of them.
         split_seed: draws that fraction.
+        unlabelled: further texts, without a label: a file or folder, or a list of them; True for the Hub's split
+            `unsupervised`, or for `unlabelled.*` or `unsupervised.*` beside the training rows.
 
     Raises:
         InputError: `path` holds nothing that the source can read, or an argument is invalid.
@@ -99,16 +110,19 @@ def resolve_source(
     if labels is not None and not isinstance(labels, Mapping):
         raise InputError(f"data.labels={labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}")
     separator = find_separator(separator)
-    if source == "demo":
-        return Source(fingerprint(Path(demo.__file__).read_bytes().hex()), _load_demo)
-    if source == "imdb" and path is None:
-        return Source(f"hub:{HUB}", _load_hub)
-    if path is None:
-        raise InputError("data.path: not set; name a file of reviews, or a folder with train.* and test.*")
     id_column = None if id_column is None else str(id_column)
     options = ReadOptions(
         str(text_column), str(label_column), id_column, header, separator, str(encoding or "utf-8"), text_per
     )
+    if source == "imdb" and path is None and unlabelled is True:
+        return Source(f"hub:{HUB}:unsupervised", lambda: _load_hub("unsupervised"))
+    if source == "demo":
+        key = fingerprint(Path(demo.__file__).read_bytes().hex())
+        return Source(key, _load_demo).add(resolve_unlabelled(unlabelled, [], options, empty))
+    if source == "imdb" and path is None:
+        return Source(f"hub:{HUB}", _load_hub).add(resolve_unlabelled(unlabelled, [], options, empty))
+    if path is None:
+        raise InputError("data.path: not set; name a file of reviews, or a folder with train.* and test.*")
     paths = [path] if isinstance(path, str | int | Path) else list(path)
     roots = [Path(str(path)).expanduser() for path in paths]
     if not roots:
@@ -121,7 +135,7 @@ def resolve_source(
         if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
             raise InputError(f"data.path={root}: is no regular file; name a file, or a single folder")
     names = IMDB_LABELS if source == "imdb" else None
-    return _resolve_files(roots, options, dict(labels or {}), empty, test_fraction, split_seed, names)
+    return _resolve_files(roots, options, dict(labels or {}), empty, test_fraction, split_seed, names, unlabelled)
 
 
 def find_separator(name: Any) -> str | None:
@@ -142,12 +156,16 @@ def _resolve_files(
     test_fraction: float,
     split_seed: int,
     label_names: list[str] | None,
+    unlabelled: Any,
 ) -> Source:
     path = ", ".join(map(str, roots))
     try:
         parts = find_parts(path, roots)
+        texts = resolve_unlabelled(unlabelled, _find_folders(parts, roots[0]), options, empty)
     except OSError as error:
         raise InputError(f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})") from error
+    if texts:
+        parts = texts.remove_from(parts)
     files = {split: [file for part in found for file in part.files] for split, found in parts.items()}
     folder = roots[0] if roots[0].is_dir() else Path(os.path.commonpath([root.absolute().parent for root in roots]))
     described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
@@ -175,10 +193,10 @@ def _resolve_files(
             raise InputError(
                 f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
             )
-        if roots[0].is_dir() and (ignored := find_ignored(parts, roots[0])):
+        if roots[0].is_dir() and (ignored := find_ignored(parts, roots[0], texts.files if texts else ())):
             corpus.warnings.append(f"not read: {', '.join(ignored)}")
         notes = [
-            _describe_part(part, table, split if "train" in parts else "all rows")
+            describe_part(part, table, split if "train" in parts else "all rows")
             for split, found in parts.items()
             for part, table in zip(found, tables[split], strict=True)
         ]
@@ -186,14 +204,14 @@ def _resolve_files(
 
     resolved = {split: frozenset(file.resolve() for file in found) for split, found in files.items()}
     train_files = resolved.get("train", resolved["test"])  # without training files, the test set is drawn from all rows
-    return Source(key, load, "train" in parts, train_files, resolved["test"])
+    return Source(key, load, "train" in parts, train_files, resolved["test"]).add(texts)
 
 
-def _describe_part(part: Part, table: pa.Table, split: str) -> str:
-    """`train.csv (train): 8,000 rows, separated by tabs`."""
-    name = table["file"][0].as_py() if len(part.files) == 1 else f"{part.files[0].parent.name}/*.txt"
-    label = [] if part.label is None else [f"label {part.label}"]
-    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *json.loads(table.schema.metadata[NOTES])])
+def _find_folders(parts: Mapping[str, Sequence[Part]], root: Path) -> list[Path]:
+    """The folders between the training rows and the root, nearest first."""
+    (file, *_), _ = parts.get("train", parts["test"])[0]
+    top = root if root.is_dir() else root.parent
+    return [folder for folder in file.parents if folder == top or top in folder.parents]
 
 
 def _load_demo() -> Corpus:
@@ -204,7 +222,8 @@ def _load_demo() -> Corpus:
     return Corpus(reviews, np.array(labels), DEMO_TRAIN, 0, IMDB_LABELS)
 
 
-def _load_hub() -> Corpus:
+def _load_hub(*further: str) -> Corpus:
+    """The official split, and perhaps the Hub's `unsupervised`, whose labels are -1."""
     try:
         HfApi().dataset_info(HUB, timeout=10)
     except Exception:  # whatever the reason, use the copy in the cache without retries
@@ -216,9 +235,10 @@ def _load_hub() -> Corpus:
             f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is not cached; "
             "name a local copy with data.path=DIR, or use data=demo"
         ) from error
-    found = {split: splits[split] for split in ("train", "test")}
+    found = {split: splits[split] for split in ("train", "test", *further)}
     reviews = concatenate_datasets([reviews.select_columns("text") for reviews in found.values()])
     reviews = reviews.add_column("file", [split for split, rows in found.items() for _ in range(len(rows))])
     reviews = reviews.add_column("row", [row for rows in found.values() for row in range(1, len(rows) + 1)])
     labels = np.concatenate([rows.data["label"].to_numpy() for rows in found.values()])
-    return Corpus(reviews, labels, len(found["train"]), 0, IMDB_LABELS)
+    unlabelled_rows = sum(len(found[split]) for split in further)
+    return Corpus(reviews, labels, len(found["train"]), 0, IMDB_LABELS, unlabelled_rows=unlabelled_rows)

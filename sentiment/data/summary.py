@@ -9,7 +9,7 @@ from sentiment.data.encoding import read_counts, read_vocabulary
 from sentiment.data.text import MAX_UNKNOWN, SPECIALS, UNKNOWN
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
-MAX_REVIEWS = 10_000  # validation rows whose tokens are counted
+MAX_REVIEWS = 10_000  # of a split whose tokens are counted
 
 
 def find_problems(data: ReviewDataModule) -> list[str]:
@@ -25,6 +25,12 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     if unknown > MAX_UNKNOWN:
         advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
         problems.append(f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}")
+    if "unlabelled" in data.splits:
+        train, texts = (
+            np.concatenate(list(islice(data.splits[name].reviews, MAX_REVIEWS))) for name in ("train", "unlabelled")
+        )
+        if (strange := np.mean(~np.isin(texts, train))) > MAX_UNKNOWN:
+            problems.append(f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them")
     return problems
 
 
@@ -38,7 +44,7 @@ def describe(data: ReviewDataModule) -> str:
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
     counts = read_counts(data.folder)
     oov_rate = (counts[data.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
-    shapes = (f"{name} ({len(split):,} x {maxlen})" for name, split in data.splits.items())
+    shapes = (f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test"))
     validation = {
         ("train", "random"): f"drawn from train, split_seed {data.split_seed}",
         ("train", "tail"): "the last of each class in train",
@@ -55,6 +61,7 @@ def describe(data: ReviewDataModule) -> str:
             *(f"read       {note}" for note in data.notes),
             f"reviews    {', '.join(shapes)}; validation rows: {validation}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
+            *_describe_unlabelled(data),
             f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
             f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
             f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
@@ -64,3 +71,14 @@ def describe(data: ReviewDataModule) -> str:
             + data.encoder.vocabulary.decode(data.splits["train"].pad(np.array([0]))[0]),
         ]
     )
+
+
+def _describe_unlabelled(data: ReviewDataModule) -> list[str]:
+    """A line of the unlabelled texts, if there are any."""
+    if "unlabelled" not in data.splits:
+        return []
+    reviews, copies = data.splits["unlabelled"].reviews, data.unlabelled_copies
+    return [
+        f"unlabelled {len(reviews):,} texts, {reviews.lengths.sum():,} tokens; left out: {copies['test']:,} copies of "
+        f"test reviews, {copies['val']:,} of validation reviews; {copies['train']:,} are copies of training reviews"
+    ]

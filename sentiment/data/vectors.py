@@ -1,11 +1,16 @@
-"""Word vectors learned from the texts of the training rows, without their labels."""
+"""Vectors of words and n-grams, learned from texts without labels.
+
+They factorize positive pointwise mutual information (Levy, Goldberg & Dagan 2015): of words and the words around them,
+and, as in latent semantic analysis (Deerwester et al. 1990), of words or n-grams and the reviews in which they occur.
+"""
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
-from sentiment.data.encoding import EncodedReviews
+from sentiment.data.encoding import EncodedReviews, Integers
+from sentiment.data.ngrams import count_ngrams
 from sentiment.data.text import SPECIALS, UNKNOWN
 from sentiment.runtime.errors import InputError
 
@@ -14,11 +19,11 @@ CONTEXT_SMOOTHING = 0.75  # exponent of the context frequencies: rare contexts c
 TARGET_RMS = 0.2  # of the values of a vector: above the ±0.05 of a random embedding, below GloVe's 0.4
 
 
-def ppmi_vectors(reviews: EncodedReviews, vocabulary_size: int, dim: int) -> npt.NDArray[np.float32]:
-    """Factorize the positive pointwise mutual information of words and contexts (Levy, Goldberg & Dagan 2015).
+def word_vectors(reviews: EncodedReviews, vocabulary_size: int, dim: int) -> npt.NDArray[np.float32]:
+    """Vectors of words: two thirds of the values come from the words around them, the others from their reviews.
 
     Args:
-        reviews: the training rows, read without truncation.
+        reviews: the texts to learn from, read without truncation.
         vocabulary_size: number of words, special ones included.
         dim: values of each vector.
 
@@ -33,18 +38,57 @@ def ppmi_vectors(reviews: EncodedReviews, vocabulary_size: int, dim: int) -> npt
             f"model.embedding_dim={dim}: more than the {vocabulary_size} words to learn vectors of; type "
             f"model.embedding_dim={vocabulary_size}"
         )
-    left, values, _ = randomized_svd(_ppmi(_cooccurrences(reviews, vocabulary_size)), dim, n_iter=3, random_state=0)
-    vectors = left * np.sqrt(values)  # (vocabulary_size, dim)
+    of_reviews = dim // 3
+    parts = [
+        _factorize(_ppmi(_cooccurrences(reviews, vocabulary_size)), dim - of_reviews),
+        _factorize(_ppmi(_occurrences(reviews, vocabulary_size)), of_reviews),
+    ]
+    return np.concatenate(parts, 1)[len(SPECIALS) :]
+
+
+def ngram_vectors(
+    reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers, dim: int
+) -> npt.NDArray[np.float32]:
+    """Vectors of n-grams, from the reviews in which they occur.
+
+    Args:
+        reviews: the texts to learn from, read without truncation.
+        vocabulary_size: number of words, special ones included.
+        max_ngram: maximum order of the n-grams.
+        vocabulary: their hashes, ascending, int64 `(n-grams,)`.
+        dim: values of each vector.
+
+    Returns:
+        float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
+    """
+    return _factorize(_ppmi(count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim)
+
+
+def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
+    """Vectors of the rows, all of the same norm, float32 `(rows, dim)`, by a truncated singular value decomposition."""
+    left, values, _ = randomized_svd(matrix, min(dim, *matrix.shape), n_iter=3, random_state=0)
+    vectors = left * np.sqrt(values)
     norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     scaled: npt.NDArray[np.float32] = (TARGET_RMS * np.sqrt(dim) * vectors / norms).astype(np.float32)
-    return scaled[len(SPECIALS) :]
+    return np.pad(scaled, ((0, 0), (0, dim - scaled.shape[1])))
+
+
+def _read(reviews: EncodedReviews, vocabulary_size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The id of every token, and the position of its review, int32 `(all tokens,)`."""
+    ids = np.concatenate([*reviews])
+    ids[ids >= vocabulary_size] = UNKNOWN
+    return ids, np.repeat(np.arange(len(reviews), dtype=np.int32), reviews.lengths)
+
+
+def _occurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
+    """Whether a word occurs in a review, 0 or 1: `(vocabulary_size, reviews)`."""
+    ids, review = _read(reviews, vocabulary_size)
+    return csr_matrix((np.ones(len(ids), np.float32), (ids, review)), (vocabulary_size, len(reviews))).sign()
 
 
 def _cooccurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
     """How often two words are near each other, weighted by 1/distance: symmetric `(vocabulary_size,) * 2`."""
-    ids = np.concatenate([*reviews]).astype(np.int64)  # (all tokens of the split,)
-    ids[ids >= vocabulary_size] = UNKNOWN
-    review = np.repeat(np.arange(len(reviews)), reviews.lengths)
+    ids, review = _read(reviews, vocabulary_size)
     counts = csr_matrix((vocabulary_size, vocabulary_size))
     for distance in range(1, WINDOW + 1):
         same_review = review[distance:] == review[:-distance]
@@ -54,10 +98,11 @@ def _cooccurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
 
 
 def _ppmi(counts: csr_matrix) -> csr_matrix:
-    """`max(0, log p(a, b) / (p(a) p(b)))` of a matrix of counts, of the same shape."""
+    """`max(0, log p(a, b) / (p(a) p(b)))` of a matrix of counts, of the same shape; the columns are the contexts."""
     counts = counts.tocoo()
     frequencies = np.bincount(counts.row, counts.data, counts.shape[0])
-    context = frequencies**CONTEXT_SMOOTHING / (frequencies**CONTEXT_SMOOTHING).sum()
+    context = np.bincount(counts.col, counts.data, counts.shape[1]) ** CONTEXT_SMOOTHING
+    context /= context.sum()
     information = np.log(counts.data / (frequencies[counts.row] * context[counts.col]))
     positive = information > 0
     return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), counts.shape)

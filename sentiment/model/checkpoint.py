@@ -93,6 +93,10 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
     settings = checkpoint["hyper_parameters"]
     model, label_names = settings["model"], settings["label_names"]
     try:
+        if "ngram_buckets" in model:  # an earlier version
+            if model.get("max_ngram", 1) > 1:
+                raise ValueError("ngram_buckets: it has hashed n-grams, which are no longer read")
+            model = {key: value for key, value in model.items() if key != "ngram_buckets"}
         encoder = TextEncoder.from_dict(settings["text_encoder"], trust)
         if not all(isinstance(name, str) for name in label_names) or len(set(label_names)) < 2:
             raise ValueError("label_names: not two different names or more")

@@ -125,26 +125,30 @@ class SentimentModule(LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         if self.adversarial_epsilon:
             x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
-            logits = self.net.forward_embedded(x, lengths).float()  # (B, C)
+            detached = x.detach().requires_grad_()
+            logits = self.net.forward_embedded(detached, lengths).float()  # (B, C)
         else:
             logits = self.net(batch.ids).float()  # (B, C)
         loss = self._loss(logits, batch.labels)
         self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
-        self._num_correct.add_((predict_classes(logits) == batch.labels).sum())
+        classes = batch.labels.argmax(1) if batch.labels.is_floating_point() else batch.labels
+        self._num_correct.add_((predict_classes(logits) == classes).sum())
         self._num_reviews += len(batch.labels)
         self.num_trained += len(batch.labels)
         if self.adversarial_epsilon:
-            perturbed = x + self._adversarial_perturbation(x, loss, (batch.ids != PADDING).sum(1))
+            weights = [weight for weight in self.net.parameters() if weight.requires_grad]
+            gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
+            loss = _KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
+            perturbed = x + self._adversarial_perturbation(gradients[0], (batch.ids != PADDING).sum(1))
             loss = loss + self._loss(self.net.forward_embedded(perturbed, lengths).float(), batch.labels)
         return loss
 
-    def _adversarial_perturbation(self, x: Tensor, loss: Tensor, num_tokens: Tensor) -> Tensor:
+    def _adversarial_perturbation(self, gradient: Tensor, num_tokens: Tensor) -> Tensor:
         """Perturbation along the gradient of the loss with RMS norm `adversarial_epsilon` per token.
 
         `(B, T, E)` and `(B,)` → `(B, T, E)` (Miyato et al. 2017).
         """
-        (gradient,) = torch.autograd.grad(loss, x, retain_graph=True)
-        direction = F.normalize(gradient.flatten(1)).view_as(x)  # of norm 1 per text
+        direction = F.normalize(gradient.flatten(1)).view_as(gradient)  # of norm 1 per text
         norm = self.adversarial_epsilon * num_tokens.sqrt()  # (B,)
         return direction * norm[:, None, None]
 
@@ -242,6 +246,20 @@ class SentimentModule(LightningModule):
             for tag, value in self.trainer.callback_metrics.items()
             if self._metrics_step.get(tag.partition("/")[0], self.global_step) == self.global_step
         }
+
+
+class _KnownGradients(torch.autograd.Function):
+    """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *inputs: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
+        (scale,) = gradient_outputs
+        return None, None, *(gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
 
 
 def _derive_seed(*seeds: int) -> int:

@@ -136,7 +136,11 @@ def predict_classes(logits: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels `(B,)`."""
+    """Mean cross-entropy of logits `(B, C)`, binary for `C` = 1, and labels.
+
+    Labels are classes, int64 `(B,)`, or their probabilities, float `(B, classes)`.
+    """
     if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
+        positive = labels[:, 1] if labels.is_floating_point() else labels
+        return F.binary_cross_entropy_with_logits(logits[:, 0], positive.to(logits.dtype))
     return F.cross_entropy(logits, labels)

@@ -102,9 +102,13 @@ def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], 
 
 
 def _random_ids(encoder: TextEncoder, batch: int, length: int) -> Tensor:
-    """Return random texts of different lengths, padded as in training: int64 `(batch, length)`."""
+    """Return random texts of different lengths, padded as in training: int64 `(batch, length)`.
+
+    By Zipf's law, so that some of their n-grams are in the vocabulary.
+    """
     generator = torch.Generator().manual_seed(batch)
-    ids = torch.randint(1, len(encoder.vocabulary), (batch, length), generator=generator)
+    size = len(encoder.vocabulary)
+    ids = (size ** torch.rand(batch, length, generator=generator)).long().clamp(max=size - 1)
     for row in range(1, batch):
         cut = int(torch.randint(1, length, (1,), generator=generator))
         ids[row, slice(cut) if encoder.padding == "pre" else slice(cut, None)] = PADDING

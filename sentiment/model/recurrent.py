@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from sentiment.model.gates import Gates
 from sentiment.model.network import Network
+from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.pooling import POOLS, pool
 from sentiment.runtime.errors import check_at_least, check_choice, check_dropout
 
@@ -31,9 +32,9 @@ class RecurrentNetwork(Network):
         max_features: size of the vocabulary.
         num_outputs: `C`; 1 for two classes (the logit of a sigmoid), else one per class (softmax).
         embedding_dim: size of the word embedding.
-        max_ngram: maximum order of n-grams. Hashed embeddings of the pairs, triples, … that end at a word are
-            concatenated to the embedding of the word (Joulin et al. 2017); 1 disables them.
-        ngram_buckets: number of n-gram embeddings, shared by all orders through the hash.
+        max_ngram: maximum order of n-grams. The embeddings of the pairs, triples, … that end at a word are concatenated
+            to the embedding of the word, see `NgramEmbedding`; 1 disables them.
+        num_ngrams: number of n-grams that have an embedding, of all orders.
         ngram_dim: size of each n-gram embedding.
         units: `H`, per direction.
         num_layers: number of recurrent layers.
@@ -62,7 +63,7 @@ class RecurrentNetwork(Network):
         num_outputs: int,
         embedding_dim: int = 128,
         max_ngram: int = 1,
-        ngram_buckets: int = 1_000_000,
+        num_ngrams: int = 0,
         ngram_dim: int = 32,
         units: int = 64,
         num_layers: int = 1,
@@ -77,7 +78,8 @@ class RecurrentNetwork(Network):
     ) -> None:
         super().__init__(masked)
         check_at_least(1, embedding_dim=embedding_dim, units=units, num_layers=num_layers)
-        check_at_least(1, max_ngram=max_ngram, ngram_buckets=ngram_buckets, ngram_dim=ngram_dim)
+        check_at_least(1, max_ngram=max_ngram, ngram_dim=ngram_dim)
+        check_at_least(0, num_ngrams=num_ngrams)
         check_choice(tuple(POOLS), pooling=pooling)
         check_choice((False, True), bidirectional=bidirectional)
         if chunk_length is not None:
@@ -95,10 +97,9 @@ class RecurrentNetwork(Network):
         self.pooling = pooling
         self.chunk_length = chunk_length
         self.units = units
-        self.max_ngram = max_ngram
         self.num_directions = 2 if bidirectional else 1
         self.embedding = nn.Embedding(max_features, embedding_dim)
-        self.ngram_embedding = nn.Embedding(ngram_buckets, ngram_dim) if max_ngram > 1 else None
+        self.ngram_embedding = NgramEmbedding(max_ngram, num_ngrams, ngram_dim) if max_ngram > 1 else None
         hidden_dim = units * self.num_directions
         input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
         self.forward_layers = nn.ModuleList(self.layer_class(dim, units, batch_first=True) for dim in input_dims)
@@ -112,7 +113,7 @@ class RecurrentNetwork(Network):
         """Initialize all weights as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
         if self.ngram_embedding is not None:
-            nn.init.uniform_(self.ngram_embedding.weight, -0.05, 0.05)
+            self.ngram_embedding.reset_parameters()
         for layer in [*self.forward_layers, *self.backward_layers]:
             assert isinstance(layer, nn.RNNBase)
             self.reset_layer(layer)
@@ -137,13 +138,7 @@ class RecurrentNetwork(Network):
         x: Tensor = self.embedding(ids)
         if self.ngram_embedding is None:
             return x
-        parts, hashes = [x], ids
-        prime = 2**31 - 1  # a product of two hashes fits int64
-        for shift in range(1, self.max_ngram):
-            hashes = (F.pad(ids, (shift, 0))[:, : ids.shape[1]] * 1_000_003 + hashes) % prime
-            hashes = hashes * hashes % prime  # decorrelates n-grams of similar ids
-            parts.append(self.ngram_embedding(hashes % self.ngram_embedding.num_embeddings))
-        return torch.cat(parts, 2)
+        return torch.cat([x, self.ngram_embedding(ids)], 2)
 
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Classify embedded tokens, as in `Network`."""

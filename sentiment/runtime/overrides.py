@@ -26,7 +26,7 @@ RENAMED_KEYS = {  # regular expressions of keys in earlier versions, and the new
     "test": "test_ckpt",
     "data.val_rows": "data.val_split",
     "model.ngrams": "model.max_ngram",
-    "model.ngram_rows": "model.ngram_buckets",
+    "model.(ngram_rows|ngram_buckets)": "model.min_ngram_count, the minimum frequency of an n-gram",
     "model.chunk": "model.chunk_length",
     "model.vectors": "model.embedding_init",
     "callbacks.inspection": "callbacks.diagnostics",

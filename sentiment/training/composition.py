@@ -66,7 +66,8 @@ def find_resumed_run(arguments: Sequence[str]) -> RunFolder | None:
     run = RunFolder(resumed[0].removeprefix("resume="))
     run.check_contains(run.config_file)
     cfg = run.read_config()
-    if cfg is None or RENAMED_KEYS.keys() & cfg.keys() or "_target_" not in cfg.get("model", {}):
+    model = cfg.get("model", {}) if cfg else {}
+    if cfg is None or RENAMED_KEYS.keys() & cfg.keys() or "_target_" not in model or "ngram_buckets" in model:
         raise InputError(f"{resumed[0]}: created by an older version; start a new run")
     trusted = [
         argument.removeprefix("trust=").strip("[]").split(",") for argument in arguments if argument[:6] == "trust="

@@ -15,7 +15,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from sklearn.utils.class_weight import compute_class_weight
-from torch import nn
 
 from sentiment.analysis.run import Run
 from sentiment.analysis.statistics import format_class_table, format_result_table
@@ -30,10 +29,12 @@ from sentiment.runtime.errors import InputError, prefix_key
 from sentiment.runtime.run_folder import RunFolder, provenance
 from sentiment.runtime.trust import find_targets
 from sentiment.training.baseline import Baseline
+from sentiment.training.initialization import find_ngrams, initialize_embedding
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import find_learning_rate
 from sentiment.training.progress import disable_console_output
 from sentiment.training.resuming import ResumedSettings, ResumePoint, describe_resumption, read_resume_point
+from sentiment.training.self_training import label_texts
 from sentiment.training.settings_checks import check_settings, make_module
 from sentiment.training.trainer import (
     device_name,
@@ -120,8 +121,14 @@ def _train(
     if cfg.data.validate_on == "test":
         log.warning("Validating on the test set, as the article did: validation figures are optimistic")
 
-    module = make_module(cfg, datamodule.encoder, datamodule.label_names, _class_weights(cfg, datamodule))
-    _initialize_embedding(cfg, module, datamodule)
+    if cfg.self_training and not cfg.trainer.fast_dev_run:
+        probabilities = label_texts(cfg, run, datamodule, trainer.strategy.root_device, train)
+        datamodule.add_soft_labels(probabilities)
+        seed_everything(cfg.seed, verbose=False)  # whether or not teachers were trained just now
+
+    ngrams, weights = find_ngrams(cfg, datamodule), _class_weights(cfg, datamodule)
+    module = make_module(cfg, datamodule.encoder, datamodule.label_names, weights, ngrams)
+    initialize_embedding(cfg, module, datamodule)
     if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
         raise InputError(
             f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
@@ -133,7 +140,7 @@ def _train(
     log_settings(trainer.loggers, settings)
 
     if trainer.is_global_zero and not cfg.trainer.fast_dev_run:
-        run.write_train_hashes(read_hashes(datamodule.folder)[datamodule.splits["train"].reviews.rows])
+        run.write_train_hashes(read_hashes(datamodule.folder)[datamodule.training_set.reviews.rows])
     with translate_lightning_errors():
         trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
@@ -180,23 +187,6 @@ def _class_weights(cfg: DictConfig, datamodule: ReviewDataModule) -> list[float]
     weights = compute_class_weight(cfg.class_weights, classes=classes, y=train.labels[train.rows])
     log.info("class weights  %s", ", ".join(map("{} {:.3f}".format, datamodule.label_names, weights)))
     return [float(weight) for weight in weights]
-
-
-def _initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule) -> None:
-    """Copy the vectors of `model.embedding_init` into the embedding."""
-    name, embedding = cfg.model.get("embedding_init"), getattr(module.net, "embedding", None)
-    if not name:
-        return
-    if not isinstance(embedding, nn.Embedding):
-        raise InputError(f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null")
-    dim = embedding.embedding_dim
-    vectors, ids = datamodule.initial_embeddings(name, dim)
-    if vectors.shape[1] != dim:
-        size = vectors.shape[1]
-        raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")
-    embedding.weight.data[ids] = vectors
-    size = len(datamodule.encoder.vocabulary)
-    log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{size:,}")
 
 
 def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:

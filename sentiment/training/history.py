@@ -18,7 +18,8 @@ from sentiment.runtime.files import atomic_write
 TAGS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy")
 COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+# A study silences its trials by the name of the parent.
+log = logging.getLogger("sentiment.training.experiment.epochs")
 
 
 class EpochHistory(Checkpoint):

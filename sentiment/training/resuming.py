@@ -17,8 +17,8 @@ from sentiment.runtime.trust import find_targets
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
 # What the weights, the order of the batches and the choice of the best checkpoint depend on since the first epoch.
-_FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer")
-_FREE = ("data.path",)  # the data may have moved; its contents are compared
+_FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
+_FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
 # What a learning rate schedule was planned for.
 _PLANNED = ("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches")
 

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from sentiment.data.text import PADDING, SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import without_memory
+from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.schedules import takes_total_steps
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
 from sentiment.runtime.errors import (
@@ -24,6 +25,7 @@ from sentiment.runtime.errors import (
     prefix_key,
 )
 from sentiment.runtime.trust import find_targets, is_ours
+from sentiment.training.self_training import check_self_training
 
 
 def check_settings(cfg: DictConfig) -> None:
@@ -37,6 +39,8 @@ def check_settings(cfg: DictConfig) -> None:
     check_choice(("balanced", None), class_weights=cfg.class_weights)
     check_at_least(0, seed=cfg.seed)
     _check_trainer(cfg)
+    if cfg.self_training:
+        check_self_training(cfg)
     optimizer = instantiate_checked(cfg.optimizer, _partial_=True)
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     _find_invalid_key("optimizer", optimizer, parameters)
@@ -142,9 +146,20 @@ def check_single_device(cfg: DictConfig) -> None:
 
 
 def make_module(
-    cfg: DictConfig, encoder: TextEncoder, label_names: list[str], class_weights: Sequence[float] | None = None
+    cfg: DictConfig,
+    encoder: TextEncoder,
+    label_names: list[str],
+    class_weights: Sequence[float] | None = None,
+    ngrams: torch.Tensor | None = None,
 ) -> SentimentModule:
     """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
+
+    Args:
+        cfg: the configuration.
+        encoder: of the data.
+        label_names: names of the classes.
+        class_weights: of the classes in the loss.
+        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`; None for none.
 
     Raises:
         InputError: a setting of the model is invalid.
@@ -152,7 +167,10 @@ def make_module(
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model.pop("embedding_init", None)
     with prefix_key("model"):
-        return SentimentModule(
+        if "min_ngram_count" in model:
+            check_at_least(1, min_ngram_count=model.pop("min_ngram_count"))
+            model["num_ngrams"] = 0 if ngrams is None else len(ngrams)
+        module = SentimentModule(
             encoder.to_dict(),
             label_names,
             model,
@@ -165,6 +183,10 @@ def make_module(
             seed=cfg.seed,
             trust=find_targets(cfg),
         )
+    embedding = getattr(module.net, "ngram_embedding", None)
+    if ngrams is not None and isinstance(embedding, NgramEmbedding):
+        embedding.hashes[1:] = ngrams
+    return module
 
 
 def _find_invalid_key(group: str, factory: "partial[Any]", *arguments: Any, **options: Any) -> None:

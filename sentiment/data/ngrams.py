@@ -1,0 +1,88 @@
+"""N-grams of word ids: how they are hashed, and which of them are frequent."""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.sparse import csr_matrix
+from torch import Tensor
+from torch.nn import functional as F
+
+from sentiment.data.encoding import EncodedReviews, Integers
+from sentiment.data.text import UNKNOWN
+
+PRIME = 2**31 - 1  # a product of two hashes fits int64
+PIECE = 1000  # reviews that are hashed at once
+
+
+def hash_ngrams(ids: Tensor, max_ngram: int) -> Tensor:
+    """Hash the pairs, triples, … that end at each id; those at the start of a row begin with padding.
+
+    Args:
+        ids: int64 `(…, T)`.
+        max_ngram: maximum order, at least 2.
+
+    Returns:
+        Hashes below 2³¹ - 1, int64 `(…, T, max_ngram - 1)`, those of pairs first.
+    """
+    hashes = [ids]
+    for shift in range(1, max_ngram):
+        mixed = (F.pad(ids, (shift, 0))[..., : ids.shape[-1]] * 1_000_003 + hashes[-1]) % PRIME
+        hashes.append(mixed * mixed % PRIME)  # decorrelates n-grams of similar ids
+    return torch.stack(hashes[1:], -1)
+
+
+def frequent_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, min_count: int) -> Integers:
+    """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews.
+
+    Args:
+        reviews: read without truncation.
+        vocabulary_size: number of words; ids beyond it are those of unknown words, as in batches.
+        max_ngram: maximum order, at least 2.
+        min_count: occurrences in all reviews.
+
+    Returns:
+        Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`.
+    """
+    pieces = _hash_reviews(reviews, vocabulary_size, max_ngram)
+    hashes = np.concatenate([hashes.astype(np.int32) for hashes, _ in pieces])
+    hashes.sort()
+    last = hashes[min_count - 1 :]
+    frequent: Integers = np.unique(last[last == hashes[: len(last)]]).astype(np.int64)
+    return frequent
+
+
+def count_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers) -> csr_matrix:
+    """How often each n-gram occurs in each review, float32 `(n-grams, reviews)`.
+
+    Args:
+        reviews: as in `frequent_ngrams`, as the two sizes.
+        vocabulary_size: see there.
+        max_ngram: see there.
+        vocabulary: hashes of the n-grams that are counted, ascending, int64 `(n-grams,)`.
+    """
+    places = []
+    for hashes, review in _hash_reviews(reviews, vocabulary_size, max_ngram):
+        row = np.searchsorted(vocabulary, hashes).clip(max=len(vocabulary) - 1)
+        found = vocabulary[row] == hashes
+        places.append(np.stack([row[found], review[found]]).astype(np.int32))
+    rows, columns = np.concatenate(places, 1)
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews)))
+
+
+def _hash_reviews(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int) -> Iterator[tuple[Integers, Integers]]:
+    """The hash of every n-gram within a review, and the position of the review, int64 `(n-grams,)`, in pieces."""
+    texts = iter(reviews)
+    for start in range(0, len(reviews), PIECE):
+        piece = list(itertools.islice(texts, PIECE))
+        ids = torch.from_numpy(np.concatenate(piece).astype(np.int64))
+        ids[ids >= vocabulary_size] = UNKNOWN
+        lengths = np.array([len(text) for text in piece])
+        position = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # in its review
+        review = np.repeat(np.arange(start, start + len(piece)), lengths)
+        is_within = position[:, None] >= np.arange(1, max_ngram)
+        yield (
+            hash_ngrams(ids, max_ngram).numpy()[is_within],
+            np.broadcast_to(review[:, None], is_within.shape)[is_within],
+        )

@@ -1,0 +1,180 @@
+"""One pass over the texts: every review is tokenized once, words are ranked, and word ids are written to disk."""
+
+import itertools
+import json
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
+from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
+from sentiment.data.tokenizers import Tokenizer
+from sentiment.runtime.errors import InputError
+
+Texts = Callable[[str], Iterable[Sequence[str]]]
+
+
+class RowError(InputError):
+    """A tokenizer fails.
+
+    Args:
+        row: number of the review.
+        error: what the tokenizer raised.
+    """
+
+    def __init__(self, row: int, error: InputError) -> None:
+        super().__init__(str(error))
+        self.row = row
+
+
+def encode(
+    texts: Texts,
+    labels: Integers,
+    splits: dict[str, Integers],
+    tokenizer: Tokenizer,
+    max_features: int,
+    folder: Path,
+    metadata: dict[str, Any],
+) -> None:
+    """Tokenize all reviews and write them, encoded, to `folder`, unless they are there already.
+
+    Words are ranked by torchtext's `Vocab`: by frequency in the training and unlabelled rows, then alphabetically. A
+    word that none of them contains is unknown. Unlabelled rows with the tokens of a validation or test row are left
+    out before. A tokenizer that has to be trained is trained on the training rows alone, since such copies are known
+    only when all rows are tokenized. One process writes at a time, and the folder appears only when it is complete.
+
+    Args:
+        texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.
+        labels: class of each row, int64 `(rows,)`.
+        splits: row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
+        tokenizer: its state is ignored.
+        max_features: for the training of the tokenizer.
+        folder: where to write.
+        metadata: further values for `metadata.json`. `duplicates` is added to them: how many reviews of `val` and of
+            `test` have the same tokens as a training row. With unlabelled rows, also `unlabelled_copies`: how many of
+            them were left out as copies of a `test` row and of a `val` row that is none, and how many others are copies
+            of a `train` row.
+
+    Raises:
+        RowError: the tokenizer fails on a review.
+        InputError: the tokenizer cannot be trained; or no unlabelled row is left.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if is_complete(folder):
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished = folder.with_name(folder.name + ".unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        rows = np.arange(len(labels))
+        is_train, is_unlabelled = (np.isin(rows, splits.get(split, [])) for split in ("train", "unlabelled"))
+        if tokenizer.needs_training:
+            reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
+            tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
+        (unfinished / "tokenizer.json").write_text(json.dumps(tokenizer.state))
+        chunks = texts("Tokenizing reviews")
+        file = unfinished / "ids.int32"
+        indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
+        found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
+        metadata = metadata | {"duplicates": found}
+        if "unlabelled" in splits:
+            kept, left_out, copies = _leave_out_copies(hashes, splits)
+            splits, metadata = splits | {"unlabelled": kept}, metadata | {"unlabelled_copies": copies}
+            ids = np.memmap(file, dtype=np.int32, mode="r")
+            for row in left_out:
+                np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
+        ranked = rank_words({word: int(counts[index]) for word, index in indices.items() if counts[index]})
+        np.save(unfinished / "counts.npy", _map_to_ranks(file, indices, ranked))
+        np.save(unfinished / "offsets.npy", offsets)
+        np.save(unfinished / "labels.npy", labels)
+        np.save(unfinished / "hashes.npy", hashes)
+        for split, rows in splits.items():
+            np.save(unfinished / f"{split}.npy", rows)
+        lines = (f"{json.dumps(word, ensure_ascii=False)}\n" for word in ranked)  # words may have line breaks
+        with open(unfinished / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as words:
+            words.writelines(lines)
+        sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
+        (unfinished / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
+        os.replace(unfinished, folder)
+
+
+def _is_copy(hashes: Integers, rows: Integers, originals: Integers) -> npt.NDArray[np.bool_]:
+    """Whether each of the rows has the tokens of one of the originals."""
+    known = hashes[originals]
+    return np.isin(hashes[rows], known[known != EMPTY])
+
+
+def _leave_out_copies(hashes: Integers, splits: Mapping[str, Integers]) -> tuple[Integers, Integers, dict[str, int]]:
+    """Unlabelled rows without, and with, the tokens of a validation or test row; and `unlabelled_copies`."""
+    rows = splits["unlabelled"]
+    of_train, of_val, of_test = (_is_copy(hashes, rows, splits[split]) for split in ("train", "val", "test"))
+    is_left_out = of_val | of_test
+    if is_left_out.all():
+        raise InputError(
+            f"data.unlabelled: all {len(rows):,} texts are copies of validation or test reviews; name other files"
+        )
+    found = {"test": of_test, "val": of_val & ~of_test, "train": of_train & ~is_left_out}
+    return rows[~is_left_out], rows[is_left_out], {split: int(copies.sum()) for split, copies in found.items()}
+
+
+def _tokenize(
+    texts: Iterable[Sequence[str]], is_counted: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
+) -> tuple[dict[str, int], Integers, Integers, Integers]:
+    """Write the index of each token: words are numbered in order of first appearance.
+
+    Returns:
+        The index of each word, its frequency in the counted rows, the offsets, and a hash of the tokens of each row.
+    """
+    rows = len(is_counted)
+    indices: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    empty = indices[SPECIALS[UNKNOWN]]
+    counts = np.zeros(0, dtype=np.int64)
+    offsets = np.zeros(rows + 1, dtype=np.int64)
+    hashes = np.full(rows, EMPTY)
+    row = 0
+    with open(path, "wb") as file:
+        for chunk in texts:
+            tokens: list[list[str]] = []
+            try:
+                tokens.extend(map(tokenizer, chunk))
+            except InputError as error:
+                raise RowError(row + len(tokens), error) from error
+            encoded = [list(map(indices.__getitem__, words)) or [empty] for words in tokens]
+            sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+            flat = np.fromiter(itertools.chain.from_iterable(encoded), np.int32, sizes.sum())
+            flat.tofile(file)
+            if len(indices) > len(counts):
+                counts = np.pad(counts, (0, len(indices)))  # doubles at least, so that it happens rarely
+            np.add.at(counts, flat[np.repeat(is_counted[row : row + len(chunk)], sizes)], 1)
+            hashes[row : row + len(chunk)] = [hash_tokens(words) for words in tokens]
+            offsets[row + 1 : row + len(chunk) + 1] = offsets[row] + np.cumsum(sizes)
+            row += len(chunk)
+    return indices, counts, offsets, hashes
+
+
+def _map_to_ranks(path: Path, indices: dict[str, int], ranked: list[str]) -> Integers:
+    """Replace the indices in the file by ranks, in chunks, since the file may be larger than memory.
+
+    Returns:
+        Frequency of each rank.
+    """
+    rank_of = np.full(len(indices), UNKNOWN, dtype=np.int32)
+    for rank, word in enumerate(ranked[len(SPECIALS) :], len(SPECIALS)):
+        rank_of[indices[word]] = rank
+    ids = np.memmap(path, dtype=np.int32, mode="r+")
+    counts = np.zeros(len(ranked), dtype=np.int64)
+    chunk = 1 << 22
+    for start in range(0, len(ids), chunk):
+        ranks = rank_of[ids[start : start + chunk]]
+        ids[start : start + chunk] = ranks
+        counts += np.bincount(ranks, minlength=len(ranked))
+    ids.flush()
+    return counts

@@ -1,0 +1,89 @@
+"""What a network takes from the texts before it is trained: word vectors, and which n-grams have an embedding."""
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from filelock import FileLock
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.ngrams import frequent_ngrams
+from sentiment.data.text import SPECIALS
+from sentiment.data.vectors import ngram_vectors, word_vectors
+from sentiment.model.module import SentimentModule
+from sentiment.model.ngram_embedding import NgramEmbedding
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import atomic_write, cache_dir
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+def find_ngrams(cfg: DictConfig, datamodule: ReviewDataModule) -> Tensor | None:
+    """Hashes of the n-grams that occur `model.min_ngram_count` times, int64 `(n-grams,)`; None without n-grams."""
+    max_ngram, min_count = cfg.model.get("max_ngram", 1), cfg.model.get("min_ngram_count")
+    if min_count is None or max_ngram == 1:
+        return None
+    reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
+    hashes = torch.from_numpy(frequent_ngrams(reviews, size, max_ngram, min_count))
+    log.info("n-grams  %s of up to %d tokens that occur %d times or more", f"{len(hashes):,}", max_ngram, min_count)
+    if not len(hashes):
+        log.warning("model.min_ngram_count=%d: no n-gram occurs so often; lower it", min_count)
+    return hashes
+
+
+def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule) -> None:
+    """Copy the vectors of `model.embedding_init` into the embeddings of words and n-grams.
+
+    Raises:
+        InputError: the network has no embedding, or the vectors cannot be found, learned or copied.
+    """
+    name, embedding = cfg.model.get("embedding_init"), getattr(module.net, "embedding", None)
+    if not name:
+        return
+    if not isinstance(embedding, nn.Embedding):
+        raise InputError(f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null")
+    dim, vocabulary = embedding.embedding_dim, datamodule.encoder.vocabulary
+    if name == "ppmi":
+        vectors, ids = learn_vectors(datamodule, dim), torch.arange(len(SPECIALS), len(vocabulary))
+    else:
+        vectors, ids = vocabulary.pretrained_vectors(name)
+    if vectors.shape[1] != dim:
+        size = vectors.shape[1]
+        raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")
+    embedding.weight.data[ids] = vectors
+    log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{len(vocabulary):,}")
+    ngrams = getattr(module.net, "ngram_embedding", None)
+    if name == "ppmi" and isinstance(ngrams, NgramEmbedding) and ngrams.num_embeddings > 1:
+        ngrams.weight.data[1:] = learn_ngram_vectors(datamodule, ngrams)
+
+
+def learn_vectors(datamodule: ReviewDataModule, dim: int) -> Tensor:
+    """Vectors of all words but the special ones, float32 `(N, dim)`, see `word_vectors`; learned once, then cached."""
+    reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
+    return _cache(f"{datamodule.folder.name}_{size}_{dim}", lambda: word_vectors(reviews, size, dim))
+
+
+def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding) -> Tensor:
+    """Vectors of the n-grams of an embedding, float32 `(n-grams, ngram_dim)`; learned once, then cached."""
+    reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
+    hashes, max_ngram, dim = embedding.hashes[1:].numpy(), embedding.max_ngram, embedding.embedding_dim
+    name = f"{datamodule.folder.name}_{size}_{dim}_{max_ngram}-grams_{len(hashes)}"
+    return _cache(name, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
+
+
+def _cache(name: str, learn: Callable[[], npt.NDArray[np.float32]]) -> Tensor:
+    """What `learn` returns, computed by one process at a time and kept in a file."""
+    path = cache_dir() / "vectors" / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        try:
+            vectors = np.load(path)
+        except (OSError, ValueError, EOFError):  # missing or damaged
+            vectors = learn()
+            with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, vectors)
+    return torch.from_numpy(vectors)

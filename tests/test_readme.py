@@ -36,6 +36,7 @@ def test_options_in_the_readme_are_those_of_the_configuration() -> None:
         "trainer",
         "callbacks",
         "logger",
+        "self_training",
         "experiment",
     ):
         row = re.search(rf"^\| `{group}` \| ([^|]+) \|", text, re.MULTILINE)

@@ -29,8 +29,8 @@ from tests.helpers import (
     write_csv,
 )
 
-TEACHERS = "+self_training={networks: 1, baselines: [nb_svm], teacher: {adversarial_epsilon: 0.02}}"
-SETTINGS = [TEACHERS, "data.unlabelled=true", "baseline=nb_svm", "model.embedding_init=ppmi", "model.max_ngram=2"]
+TEACHERS = ["self_training=default", "self_training.networks=1", "+self_training.teacher.adversarial_epsilon=0.02"]
+SETTINGS = [*TEACHERS, "data.unlabelled=true", "baseline=nb_svm", "model.embedding_init=ppmi", "model.max_ngram=2"]
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,14 @@ def test_batches_hold_certain_labels_and_those_of_the_teachers(partly: Path) -> 
     [
         ("data.unlabelled=null", "self_training: needs texts without a label; name them with data.unlabelled=PATH"),
         ("self_training.networks=-1", "self_training.networks=-1: must be an integer >= 0"),
-        ("self_training={networks: 0, baselines: [], teacher: {}}", "self_training: has no teacher; raise"),
+        (["self_training.networks=0", "self_training.baselines=[]"], "self_training: has no teacher; raise"),
         ("self_training.baselines=[svm]", "self_training.baselines: svm is no baseline of the run; add it to baseline"),
         ("+self_training.teacher.model.unit=3", "self_training.teacher.model.unit: "),
     ],
 )
-def test_invalid_settings(partly: Path, tmp_path: Path, override: str, message: str) -> None:
+def test_invalid_settings(partly: Path, tmp_path: Path, override: str | list[str], message: str) -> None:
     with pytest.raises(InputError) as error:
-        check_self_training(configure(tmp_path, partly, override))
+        check_self_training(configure(tmp_path, partly, *([override] if isinstance(override, str) else override)))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 

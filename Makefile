@@ -11,7 +11,7 @@ train: .venv/ready  ## make train ARGS="data.maxlen=200 optimizer=rmsprop"
 	$(RUN) sentiment.train $(ARGS)
 
 test: .venv/ready  ## make test ARGS="-m slow"
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/ready
 	$(RUN) ruff check

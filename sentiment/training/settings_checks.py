@@ -41,6 +41,7 @@ def check_settings(cfg: DictConfig) -> None:
     _check_trainer(cfg)
     if cfg.self_training:
         check_self_training(cfg)
+        check_single_device(cfg)
     optimizer = instantiate_checked(cfg.optimizer, _partial_=True)
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     _find_invalid_key("optimizer", optimizer, parameters)
@@ -137,12 +138,12 @@ def _check_network(cfg: DictConfig) -> None:
 
 
 def check_single_device(cfg: DictConfig) -> None:
-    """Raise `InputError` for multi-device training, as each process would start the sweep or study again."""
+    """Raise `InputError` for multi-device training, as each process would start the sweep, study or teachers again."""
     trainer = cfg.trainer
     devices = trainer.get("devices", 1)
     is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
     if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
-        raise InputError("trainer: a sweep (-m) or study trains each run on one device; use trainer=default or gpu")
+        raise InputError("trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu")
 
 
 def make_module(

@@ -143,7 +143,9 @@ def check_single_device(cfg: DictConfig) -> None:
     devices = trainer.get("devices", 1)
     is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
     if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
-        raise InputError("trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu")
+        raise InputError(
+            "trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu"
+        )
 
 
 def make_module(

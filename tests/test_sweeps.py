@@ -68,7 +68,8 @@ def test_sweep_on_several_devices_is_rejected_in_one_line(small: Path, tmp_path:
     done = command("-m", *QUICK, f"data.path={small}", *DDP, "seed=1,2,3", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu\n"
+        "error: trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or "
+        "gpu\n"
     )
 
 

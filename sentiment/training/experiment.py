@@ -121,7 +121,7 @@ def _train(
     if cfg.data.validate_on == "test":
         log.warning("Validating on the test set, as the article did: validation figures are optimistic")
 
-    if cfg.self_training and not cfg.trainer.fast_dev_run:
+    if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
         probabilities = label_texts(cfg, run, datamodule, trainer.strategy.root_device, train)
         datamodule.add_soft_labels(probabilities)
         seed_everything(cfg.seed, verbose=False)  # whether or not teachers were trained just now

@@ -22,8 +22,8 @@ from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError
 from sentiment.training.composition import find_resumed_run
-from sentiment.training.initialization import find_ngrams
-from sentiment.training.settings_checks import check_settings
+from sentiment.training.initialization import find_ngrams, initialize_embedding, learn_ngram_vectors, learn_vectors
+from sentiment.training.settings_checks import check_settings, make_module
 from tests.helpers import Compose
 
 PAIRS = torch.cartesian_prod(torch.arange(30), torch.arange(30))  # (900, 2)
@@ -225,3 +225,15 @@ def test_minimum_count_is_checked_and_may_leave_no_ngram(
     assert hashes is not None
     assert not len(hashes)
     assert caplog.messages[-1] == "model.min_ngram_count=100000: no n-gram occurs so often; lower it"
+
+
+def test_ppmi_vectors_initialize_the_words_and_the_ngrams(composed: Compose, datamodule: ReviewDataModule) -> None:
+    cfg = composed("model.embedding_init=ppmi", "model.max_ngram=2", "model.min_ngram_count=20", "model.ngram_dim=5")
+    module = make_module(cfg, datamodule.encoder, datamodule.label_names, ngrams=find_ngrams(cfg, datamodule))
+    initialize_embedding(cfg, module, datamodule)
+    ngrams = module.net.ngram_embedding
+    assert isinstance(ngrams, NgramEmbedding)
+    assert torch.equal(module.net.embedding.weight[len(SPECIALS) :], learn_vectors(datamodule, 8))
+    assert torch.equal(ngrams.weight[1:], learn_ngram_vectors(datamodule, ngrams))
+    assert ngrams.weight[1:].norm(dim=1).min() > 0.3
+    assert not ngrams.weight[0].any()

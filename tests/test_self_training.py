@@ -29,7 +29,7 @@ from tests.helpers import (
     write_csv,
 )
 
-TEACHERS = ["self_training=default", "self_training.networks=1", "+self_training.teacher.adversarial_epsilon=0.02"]
+TEACHERS = ["self_training=teachers", "self_training.networks=1", "+self_training.teacher.adversarial_epsilon=0.02"]
 SETTINGS = [*TEACHERS, "data.unlabelled=true", "baseline=nb_svm", "model.embedding_init=ppmi", "model.max_ngram=2"]
 
 

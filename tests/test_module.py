@@ -65,6 +65,9 @@ def test_adversarial_perturbation_has_the_given_norm_and_raises_the_loss(monkeyp
     assert torch.allclose(rms, torch.full((4,), 0.3))
     assert (perturbation[1, 4:] == 0).all()  # of padding
     assert total.item() == pytest.approx((loss(x) + loss(perturbed)).item())
+    weights, embedding = [*module.net.parameters()], module.net.embed(batch.ids)
+    expected = torch.autograd.grad(loss(embedding) + loss(embedding + perturbation.detach()), weights)
+    torch.testing.assert_close(torch.autograd.grad(total, weights), expected)
     directions = F.normalize(torch.randn(20, *x.shape).flatten(2), dim=2).view(20, *x.shape)
     random = directions * (0.3 * lengths.sqrt())[:, None, None]
     assert loss(perturbed) > max(loss(x), *(loss(x + direction) for direction in random))

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.batching import Batch
 from sentiment.data.text import PADDING, TextEncoder
+from sentiment.model.adversarial import KnownGradients, adversarial_perturbation
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes
 from sentiment.model.schedules import make_scheduler, takes_total_steps
@@ -138,19 +138,11 @@ class SentimentModule(LightningModule):
         if self.adversarial_epsilon:
             weights = [weight for weight in self.net.parameters() if weight.requires_grad]
             gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
-            loss = _KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
-            perturbed = x + self._adversarial_perturbation(gradients[0], (batch.ids != PADDING).sum(1))
+            loss = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
+            num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
+            perturbed = x + adversarial_perturbation(gradients[0], num_tokens, self.adversarial_epsilon)
             loss = loss + self._loss(self.net.forward_embedded(perturbed, lengths).float(), batch.labels)
         return loss
-
-    def _adversarial_perturbation(self, gradient: Tensor, num_tokens: Tensor) -> Tensor:
-        """Perturbation along the gradient of the loss with RMS norm `adversarial_epsilon` per token.
-
-        `(B, T, E)` and `(B,)` → `(B, T, E)` (Miyato et al. 2017).
-        """
-        direction = F.normalize(gradient.flatten(1)).view_as(gradient)  # of norm 1 per text
-        norm = self.adversarial_epsilon * num_tokens.sqrt()  # (B,)
-        return direction * norm[:, None, None]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step == self.trainer.max_steps:
@@ -246,20 +238,6 @@ class SentimentModule(LightningModule):
             for tag, value in self.trainer.callback_metrics.items()
             if self._metrics_step.get(tag.partition("/")[0], self.global_step) == self.global_step
         }
-
-
-class _KnownGradients(torch.autograd.Function):
-    """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *inputs: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
-        (scale,) = gradient_outputs
-        return None, None, *(gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
 
 
 def _derive_seed(*seeds: int) -> int:

@@ -1,7 +1,7 @@
 """Self-training: teachers label the unlabelled texts, and the network of the run learns from their probabilities.
 
-Pseudo-labels (Lee 2013) that stay probabilities (Hinton et al. 2015), with more noise for the student than for its
-teachers (Xie et al. 2020).
+Pseudo-labels (Lee 2013) that stay probabilities (Hinton et al. 2015); the student learns with dropout, its teachers
+predict without (Xie et al. 2020).
 """
 
 import contextlib

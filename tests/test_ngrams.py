@@ -22,6 +22,7 @@ from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError
 from sentiment.training.composition import find_resumed_run
+from sentiment.training.experiment import train
 from sentiment.training.initialization import find_ngrams, initialize_embedding, learn_ngram_vectors, learn_vectors
 from sentiment.training.settings_checks import check_settings, make_module
 from tests.helpers import Compose
@@ -237,3 +238,22 @@ def test_ppmi_vectors_initialize_the_words_and_the_ngrams(composed: Compose, dat
     assert torch.equal(ngrams.weight[1:], learn_ngram_vectors(datamodule, ngrams))
     assert ngrams.weight[1:].norm(dim=1).min() > 0.3
     assert not ngrams.weight[0].any()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+def test_frozen_embeddings_keep_their_vectors_while_the_other_weights_learn(
+    composed: Compose, datamodule: ReviewDataModule, epsilon: float
+) -> None:
+    settings = ["model.embedding_init=ppmi", "model.freeze_embedding=true", "model.max_ngram=2"]
+    cfg = composed(*settings, "model.min_ngram_count=20", "trainer.max_epochs=1", f"adversarial_epsilon={epsilon}")
+    net = train(cfg).model.net
+    ngrams = net.ngram_embedding
+    assert isinstance(ngrams, NgramEmbedding)
+    assert torch.equal(net.embedding.weight[len(SPECIALS) :], learn_vectors(datamodule, 8))
+    assert torch.equal(ngrams.weight[1:], learn_ngram_vectors(datamodule, ngrams))
+    assert net.linear.bias.any()
+
+
+def test_frozen_embeddings_need_vectors(composed: Compose) -> None:
+    with pytest.raises(InputError, match=r"^model\.freeze_embedding=true: random vectors say nothing; set model"):
+        train(composed("model.freeze_embedding=true"))

@@ -45,6 +45,8 @@ class RecurrentNetwork(Network):
             Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
         word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
         output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
+        freeze_embedding: leave the embeddings of words and n-grams as they are initialized, so that rare ones are not
+            memorized (Johnson & Zhang 2016).
         pooling: how the last layer's outputs are reduced over time: the `last` state, the `max` or `mean`, or both
             concatenated, `max_mean`.
         chunk_length: tokens after which the state is reset to zero; pooling covers all chunks of a text
@@ -72,6 +74,7 @@ class RecurrentNetwork(Network):
         recurrent_dropout: float = 0.2,
         word_dropout: float = 0.0,
         output_dropout: float = 0.0,
+        freeze_embedding: bool = False,
         pooling: str = "last",
         chunk_length: int | None = None,
         masked: bool = False,
@@ -82,6 +85,7 @@ class RecurrentNetwork(Network):
         check_at_least(0, num_ngrams=num_ngrams)
         check_choice(tuple(POOLS), pooling=pooling)
         check_choice((False, True), bidirectional=bidirectional)
+        check_choice((False, True), freeze_embedding=freeze_embedding)
         if chunk_length is not None:
             check_at_least(1, chunk_length=chunk_length)
         check_dropout(
@@ -100,6 +104,9 @@ class RecurrentNetwork(Network):
         self.num_directions = 2 if bidirectional else 1
         self.embedding = nn.Embedding(max_features, embedding_dim)
         self.ngram_embedding = NgramEmbedding(max_ngram, num_ngrams, ngram_dim) if max_ngram > 1 else None
+        for embedding in (self.embedding, self.ngram_embedding):
+            if embedding is not None:
+                embedding.requires_grad_(not freeze_embedding)
         hidden_dim = units * self.num_directions
         input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
         self.forward_layers = nn.ModuleList(self.layer_class(dim, units, batch_first=True) for dim in input_dims)

@@ -247,6 +247,7 @@ def test_frozen_embeddings_keep_their_vectors_while_the_other_weights_learn(
     settings = ["model.embedding_init=ppmi", "model.freeze_embedding=true", "model.max_ngram=2"]
     cfg = composed(*settings, "model.min_ngram_count=20", "trainer.max_epochs=1", f"adversarial_epsilon={epsilon}")
     net = train(cfg).model.net
+    assert isinstance(net, LSTMClassifier)
     ngrams = net.ngram_embedding
     assert isinstance(ngrams, NgramEmbedding)
     assert torch.equal(net.embedding.weight[len(SPECIALS) :], learn_vectors(datamodule, 8))

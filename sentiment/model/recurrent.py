@@ -45,8 +45,8 @@ class RecurrentNetwork(Network):
             Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
         word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
         output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
-        freeze_embedding: leave the embeddings of words and n-grams as they are initialized, so that rare ones are not
-            memorized (Johnson & Zhang 2016).
+        freeze_embedding: leave the embeddings of words and n-grams as they are initialized; trained ones memorize the
+            texts from the second epoch on.
         pooling: how the last layer's outputs are reduced over time: the `last` state, the `max` or `mean`, or both
             concatenated, `max_mean`.
         chunk_length: tokens after which the state is reset to zero; pooling covers all chunks of a text

@@ -43,8 +43,6 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
     """
     name, embedding = cfg.model.get("embedding_init"), getattr(module.net, "embedding", None)
     if not name:
-        if cfg.model.get("freeze_embedding"):
-            raise InputError("model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi")
         return
     if not isinstance(embedding, nn.Embedding):
         raise InputError(f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null")

@@ -113,10 +113,12 @@ def _check_network(cfg: DictConfig) -> None:
     """Build the network for a vocabulary of two words; one that is not of this package classifies two texts.
 
     Raises:
-        InputError: it fails, or returns something else than logits.
+        InputError: it fails, returns something else than logits, or would freeze random vectors.
     """
     if "_target_" not in cfg.model:
         raise InputError("model: has no _target_; name the class of the network")
+    if cfg.model.get("freeze_embedding") and not cfg.model.get("embedding_init"):
+        raise InputError("model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi")
     padding = cfg.data.get("padding", "pre")
     encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre")
     with without_memory(cfg.model):

@@ -219,7 +219,7 @@ class SentimentModule(LightningModule):
         self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.net.parameters())
+        optimizer = self.optimizer([weight for weight in self.net.parameters() if weight.requires_grad])
         if self.scheduler is None:
             return optimizer
         total_steps = int(self.trainer.estimated_stepping_batches) if takes_total_steps(self.scheduler) else 0

@@ -45,8 +45,8 @@ class RecurrentNetwork(Network):
             Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
         word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
         output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
-        freeze_embedding: leave the embeddings of words and n-grams as they are initialized; trained ones memorize the
-            texts from the second epoch on.
+        freeze_embedding: leave the embeddings of words and n-grams as they are initialized, as float16; trained ones
+            memorize the texts from the second epoch on.
         pooling: how the last layer's outputs are reduced over time: the `last` state, the `max` or `mean`, or both
             concatenated, `max_mean`.
         chunk_length: tokens after which the state is reset to zero; pooling covers all chunks of a text
@@ -105,8 +105,8 @@ class RecurrentNetwork(Network):
         self.embedding = nn.Embedding(max_features, embedding_dim)
         self.ngram_embedding = NgramEmbedding(max_ngram, num_ngrams, ngram_dim) if max_ngram > 1 else None
         for embedding in (self.embedding, self.ngram_embedding):
-            if embedding is not None:
-                embedding.requires_grad_(not freeze_embedding)
+            if embedding is not None and freeze_embedding:
+                embedding.requires_grad_(False).half()
         hidden_dim = units * self.num_directions
         input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
         self.forward_layers = nn.ModuleList(self.layer_class(dim, units, batch_first=True) for dim in input_dims)
@@ -143,9 +143,9 @@ class RecurrentNetwork(Network):
     def embed(self, ids: Tensor) -> Tensor:
         """Embed word ids, and the n-grams that end at each of them: int64 `(B, T)` → `(B, T, E)`."""
         x: Tensor = self.embedding(ids)
-        if self.ngram_embedding is None:
-            return x
-        return torch.cat([x, self.ngram_embedding(ids)], 2)
+        if self.ngram_embedding is not None:
+            x = torch.cat([x, self.ngram_embedding(ids)], 2)
+        return x.to(self.linear.weight.dtype)
 
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Classify embedded tokens, as in `Network`."""

@@ -54,7 +54,7 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
     if vectors.shape[1] != dim:
         size = vectors.shape[1]
         raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")
-    embedding.weight.data[ids] = vectors
+    embedding.weight.data[ids] = vectors.to(embedding.weight.dtype)
     log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{len(vocabulary):,}")
     ngrams = getattr(module.net, "ngram_embedding", None)
     if name == "ppmi" and isinstance(ngrams, NgramEmbedding) and ngrams.num_embeddings > 1:

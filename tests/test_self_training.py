@@ -91,6 +91,19 @@ def test_invalid_settings(partly: Path, tmp_path: Path, override: str | list[str
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("count", "warns"), [(179, True), (180, False)])
+def test_fewer_unlabelled_than_labelled_texts_are_reported(
+    partly: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int, warns: bool
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"{text}\n" for text, _ in reviews(900)[500 : 500 + count]))
+    cfg = configure(tmp_path / "run", partly, f"data.unlabelled={texts}", "self_training.networks=0")
+    with caplog.at_level("WARNING"):
+        train(cfg)
+    message = f"data.unlabelled: {count} unlabelled texts hardly help 180 labelled ones; add more"
+    assert (message in caplog.messages) == warns
+
+
 @pytest.fixture(scope="module")
 def finished(partly: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A run with a teacher and a student of two epochs."""

@@ -77,6 +77,13 @@ def label_texts(
         InputError: a teacher cannot be trained.
     """
     networks, probabilities = cfg.self_training.networks, []
+    labelled, unlabelled = len(datamodule.splits["train"]), len(datamodule.splits["unlabelled"])
+    if unlabelled < labelled:
+        log.warning(
+            "data.unlabelled: %s unlabelled texts hardly help %s labelled ones; add more",
+            f"{unlabelled:,}",
+            f"{labelled:,}",
+        )
     for number in range(1, networks + 1):
         log.info("self-training: teacher %d of %d", number, networks)
         teacher = RunFolder(run.path / "teachers" / str(number))
@@ -90,11 +97,11 @@ def label_texts(
             )
             probabilities.append(fit.label_unlabelled())
     mean: Probabilities = np.mean(probabilities, 0, dtype=np.float32)
-    labelled, certain = len(datamodule.splits["train"]), np.mean(mean.max(1) > 0.9)
     log.info(
-        "self-training: the network learns from %s labelled and %s unlabelled texts", f"{labelled:,}", f"{len(mean):,}"
+        "self-training: the network learns from %s labelled and %s unlabelled texts", f"{labelled:,}", f"{unlabelled:,}"
     )
-    log.info("self-training: the teachers are sure (p > 0.9) of %.0f %% of the unlabelled texts", 100 * certain)
+    certain = 100 * np.mean(mean.max(1) > 0.9)
+    log.info("self-training: the teachers are sure (p > 0.9) of %.0f %% of the unlabelled texts", certain)
     return mean
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentiment.model.checkpoint import AtomicCheckpointIO, check_resumable, read_checkpoint, restore_model
+from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.runtime.errors import InputError
+from sentiment.training.checkpoint_io import AtomicCheckpointIO
 from tests.helpers import Bomb
 
 CHECKPOINT = {

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,7 +44,7 @@ def frequent_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: in
     Returns:
         Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`.
     """
-    pieces = _hash_reviews(reviews, vocabulary_size, max_ngram)
+    pieces = hash_reviews(reviews, vocabulary_size, max_ngram)
     hashes = np.concatenate([hashes.astype(np.int32) for hashes, _ in pieces])
     hashes.sort()
     last = hashes[min_count - 1 :]
@@ -53,25 +52,7 @@ def frequent_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: in
     return frequent
 
 
-def count_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers) -> csr_matrix:
-    """How often each n-gram occurs in each review, float32 `(n-grams, reviews)`.
-
-    Args:
-        reviews: as in `frequent_ngrams`, as the two sizes.
-        vocabulary_size: see there.
-        max_ngram: see there.
-        vocabulary: hashes of the n-grams that are counted, ascending, int64 `(n-grams,)`.
-    """
-    places = []
-    for hashes, review in _hash_reviews(reviews, vocabulary_size, max_ngram):
-        row = np.searchsorted(vocabulary, hashes).clip(max=len(vocabulary) - 1)
-        found = vocabulary[row] == hashes
-        places.append(np.stack([row[found], review[found]]).astype(np.int32))
-    rows, columns = np.concatenate(places, 1)
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews)))
-
-
-def _hash_reviews(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int) -> Iterator[tuple[Integers, Integers]]:
+def hash_reviews(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int) -> Iterator[tuple[Integers, Integers]]:
     """The hash of every n-gram within a review, and the position of the review, int64 `(n-grams,)`, in pieces."""
     texts = iter(reviews)
     for start in range(0, len(reviews), PIECE):

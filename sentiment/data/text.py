@@ -6,16 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torchtext.vocab import Vectors, Vocab, pretrained_aliases
 
 from sentiment.data.tokenizers import Tokenizer
 from sentiment.runtime.errors import InputError, check_at_least, check_choice
 from sentiment.runtime.files import cache_dir
+
+if TYPE_CHECKING:
+    from torchtext.vocab import Vectors
 
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ["<pad>", "<unk>"]
@@ -24,6 +26,8 @@ MAX_UNKNOWN = 0.5  # of the tokens of texts in a language that the vocabulary kn
 
 def rank_words(counts: dict[str, int]) -> list[str]:
     """The words in the order of their ids: the special ones, then by frequency, then alphabetically."""
+    from torchtext.vocab import Vocab  # slow to import
+
     ranked: list[str] = Vocab(Counter(counts), specials=SPECIALS).itos
     return ranked
 
@@ -63,6 +67,8 @@ class Vocabulary:
         Raises:
             InputError: the name is neither, or the vectors cannot be read or downloaded.
         """
+        from torchtext.vocab import pretrained_aliases
+
         try:
             # torchtext would disable certificate checks for the whole process.
             with (
@@ -80,7 +86,9 @@ class Vocabulary:
         return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
 
 
-def _load_vectors(name: str) -> Vectors:
+def _load_vectors(name: str) -> "Vectors":
+    from torchtext.vocab import Vectors, pretrained_aliases
+
     cache = cache_dir() / "vectors"
     if not Path(name).is_file():
         if name not in pretrained_aliases:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torchtext.data.utils import get_tokenizer
-
 from sentiment.runtime.errors import ArgumentError, InputError, check_choice, one_line, shorten
 from sentiment.runtime.trust import import_trusted, is_ours
 
@@ -45,11 +43,19 @@ def split_characters(text: str) -> list[str]:
     return [character for character in text.lower() if not character.isspace()]
 
 
+def split_basic_english(text: str) -> list[str]:
+    """Split as torchtext's tokenizer of that name does: lower case, punctuation marks are tokens."""
+    from torchtext.data.utils import get_tokenizer  # slow to import
+
+    tokens: list[str] = get_tokenizer("basic_english")(text)
+    return tokens
+
+
 # The cache of encoded reviews is keyed by the name alone: after changing one of these, raise `datamodule.FORMAT`.
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "words": split_words,
     "words_and_punctuation": split_words_and_punctuation,
-    "basic_english": get_tokenizer("basic_english"),
+    "basic_english": split_basic_english,
     "characters": split_characters,
 }
 SUBWORDS = "sentiment.data.subwords.SubwordTokenizer"

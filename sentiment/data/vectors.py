@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 
 from sentiment.data.encoding import EncodedReviews, Integers
-from sentiment.data.ngrams import count_ngrams
+from sentiment.data.ngrams import hash_reviews
 from sentiment.data.text import SPECIALS, UNKNOWN
 from sentiment.runtime.errors import InputError
 
@@ -61,7 +61,18 @@ def ngram_vectors(
     Returns:
         float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
     """
-    return _factorize(_ppmi(count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim)
+    return _factorize(_ppmi(_count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim)
+
+
+def _count_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers) -> csr_matrix:
+    """How often each n-gram of `vocabulary` occurs in each review, float32 `(n-grams, reviews)`."""
+    places = []
+    for hashes, review in hash_reviews(reviews, vocabulary_size, max_ngram):
+        row = np.searchsorted(vocabulary, hashes).clip(max=len(vocabulary) - 1)
+        found = vocabulary[row] == hashes
+        places.append(np.stack([row[found], review[found]]).astype(np.int32))
+    rows, columns = np.concatenate(places, 1)
+    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews)))
 
 
 def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:

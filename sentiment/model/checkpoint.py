@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, and read without running anything in them."""
+"""Checkpoints: read without running anything in them."""
 
 import pickle
 import warnings
@@ -8,34 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric.plugins import TorchCheckpointIO
 
 from sentiment.data.text import TextEncoder
 from sentiment.model.network import Network, build_network, without_memory
 from sentiment.runtime.errors import InputError, check_choice, one_line
-from sentiment.runtime.files import atomic_write
 from sentiment.runtime.trust import ImportFailedError, UntrustedError
-
-# What inference needs, and what the epoch was. The rest, such as the optimizer's state, is for resuming.
-INFERENCE_KEYS = ("state_dict", "hyper_parameters", "metrics", "epoch", "global_step", "pytorch-lightning_version")
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a temporary file and renames it, on the same disk; only `last.ckpt` gets what resuming needs."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Save `checkpoint` at `path`, which never holds a partial one."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.stem != "last":
-            checkpoint = {key: checkpoint[key] for key in INFERENCE_KEYS if key in checkpoint}
-        try:
-            with atomic_write(target) as temporary, open(temporary, "wb") as file:
-                torch.save(checkpoint, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # the error of the disk, which torch hides behind its own
-                raise error.__context__ from None
-            raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 
 PACKAGE = __package__.partition(".")[0]
@@ -95,6 +94,8 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
 
 def _own_targets() -> set[str]:
     """What the files in `conf/` name."""
+    from sentiment.runtime.config import CONF_DIR  # Hydra is slow to import
+
     files = CONF_DIR.rglob("*.yaml")
     return {target for file in files for target in re.findall(r"_target_: ([\w.]+)", file.read_text(encoding="utf-8"))}
 

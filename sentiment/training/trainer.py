@@ -11,9 +11,9 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
 
-from sentiment.model.checkpoint import AtomicCheckpointIO
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, one_line
+from sentiment.training.checkpoint_io import AtomicCheckpointIO
 
 
 def make_callbacks(cfg: DictConfig) -> list[Callback]:

@@ -52,14 +52,11 @@ def make_classifier(net: Network, padding: str = "pre") -> Classifier:
     ("pooling", "bidirectional", "masked"),
     list(itertools.product(["last", "max", "mean"], [False, True], [False, True])),
 )
-def test_attributions_sum_to_the_difference_of_the_logits(
-    pooling: str, bidirectional: bool, masked: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sentiment.analysis.explanation.MAX_STEPS", 256)
+def test_attributions_sum_to_the_difference_of_the_logits(pooling: str, bidirectional: bool, masked: bool) -> None:
     net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked)
     ids = torch.randint(1, 30, (1, 14))
     ids[0, 10:] = 0
-    attribution = attribute(net, ids, 1)
+    attribution = attribute(net, ids, 1, max_steps=256)
     baseline = torch.zeros(1, 10 if masked else 14, 12)
     with torch.no_grad():
         difference = float(net(ids) - net.forward_embedded(baseline, torch.tensor([baseline.shape[1]])))
@@ -77,8 +74,7 @@ def test_steps_are_doubled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("sentiment.analysis.explanation.MIN_STEPS", 1)
     converged = attribute(net, ids, 1)
     assert converged.steps in {2, 4, 8, 16, 32}
-    monkeypatch.setattr("sentiment.analysis.explanation.MAX_STEPS", converged.steps // 2)
-    limited = attribute(net, ids, 1)
+    limited = attribute(net, ids, 1, max_steps=converged.steps // 2)
     assert limited.steps == converged.steps // 2
     assert abs(limited.convergence_delta) > abs(converged.convergence_delta)
 

@@ -40,7 +40,8 @@ class Trace(NamedTuple):
 
     Attributes:
         target: index of the explained class.
-        prefix_probabilities: P(target) of the text of the first token, of the first two, …, float32 `(T,)`.
+        prefix_probabilities: P(target) of the text of the first token, of the first two, …, float32 `(T,)`; NaN where
+            it was not computed.
         layers: from the input to the output; none of a network without gates.
     """
 
@@ -50,22 +51,27 @@ class Trace(NamedTuple):
 
 
 @torch.inference_mode()
-def trace(classifier: Classifier, ids: Tensor, target: int | None = None) -> Trace:
+def trace(classifier: Classifier, ids: Tensor, target: int | None = None, max_prefixes: int | None = None) -> Trace:
     """Trace the network over one padded text.
 
     Args:
         classifier: with the network.
         ids: int64 `(1, padded length)`.
         target: index of the explained class; by default the second of two, else the most probable one.
+        max_prefixes: of a longer text, compute the probabilities of this many prefixes, at equal distances.
     """
     tokens = ids[0, ids[0] != PADDING].tolist()
-    prefixes = classifier.make_reviews([tokens[:end] for end in range(1, len(tokens) + 1)])
-    probabilities = log_probabilities(classifier.logits(prefixes)).exp()  # (T, classes)
+    count = min(len(tokens), max_prefixes or len(tokens))
+    ends = np.linspace(1, len(tokens), count).round().astype(int) if count > 1 else np.array([len(tokens)])
+    prefixes = classifier.make_reviews([tokens[:end] for end in ends])
+    probabilities = log_probabilities(classifier.logits(prefixes)).exp().numpy()  # (count, classes)
     if target is None:
         target = 1 if len(classifier.label_names) == 2 else int(probabilities[-1].argmax())
+    of_prefixes = np.full(len(tokens), np.nan, np.float32)
+    of_prefixes[ends - 1] = probabilities[:, target]
     net = classifier.net
     layers = _trace_layers(net, ids.to(classifier.device), target) if isinstance(net, RecurrentNetwork) else []
-    return Trace(target, probabilities[:, target].numpy(), layers)
+    return Trace(target, of_prefixes, layers)
 
 
 def _trace_layers(net: RecurrentNetwork, ids: Tensor, target: int) -> list[LayerTrace]:
@@ -121,16 +127,17 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
     return logits[:, target] - others.logsumexp(1)
 
 
-def attribute(net: Network, ids: Tensor, target: int) -> Attribution:
+def attribute(net: Network, ids: Tensor, target: int, max_steps: int = MAX_STEPS) -> Attribution:
     """Attribute the log-odds of a class to the embedded tokens, with zero vectors as the baseline.
 
-    The number of steps is doubled until the sum converges or 2,048 is reached: a network that changes almost like a
-    step function between the two points, as max pooling over a long text may, converges with no number of steps.
+    The number of steps is doubled until the sum converges or `max_steps` is reached: a network that changes almost like
+    a step function between the two points, as max pooling over a long text may, converges with no number of steps.
 
     Args:
         net: in evaluation mode.
         ids: one padded text, int64 `(1, padded length)`.
         target: index of the class.
+        max_steps: of the integral.
 
     Raises:
         InputError: captum is not installed, or the network has no `forward_embedded`.
@@ -160,7 +167,7 @@ def attribute(net: Network, ids: Tensor, target: int) -> Attribution:
             attributions = by_value.sum(2)[0]  # (padded length,)
             delta = value - baseline - float(attributions.sum())
             result = Attribution(attributions.float().cpu().numpy(), value, baseline, delta, steps)
-            if result.converged or steps >= MAX_STEPS:
+            if result.converged or steps >= max_steps:
                 return result
             steps *= 2
 
@@ -197,13 +204,21 @@ class Explanation(NamedTuple):
     probabilities: dict[str, float]
 
 
-def explain(classifier: Classifier, text: str, target: str | None = None) -> Explanation:
+def explain(
+    classifier: Classifier,
+    text: str,
+    target: str | None = None,
+    max_steps: int = MAX_STEPS,
+    max_prefixes: int | None = None,
+) -> Explanation:
     """Explain the prediction for a text.
 
     Args:
         classifier: with the network.
         text: of any length.
         target: name of the explained class; by default the second of two, else the most probable one.
+        max_steps: see `attribute`.
+        max_prefixes: see `trace`.
 
     Raises:
         InputError: there is no such class, captum is not installed, or the network has no `forward_embedded`.
@@ -216,8 +231,8 @@ def explain(classifier: Classifier, text: str, target: str | None = None) -> Exp
     words = tokens[kept] or [SPECIALS[UNKNOWN]]
     ids = torch.from_numpy(classifier.encode([text]).pad())
     net = classifier.net
-    traced = trace(classifier, ids, None if target is None else names.index(target))
-    attribution = attribute(net, ids.to(classifier.device), traced.target)
+    traced = trace(classifier, ids, None if target is None else names.index(target), max_prefixes)
+    attribution = attribute(net, ids.to(classifier.device), traced.target, max_steps)
     (prediction,) = classifier.predict([text])
     is_token = ids[0].numpy() != PADDING
     return Explanation(

@@ -11,7 +11,7 @@ from sentiment import __version__
 from sentiment.runtime.cli import did_you_mean, exit_with_error
 
 HYDRA_COMMANDS = ("train", "tune", "evaluate")
-COMMANDS = (*HYDRA_COMMANDS, "report", "predict", "explain", "neighbors", "export")
+COMMANDS = (*HYDRA_COMMANDS, "report", "predict", "explain", "neighbors", "export", "serve")
 
 
 def main() -> None:

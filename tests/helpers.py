@@ -42,6 +42,14 @@ MASKED = ["data.padding=post", "model.bidirectional=true", "model.num_layers=2",
           "model.chunk_length=7", "model.max_ngram=3", "model.min_ngram_count=3"]  # fmt: skip
 
 
+# Of hostile texts.
+FRAGMENTS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\" onmouseover=\"alert(1)", "</p>", "<br />",
+             "<!--", "]]>", "&lt;", "&#60;", "{{ 7*7 }}", "{% raw %}", "%s", "$\\frac$", "$x", "[bold]", "[/]",
+             "=1+1", "@SUM(A1)", "\x00", "\x1b[31m", "\x1b]0;title\x07", "\x85", "\u2028", "\u202e", "\u2066", "\ufeff",
+             "\ud800", "\udfff", "שלום", "مرحبا", "👨‍👩‍👧", "🏳️‍🌈", "电影", "e\u0301" * 9, "ß", "İ", "ǆ", "n't", "''''",
+             "8/10", "1/" * 9, "9" * 99, "!!!!", "....", ":-)", "'s", "<unk>", "<pad>", "\n", ","]  # fmt: skip
+
+
 def command(
     *arguments: str, cwd: Path, module: str = "train", preexec_fn: Callable[[], None] | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:

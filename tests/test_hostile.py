@@ -26,13 +26,8 @@ from sentiment.classifier import Classifier, load
 from sentiment.data.tokenizers import TOKENIZERS
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
-from tests.helpers import MASKED, QUICK, Bomb, command, peak_memory, time_limit, train_quick
+from tests.helpers import FRAGMENTS, MASKED, QUICK, Bomb, command, peak_memory, time_limit, train_quick
 
-FRAGMENTS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\" onmouseover=\"alert(1)", "</p>", "<br />",
-             "<!--", "]]>", "&lt;", "&#60;", "{{ 7*7 }}", "{% raw %}", "%s", "$\\frac$", "$x", "[bold]", "[/]",
-             "=1+1", "@SUM(A1)", "\x00", "\x1b[31m", "\x1b]0;title\x07", "\x85", "\u2028", "\u202e", "\u2066", "\ufeff",
-             "\ud800", "\udfff", "שלום", "مرحبا", "👨‍👩‍👧", "🏳️‍🌈", "电影", "e\u0301" * 9, "ß", "İ", "ǆ", "n't", "''''",
-             "8/10", "1/" * 9, "9" * 99, "!!!!", "....", ":-)", "'s", "<unk>", "<pad>", "\n", ","]  # fmt: skip
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=())),
     st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join),

@@ -1,0 +1,91 @@
+"""Serve trained models: a page to talk to them, and JSON for programs.
+
+python -m sentiment.serve outputs/runs/2026-01-31_12-00-00            # then open http://127.0.0.1:8000
+python -m sentiment.serve RUN RUN2 --port 8080
+curl http://127.0.0.1:8000/predict --json '{"text": "A slow start, but what an ending!"}'
+
+The server listens on this machine only, unless --host says otherwise; it has neither passwords nor encryption,
+which are the work of a proxy. GET /openapi.json describes the addresses.
+"""
+
+import socket
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentiment.runtime.cli import CommandParser
+from sentiment.runtime.errors import InputError, check_at_least
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def run(arguments: Namespace) -> None:
+    """Load the models and answer requests until Ctrl-C."""
+    limits = {name: getattr(arguments, name) for name in ("max_texts", "max_characters", "max_megabytes")}
+    for name, value in limits.items():
+        check_at_least(1, **{f"--{name.replace('_', '-')}": value})
+    listener = _listen(arguments.host, arguments.port)
+    try:
+        import uvicorn
+
+        from sentiment.serving.app import make_app
+    except ImportError as error:
+        raise InputError(f"serve needs {error.name}; install it: pip install fastapi uvicorn") from error
+    from sentiment.serving.limits import Limits
+    from sentiment.serving.models import ServedModel
+
+    models = [ServedModel(name, path, arguments.trust) for name, path in name_models(arguments.checkpoint).items()]
+    hosts = [*LOOPBACK, "[::1]"] if arguments.host in LOOPBACK else ["*"]
+    app = make_app(models, Limits(**limits), hosts)
+    host, port = listener.getsockname()[:2]
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
+    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"--host {host} --port {port}: cannot listen there ({reason}); choose another port") from error
+
+
+def name_models(paths: Sequence[Path]) -> dict[str, Path]:
+    """Names of models, the last parts of their paths by which they differ, and their paths.
+
+    Raises:
+        InputError: a model is given twice.
+    """
+    resolved = [path.resolve() for path in paths]
+    for path in paths:
+        if resolved.count(path.resolve()) > 1:
+            raise InputError(f"{path}: is given twice; remove one")
+    length = 1
+    while len({path.parts[-length:] for path in resolved}) < len(resolved):
+        length += 1
+    return {"/".join(path.parts[-length:]): given for path, given in zip(resolved, paths, strict=True)}
+
+
+def main() -> None:
+    """Parse the command line and run the command."""
+    parser = CommandParser("serve", __doc__)
+    parser.add_argument("checkpoint", type=Path, nargs="+", help="run directory or checkpoint")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="(default: 8000; 0 chooses a free one)")
+    parser.add_argument("--max-texts", type=int, default=1000, metavar="N", help="texts of a request (default: 1000)")
+    parser.add_argument(
+        "--max-characters", type=int, default=100_000, metavar="N", help="characters of a text (default: 100,000)"
+    )
+    parser.add_argument(
+        "--max-megabytes", type=int, default=20, metavar="N", help="megabytes of a request (default: 20)"
+    )
+    parser.add_trust()
+    parser.run(run)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The web server: a page for people, JSON for programs."""

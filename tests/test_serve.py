@@ -1,0 +1,296 @@
+import asyncio
+import io
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pytest
+
+pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
+from fastapi.testclient import TestClient
+
+from sentiment.classifier import load
+from sentiment.runtime.errors import InputError
+from sentiment.serve import name_models
+from sentiment.serving.app import make_app
+from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
+from sentiment.serving.limits import Limits
+from sentiment.serving.models import ServedModel
+from tests.helpers import FRAGMENTS, command
+
+LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1)
+TEXTS = ["a convincing film", "", "boring and dull", "电影", "\ud800", "<script>alert(1)</script>", "not good " * 100]
+
+
+@pytest.fixture(scope="module")
+def client(run: Path, masked_run: Path) -> Iterator[TestClient]:
+    models = [ServedModel("first", run), ServedModel("second", masked_run)]
+    app = make_app(models, LIMITS, ["testserver"])
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+def error_of(response: Any) -> str:
+    """The error of an answer, which has to be one line."""
+    body = response.json()
+    assert list(body) == ["error"]
+    assert "\n" not in body["error"]
+    return str(body["error"])
+
+
+def test_predictions_are_those_of_predict(client: TestClient, run: Path, masked_run: Path) -> None:
+    for name, path in (("first", run), ("second", masked_run)):
+        body = json.dumps({"text": TEXTS, "model": name})
+        answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"}).json()
+        assert answer["model"] == name
+        for prediction, expected in zip(answer["predictions"], load(path).predict(TEXTS), strict=True):
+            assert prediction["label"] == expected.label
+            assert prediction["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_one_text_is_for_the_first_model(client: TestClient) -> None:
+    answer = client.post("/predict", json={"text": "boring"}).json()
+    assert answer["model"] == "first"
+    assert len(answer["predictions"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        ("/predict", {"text": ["x"] * 41}, 413, "text: 41 texts; at most 40 are allowed"),
+        ("/predict", {"text": "x" * 2001}, 413, "text: has 2,001 characters; at most 2,000 are allowed"),
+        ("/predict", {"text": "x", "model": "third"}, 404, "model: there is no third; choose one of first, second"),
+        ("/predict", {"text": 3}, 422, "text: Input should be a valid list"),
+        ("/predict", {"text": ["a", None]}, 422, "text.1: Input should be a valid string"),
+        ("/predict", {}, 422, "text: Field required"),
+        ("/predict", {"text": "x", "txt": "y"}, 422, "txt: Extra inputs are not permitted"),
+        ("/predict", [], 422, "body: Input should be a valid dictionary or object to extract fields from"),
+        ("/explain", {"text": "x", "class": "ugly"}, 400, "class=ugly: must be one of null, bad, good"),
+        ("/neighbors", {"word": "xyzzy"}, 400, "'xyzzy': not in the vocabulary of"),
+        ("/nothing", {}, 405, "Method Not Allowed"),
+    ],
+)
+def test_errors_are_one_line(client: TestClient, path: str, body: Any, status: int, message: str) -> None:
+    response = client.post(path, json=body)
+    assert response.status_code == status
+    assert error_of(response).startswith(message)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"text": NaN}', b'{"text": "\\u0000"}'])
+def test_malformed_bodies_are_no_server_error(client: TestClient, body: bytes) -> None:
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code < 500
+    if response.status_code >= 400:
+        error_of(response)
+
+
+def test_large_bodies_are_refused_by_their_length_and_by_what_arrives(client: TestClient) -> None:
+    def parts() -> Iterator[bytes]:
+        for _ in range(30):
+            yield b" " * 100_000
+
+    for content in (b" " * 1_000_001, parts()):
+        response = client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+        assert response.status_code == 413
+        assert error_of(response) == "body: larger than 1 MB, the limit of this server"
+
+
+def test_other_hosts_are_refused(client: TestClient) -> None:
+    assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_explanation_has_the_tokens_gates_and_what_is_cut(client: TestClient, run: Path) -> None:
+    text = "xyzzy " * 40 + "not good"
+    answer = client.post("/explain", json={"text": text, "gates": True}).json()
+    maxlen = load(run).encoder.maxlen
+    assert len(answer["tokens"]) == maxlen
+    assert len(answer["cut"]["before"]) == 42 - maxlen
+    assert [token["token"] for token in answer["tokens"][-2:]] == ["not", "good"]
+    assert not answer["tokens"][0]["in_vocabulary"]
+    (layer,) = answer["layers"]
+    assert set(layer["values"]) == {"input", "forget", "output", "cell state"}
+    assert {len(row) for row in layer["values"]["input"]} == {maxlen}
+    total = answer["baseline"] + sum(token["attribution"] for token in answer["tokens"]) + answer["padding"]
+    assert total + answer["convergence_delta"] == pytest.approx(answer["log_odds"], abs=1e-4)
+    assert client.post("/explain", json={"text": text}).json()["layers"] == []
+
+
+def test_neighbors_start_with_the_word(client: TestClient) -> None:
+    first, *others = client.post("/neighbors", json={"word": "Good"}).json()["neighbors"]
+    assert (first["word"], first["cosine"]) == ("good", 1.0)
+    assert others
+
+
+def test_test_set_is_searched_and_sorted(client: TestClient, run: Path) -> None:
+    frame = pd.read_csv(run / "test_predictions.csv", keep_default_na=False)
+    answer = client.get("/reviews", params={"order": "row", "count": 100}).json()
+    assert answer["total"] == len(frame)
+    assert [review["text"] for review in answer["reviews"]] == frame["text"].tolist()
+    wrong = client.get("/reviews", params={"label": "bad", "predicted": "good"}).json()
+    assert wrong["total"] == ((frame["label"] == "bad") & (frame["predicted"] == "good")).sum()
+    p = [review["probabilities"][review["label"]] for review in client.get("/reviews").json()["reviews"]]
+    assert p == sorted(p)
+    sure = [max(r["probabilities"].values()) for r in client.get("/reviews?order=least sure").json()["reviews"]]
+    assert sure == sorted(sure)
+    word = frame["text"][0].split()[1]
+    found = client.get("/reviews", params={"search": word.upper(), "start": 1}).json()
+    assert found["total"] == frame["text"].str.lower().str.contains(word.lower(), regex=False).sum()
+    assert len(found["reviews"]) == min(25, found["total"] - 1)
+    assert error_of(client.get("/reviews?label=ugly")) == "label=ugly: must be one of bad, good"
+    assert error_of(client.get("/reviews?count=1000")).startswith("count: ")
+
+
+def test_examples_are_of_the_test_set(client: TestClient) -> None:
+    reasons = {example["reason"] for example in client.get("/examples").json()}
+    assert reasons <= {"first and second disagree", "first is most wrong", "second is most wrong"}
+
+
+def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run: Path) -> None:
+    rows = 1500
+    frame = pd.DataFrame({"n": range(rows), "text": ["=1+1", "good, and\nmore"] * (rows // 2)})
+    response = client.post("/label?name=../../etc/reviews.csv", content=frame.to_csv(index=False).encode())
+    assert response.headers["X-Rows"] == str(rows)
+    labelled = pd.read_csv(io.StringIO(response.text))
+    assert labelled["n"].tolist() == list(range(rows))
+    assert labelled["text"][0] == "'=1+1"
+    expected = load(run).predict(["=1+1", "good, and\nmore"])
+    assert labelled["label"].tolist() == [prediction.label for prediction in expected] * (rows // 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "content", "message"),
+    [
+        ("name=reviews.exe", b"x", "name: reviews.exe is of no known format; use .csv"),
+        ("name=reviews.csv", b"a,b\n1,2\n", "column=text: no such column in reviews.csv; it has a, b"),
+        ("name=reviews.csv", b"", "reviews.csv: is empty"),
+        ("name=reviews.csv", b"text\n" + b"x" * 2001, "reviews.csv, row 1: 2,001 characters; at most 2,000"),
+        ("name=reviews.parquet", b"text\nx", "reviews.parquet"),
+        ("name=reviews.csv", b"text\n\xff\xfe\n", "reviews.csv"),
+    ],
+)
+def test_bad_files_are_named_without_their_place_on_the_server(
+    client: TestClient, query: str, content: bytes, message: str
+) -> None:
+    response = client.post(f"/label?{query}", content=content)
+    assert response.status_code == 400
+    assert error_of(response).startswith(message)
+    assert "/tmp" not in response.text
+    assert "sentiment_" not in response.text
+
+
+@pytest.mark.slow
+def test_ten_thousand_hostile_requests_get_an_answer_of_one_line(client: TestClient) -> None:
+    random = Random(0)
+
+    def text() -> str:
+        return "".join(random.choices(FRAGMENTS, k=random.randrange(12)))
+
+    def value() -> Any:
+        return random.choice(
+            [text(), text(), [text(), text()], None, 3, -1.5, True, {"a": [text()]}, [[text()]], "x" * 3000]
+        )
+
+    for _ in range(10_000):
+        path = random.choice(["predict", "predict", "predict", "explain", "neighbors", "reviews", "label", "other"])
+        if path == "reviews":
+            keys = random.sample(["model", "search", "label", "predicted", "order", "start", "count"], 2)
+            response = client.get("/reviews", params={key: escape(value()) for key in keys})
+        elif path == "label":
+            name = random.choice(
+                ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.txt", "a.parquet", "../a.csv", escape(text())]
+            )
+            content = "\n".join(["text", *(text() for _ in range(3))]).encode(errors="surrogatepass")
+            response = client.post(
+                "/label", params={"name": name, "column": random.choice(["text", "1", escape(text())])}, content=content
+            )
+        elif path == "other":
+            response = client.get(f"/{quote(escape(text()), safe='/.')}")
+        else:
+            keys = random.sample(["text", "word", "model", "class", "gates", "x"], random.randrange(4))
+            body = json.dumps({("text", "word")[path == "neighbors"]: value()} | {key: value() for key in keys})
+            cut = body[: random.randrange(len(body))] if random.random() < 0.1 else body
+            response = client.post(f"/{path}", content=cut, headers={"Content-Type": "application/json"})
+        assert response.status_code < 500, response.text
+        assert "Traceback" not in response.text
+        if response.status_code >= 400:
+            error_of(response)
+
+
+def escape(value: Any) -> str:
+    """A value that fits into an address."""
+    return str(value).encode(errors="replace").decode()
+
+
+def test_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    response = client.get("/")
+    assert response.headers["content-security-policy"].startswith("default-src 'self'")
+    for name in re.findall(r'(?:src|href)="([^"]+)"', response.text):
+        assert name == "data:," or client.get(f"/{name}").status_code == 200
+    assert client.get("/..%2f..%2fserve.py").status_code == 404
+
+
+def test_models_are_described(client: TestClient, run: Path) -> None:
+    first, second = client.get("/model").json()["models"]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert first["metrics"]["test/accuracy"] == metrics["test/accuracy"]
+    assert (first["classes"], second["name"]) == (["bad", "good"], "second")
+
+
+def test_names_are_the_parts_by_which_the_paths_differ(tmp_path: Path) -> None:
+    assert [*name_models([tmp_path / "a", tmp_path / "b"])] == ["a", "b"]
+    assert [*name_models([tmp_path / "s" / "1", tmp_path / "t" / "1"])] == ["s/1", "t/1"]
+    with pytest.raises(InputError, match="is given twice"):
+        name_models([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+
+
+def test_batcher_mixes_requests_and_lets_small_ones_pass_large_ones() -> None:
+    batches: list[list[int]] = []
+
+    def compute(texts: Sequence[str]) -> list[int]:
+        time.sleep(0.01)
+        batches.append([int(text) for text in texts])
+        return batches[-1]
+
+    async def send() -> list[str]:
+        batcher, finished = Batcher(compute), []
+
+        async def one(name: str, count: int) -> None:
+            assert await batcher.submit([str(i) for i in range(count)]) == list(range(count))
+            finished.append(name)
+
+        await asyncio.gather(one("large", 20 * MAX_SHARE), *(one("small", 3) for _ in range(50)))
+        return finished
+
+    assert asyncio.run(send())[-1] == "large"
+    assert max(map(len, batches)) <= MAX_BATCH
+    assert len(batches) < 50
+
+
+def test_batcher_passes_on_errors_to_the_texts_that_cause_them() -> None:
+    def compute(texts: Sequence[str]) -> list[str]:
+        if "bad" in texts:
+            raise ValueError("bad text")
+        return [*texts]
+
+    async def send() -> list[Any]:
+        batcher = Batcher(compute)
+        submitted = (batcher.submit([text]) for text in ("a", "bad", "b"))
+        return [*await asyncio.gather(*submitted, return_exceptions=True)]
+
+    first, second, third = asyncio.run(send())
+    assert (first, third) == (["a"], ["b"])
+    assert isinstance(second, ValueError)
+
+
+def test_command_names_what_is_wrong(run: Path, tmp_path: Path) -> None:
+    failed = command(str(run), "--port", "99999999", cwd=tmp_path, module="serve")
+    assert failed.returncode == 2
+    assert "--port 99999999: cannot listen there" in failed.stderr
+    assert len(failed.stderr.splitlines()) == 1

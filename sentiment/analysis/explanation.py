@@ -61,8 +61,7 @@ def trace(classifier: Classifier, ids: Tensor, target: int | None = None, max_pr
         max_prefixes: of a longer text, compute the probabilities of this many prefixes, at equal distances.
     """
     tokens = ids[0, ids[0] != PADDING].tolist()
-    count = min(len(tokens), max_prefixes or len(tokens))
-    ends = np.linspace(1, len(tokens), count).round().astype(int) if count > 1 else np.array([len(tokens)])
+    ends = np.linspace(len(tokens), 1, min(len(tokens), max_prefixes or len(tokens))).round().astype(int)[::-1]
     prefixes = classifier.make_reviews([tokens[:end] for end in ends])
     probabilities = log_probabilities(classifier.logits(prefixes)).exp().numpy()  # (count, classes)
     if target is None:

@@ -1,6 +1,7 @@
 """Texts of the test sets that are worth a look."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -38,4 +39,4 @@ def find_examples(models: Sequence[ServedModel]) -> list[dict[str, Any]]:
 
 def _take_short(positions: Sequence[int], texts: Sequence[str]) -> list[int]:
     short = (int(i) for i in positions if len(texts[i]) <= MAX_CHARACTERS)
-    return [i for i, _ in zip(short, range(COUNT), strict=False)]
+    return list(islice(short, COUNT))

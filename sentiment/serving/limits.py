@@ -17,9 +17,9 @@ class Limits:
         max_megabytes: megabytes of a body, such as a file.
     """
 
-    max_texts: int = 1000
-    max_characters: int = 100_000
-    max_megabytes: int = 20
+    max_texts: int
+    max_characters: int
+    max_megabytes: int
 
     @property
     def max_bytes(self) -> int:

@@ -113,7 +113,7 @@ export function showText(text, note = "") {
   attempt(update);
 }
 
-// Where the token at a position stands in the text; null if the tokenizer changed its spelling.
+// The span [start, end] of a token in the text; null if the tokenizer normalized it.
 function findToken(card, index) {
   const text = shown.toLowerCase();
   if (text.length !== shown.length) return null;

@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,12 @@ def test_loaded_run_reproduces_its_test_predictions(run: Path, small: Path) -> N
         assert prediction.label == row["predicted"]
         assert prediction.probabilities["good"] == pytest.approx(float(row["p(good)"]), abs=1e-5)
     assert load(run / "checkpoints" / "best.ckpt").predict(texts) == classifier.predict(texts)
+
+
+def test_load_does_not_import_a_compiler(run: Path) -> None:
+    script = "import sys, sentiment; sentiment.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_load_takes_the_checkpoint_that_was_tested(small: Path, tmp_path: Path) -> None:

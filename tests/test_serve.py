@@ -2,8 +2,10 @@ import asyncio
 import io
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,7 +19,7 @@ from fastapi.testclient import TestClient
 
 from sentiment.classifier import load
 from sentiment.runtime.errors import InputError
-from sentiment.serve import name_models
+from sentiment.serve import listen, name_models
 from sentiment.serving.app import make_app
 from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
 from sentiment.serving.limits import Limits
@@ -52,6 +54,19 @@ def test_predictions_are_those_of_predict(client: TestClient, run: Path, masked_
         for prediction, expected in zip(answer["predictions"], load(path).predict(TEXTS), strict=True):
             assert prediction["label"] == expected.label
             assert prediction["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
+
+
+def test_two_hundred_clients_at_once_get_the_predictions_of_predict(client: TestClient, run: Path) -> None:
+    words, random = ["not", "a", "good", "bad", "dull", "fine", "film", "电影"], Random(1)
+    texts = [" ".join(random.choices(words, k=random.randrange(40))) for _ in range(1000)]
+    expected = [prediction.probabilities["good"] for prediction in load(run).predict(texts)]
+
+    def send(text: str) -> float:
+        answer = client.post("/predict", json={"text": text}).json()
+        return float(answer["predictions"][0]["probabilities"]["good"])
+
+    with ThreadPoolExecutor(200) as clients:
+        assert [*clients.map(send, texts)] == pytest.approx(expected, abs=1e-6)
 
 
 def test_one_text_is_for_the_first_model(client: TestClient) -> None:
@@ -294,3 +309,12 @@ def test_command_names_what_is_wrong(run: Path, tmp_path: Path) -> None:
     assert failed.returncode == 2
     assert "--port 99999999: cannot listen there" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_answers_are_sent_at_once() -> None:
+    with (
+        listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as end,
+    ):
+        assert end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

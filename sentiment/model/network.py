@@ -3,13 +3,14 @@
 Legend of shapes: `B` batch, `T` tokens, `E` embedding, `C` outputs.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from sentiment.data.text import PADDING, TextEncoder
 from sentiment.runtime.errors import InputError, describe_failure
@@ -113,9 +114,23 @@ def build_network(
         raise InputError(f"model: {target} cannot be made, {describe_failure(error)}") from error
 
 
-def without_memory(settings: Mapping[str, Any]) -> AbstractContextManager[Any]:
+@contextmanager
+def without_memory(settings: Mapping[str, Any]) -> Iterator[None]:
     """Build the network of these settings on the device `meta`, if it is one of ours, which allow it."""
-    return torch.device("meta") if is_ours(settings.get("_target_", LSTM)) else nullcontext()
+    if is_ours(settings.get("_target_", LSTM)):
+        with torch.device("meta"), _SkipNormal():
+            yield
+    else:
+        yield
+
+
+class _SkipNormal(TorchFunctionMode):
+    """Skips `nn.init.normal_`, which on the device `meta` takes a second to import a compiler."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 
 def count_outputs(label_names: Sequence[str]) -> int:

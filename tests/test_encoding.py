@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sentiment.data import preprocessing
 from sentiment.data.encoding import (
     EMPTY,
     StoredReviews,
@@ -123,6 +124,15 @@ def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
         encode(in_two_chunks, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
     assert failed.value.row == 3
     assert not is_complete(tmp_path / "encoded")
+
+
+def test_several_processes_write_what_one_does(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "MIN_PARALLEL", 1)
+    monkeypatch.setattr(preprocessing, "cpu_count", lambda: 2)
+    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "parallel", {"language": "en"})
+    for path in folder.iterdir():
+        assert (tmp_path / "parallel" / path.name).read_bytes() == path.read_bytes()
+    test_row_on_which_a_tokenizer_fails_is_named(tmp_path / "failed")
 
 
 def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:

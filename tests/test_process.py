@@ -1,13 +1,18 @@
-"""Processes that train: what they import, and that each has a folder of its own."""
+"""Processes that train: what they import, that each has a folder of its own, and how many threads they use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from tensorboard.compat import tf
 
 import sentiment.training
-from tests.helpers import QUICK, background, read_metrics
+from sentiment.runtime.errors import InputError
+from sentiment.training.process import limit_threads
+from tests.helpers import QUICK, background, command, read_metrics, train_quick
 
 
 def test_tensorboard_does_without_tensorflow() -> None:
@@ -38,3 +43,60 @@ def test_runs_that_start_at_once_have_folders_of_their_own_and_import_no_tensorf
     assert {run.name.partition("_")[2] for run in runs} == {"", "2", "3"}
     assert all(read_metrics(run)["status"] == "finished" for run in runs)
     assert len({(run / "train.log").read_text() for run in runs}) == 3
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads(count: int | None) -> int:
+    """The threads of a training, after which they are as before."""
+    before = torch.get_num_threads()
+    with limit_threads(count):
+        inside = torch.get_num_threads()
+    assert torch.get_num_threads() == before
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("busy", "expected"),
+    [
+        ([0, 3, 2, 30, 100, 100], 4),  # of the last two, the process may use none
+        ([100, 3, 2, 30], 3),
+        ([60, 60, 70, 0], 2),
+        ([100] * 4, 1),
+    ],
+)
+@pytest.mark.usefixtures("four_threads")
+def test_training_takes_the_cores_that_are_free(
+    busy: list[float], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: busy)
+    assert threads(None) == expected
+    assert threads(4) == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads(None) == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_invalid_number_of_threads_is_named() -> None:
+    with pytest.raises(InputError, match="num_threads=0: must be an integer >= 1"), limit_threads(0):
+        pass
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_resumed_run_has_as_many_threads_as_before(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [100, 100, 0, 0])
+    run = train_quick(tmp_path, small, "trainer.max_epochs=1")
+    assert read_metrics(run)["num_threads"] == 2
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    assert not command(f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path, OMP_NUM_THREADS="4").returncode
+    assert read_metrics(run)["num_threads"] == 2

@@ -1,11 +1,7 @@
-import ssl
-from pathlib import Path
-
 import pytest
-import torch
 
 from sentiment.data.text import TextEncoder, Vocabulary, rank_words
-from sentiment.runtime.errors import ArgumentError, InputError
+from sentiment.runtime.errors import ArgumentError
 from sentiment.runtime.trust import UntrustedError
 
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "good"])
@@ -63,23 +59,3 @@ def test_encoder_rejects_invalid_values(change: dict[str, object], error: type[E
     values = TextEncoder(VOCABULARY, "words", maxlen=7, padding="pre", truncating="pre").to_dict()
     with pytest.raises(error, match=message):
         TextEncoder.from_dict(values | change)
-
-
-def test_pretrained_vectors_of_a_local_file_come_with_the_ids_of_their_words(tmp_path: Path) -> None:
-    file = tmp_path / "vectors.txt"
-    file.write_text("good 1 2 3\nelsewhere 4 5 6\nbad 7 8 9\n")
-    certificate_check = ssl._create_default_https_context
-    vectors, ids = Vocabulary(["<pad>", "<unk>", "bad", "odd", "good"]).pretrained_vectors(str(file))
-    assert ids.tolist() == [2, 4]
-    assert torch.equal(vectors, torch.tensor([[7.0, 8, 9], [1, 2, 3]]))
-    assert ssl._create_default_https_context is certificate_check
-    file.write_text("good 3 2 1\n")
-    assert VOCABULARY.pretrained_vectors(str(file))[0].tolist() == [[3, 2, 1]]
-
-
-@pytest.mark.parametrize("content", [None, "", "no numbers here\n"])
-def test_pretrained_vectors_that_cannot_be_read_are_rejected(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "vectors.txt").write_text(content)
-    with pytest.raises(InputError, match=r"model\.embedding_init=.*vectors\.txt: cannot be read or downloaded"):
-        VOCABULARY.pretrained_vectors(str(tmp_path / "vectors.txt"))

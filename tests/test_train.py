@@ -252,6 +252,7 @@ def test_limited_test_batches_are_compared_with_the_baseline(
     ("override", "message"),
     [
         ("seed=-1", "seed=-1: must be an integer >= 0"),
+        ("num_threads=0", "num_threads=0: must be an integer >= 1"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be an integer >= 1"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: leave some batches to choose the best epoch"),
         ("callbacks.early_stopping.monitor=foo", "trainer or callbacks: .* conditioned on metric `foo`"),

@@ -1,3 +1,4 @@
+import ssl
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from sentiment.data.encoding import EncodedReviews
 from sentiment.data.ngrams import frequent_ngrams, hash_ngrams
 from sentiment.data.text import SPECIALS
-from sentiment.data.vectors import TARGET_RMS, _cooccurrences, ngram_vectors
+from sentiment.data.vectors import TARGET_RMS, _cooccurrences, ngram_vectors, pretrained_vectors
 from sentiment.runtime.errors import InputError
 from sentiment.training.initialization import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv
@@ -64,3 +65,23 @@ def test_ngrams_of_the_same_reviews_get_similar_vectors() -> None:
     assert cosines[same] == pytest.approx(1, abs=1e-5)
     assert np.abs(cosines[~same]).max() < 1e-5
     assert (ngram_vectors(reviews, 8, 2, vocabulary, dim=50)[:, 6:] == 0).all()  # there are only 6 n-grams
+
+
+def test_pretrained_vectors_of_a_local_file_come_with_the_ids_of_their_words(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.txt"
+    file.write_text("good 1 2 3\nelsewhere 4 5 6\nbad 7 8 9\n")
+    certificate_check = ssl._create_default_https_context
+    vectors, ids = pretrained_vectors(str(file), ["<pad>", "<unk>", "bad", "odd", "good"])
+    assert ids.tolist() == [2, 4]
+    assert torch.equal(vectors, torch.tensor([[7.0, 8, 9], [1, 2, 3]]))
+    assert ssl._create_default_https_context is certificate_check
+    file.write_text("good 3 2 1\n")
+    assert pretrained_vectors(str(file), ["<pad>", "<unk>", "good"])[0].tolist() == [[3, 2, 1]]
+
+
+@pytest.mark.parametrize("content", [None, "", "no numbers here\n"])
+def test_pretrained_vectors_that_cannot_be_read_are_rejected(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "vectors.txt").write_text(content)
+    with pytest.raises(InputError, match=r"model\.embedding_init=.*vectors\.txt: cannot be read or downloaded"):
+        pretrained_vectors(str(tmp_path / "vectors.txt"), ["<pad>", "<unk>", "good"])

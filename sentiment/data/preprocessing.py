@@ -5,13 +5,14 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
+from joblib import Parallel, cpu_count, delayed
 
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
 from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
@@ -20,18 +21,24 @@ from sentiment.runtime.errors import InputError
 
 Texts = Callable[[str], Iterable[Sequence[str]]]
 
+MIN_PARALLEL = 20_000  # reviews; fewer are tokenized sooner than processes start
+MAX_PROCESSES = 8  # as many as one process can write for
+
 
 class RowError(InputError):
     """A tokenizer fails.
 
     Args:
         row: number of the review.
-        error: what the tokenizer raised.
+        message: of the tokenizer.
     """
 
-    def __init__(self, row: int, error: InputError) -> None:
-        super().__init__(str(error))
+    def __init__(self, row: int, message: str) -> None:
+        super().__init__(message)
         self.row = row
+
+    def __reduce__(self) -> tuple[type["RowError"], tuple[int, str]]:
+        return RowError, (self.row, str(self))
 
 
 def encode(
@@ -125,6 +132,36 @@ def _leave_out_copies(hashes: Integers, splits: Mapping[str, Integers]) -> tuple
     return rows[~is_left_out], rows[is_left_out], {split: int(copies.sum()) for split, copies in found.items()}
 
 
+class _Tokens(NamedTuple):
+    """The tokens of some reviews.
+
+    Attributes:
+        words: the distinct words.
+        indices: of the tokens in `words`, int32 `(tokens,)`.
+        sizes: tokens of each review, int64 `(N,)`.
+        hashes: `hash_tokens` of each review.
+    """
+
+    words: list[str]
+    indices: npt.NDArray[np.int32]
+    sizes: Integers
+    hashes: list[int]
+
+
+def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> _Tokens:
+    """Tokenize reviews, of which the first has the row number `first`; one without a token is an unknown word."""
+    tokens: list[list[str]] = []
+    try:
+        tokens.extend(map(tokenizer, texts))
+    except InputError as error:
+        raise RowError(first + len(tokens), str(error)) from error
+    numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    numbered = [list(map(numbers.__getitem__, words or [SPECIALS[UNKNOWN]])) for words in tokens]
+    sizes = np.fromiter(map(len, numbered), np.int64, len(numbered))
+    indices = np.fromiter(itertools.chain.from_iterable(numbered), np.int32, sizes.sum())
+    return _Tokens([*numbers], indices, sizes, [hash_tokens(words) for words in tokens])
+
+
 def _tokenize(
     texts: Iterable[Sequence[str]], is_counted: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
 ) -> tuple[dict[str, int], Integers, Integers, Integers]:
@@ -134,30 +171,31 @@ def _tokenize(
         The index of each word, its frequency in the counted rows, the offsets, and a hash of the tokens of each row.
     """
     rows = len(is_counted)
-    indices: defaultdict[str, int] = defaultdict(itertools.count().__next__)
-    empty = indices[SPECIALS[UNKNOWN]]
+    numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     counts = np.zeros(0, dtype=np.int64)
     offsets = np.zeros(rows + 1, dtype=np.int64)
     hashes = np.full(rows, EMPTY)
+
+    def jobs() -> Iterator[Any]:
+        first = 0
+        for chunk in texts:
+            yield delayed(_tokenize_chunk)(tokenizer, chunk, first)
+            first += len(chunk)
+
+    processes = min(MAX_PROCESSES, cpu_count()) if rows >= MIN_PARALLEL else 1
     row = 0
     with open(path, "wb") as file:
-        for chunk in texts:
-            tokens: list[list[str]] = []
-            try:
-                tokens.extend(map(tokenizer, chunk))
-            except InputError as error:
-                raise RowError(row + len(tokens), error) from error
-            encoded = [list(map(indices.__getitem__, words)) or [empty] for words in tokens]
-            sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-            flat = np.fromiter(itertools.chain.from_iterable(encoded), np.int32, sizes.sum())
+        for words, indices, sizes, chunk_hashes in Parallel(processes, return_as="generator")(jobs()):
+            chunk = slice(row, row + len(sizes))
+            flat = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))[indices]
             flat.tofile(file)
-            if len(indices) > len(counts):
-                counts = np.pad(counts, (0, len(indices)))  # doubles at least, so that it happens rarely
-            np.add.at(counts, flat[np.repeat(is_counted[row : row + len(chunk)], sizes)], 1)
-            hashes[row : row + len(chunk)] = [hash_tokens(words) for words in tokens]
-            offsets[row + 1 : row + len(chunk) + 1] = offsets[row] + np.cumsum(sizes)
-            row += len(chunk)
-    return indices, counts, offsets, hashes
+            if len(numbers) > len(counts):
+                counts = np.pad(counts, (0, len(numbers)))  # doubles at least, so that it happens rarely
+            np.add.at(counts, flat[np.repeat(is_counted[chunk], sizes)], 1)
+            hashes[chunk] = chunk_hashes
+            offsets[row + 1 : chunk.stop + 1] = offsets[row] + np.cumsum(sizes)
+            row = chunk.stop
+    return numbers, counts, offsets, hashes
 
 
 def _map_to_ranks(path: Path, indices: dict[str, int], ranked: list[str]) -> Integers:

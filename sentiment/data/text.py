@@ -1,23 +1,13 @@
-"""From a text to word ids: the vocabulary, pre-trained vectors for it, and the encoder."""
+"""From a text to word ids: the vocabulary and the encoder."""
 
-import ssl
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from sentiment.data.tokenizers import Tokenizer
-from sentiment.runtime.errors import InputError, check_at_least, check_choice
-from sentiment.runtime.files import cache_dir
-
-if TYPE_CHECKING:
-    from torchtext.vocab import Vectors
+from sentiment.runtime.errors import check_at_least, check_choice
 
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ["<pad>", "<unk>"]
@@ -53,49 +43,6 @@ class Vocabulary:
     def decode(self, ids: Iterable[int]) -> str:
         """The words of the ids, without padding."""
         return " ".join(self.words[id_] for id_ in ids if id_ != PADDING)
-
-    def pretrained_vectors(self, name: str) -> tuple[Tensor, Tensor]:
-        """Pre-trained word vectors through torchtext.
-
-        Args:
-            name: one of torchtext's names, such as `glove.6B.100d` (downloaded once), or a local file of lines
-                `word value value …`.
-
-        Returns:
-            The vectors found, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
-
-        Raises:
-            InputError: the name is neither, or the vectors cannot be read or downloaded.
-        """
-        from torchtext.vocab import pretrained_aliases
-
-        try:
-            # torchtext would disable certificate checks for the whole process.
-            with (
-                patch.object(ssl, "_create_unverified_context", ssl.create_default_context),
-                patch.object(ssl, "_create_default_https_context"),
-            ):
-                pretrained = _load_vectors(name)
-        except (OSError, RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
-            raise InputError(
-                f"model.embedding_init={name}: cannot be read or downloaded ({error}); use ppmi, a file of lines "
-                f"'word value …' or one of {', '.join(pretrained_aliases)}"
-            ) from error
-        found = [id_ for id_, word in enumerate(self.words) if word in pretrained.stoi]
-        rows = [pretrained.stoi[self.words[id_]] for id_ in found]
-        return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
-
-
-def _load_vectors(name: str) -> "Vectors":
-    from torchtext.vocab import Vectors, pretrained_aliases
-
-    cache = cache_dir() / "vectors"
-    if not Path(name).is_file():
-        if name not in pretrained_aliases:
-            raise FileNotFoundError("no such file or name")
-        return pretrained_aliases[name](cache=cache)
-    stat = Path(name).stat()  # torchtext's cache is keyed by the file name alone
-    return Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")
 
 
 @dataclass(frozen=True)

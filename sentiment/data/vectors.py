@@ -1,18 +1,31 @@
-"""Vectors of words and n-grams, learned from texts without labels.
+"""Vectors of words and n-grams: pre-trained, or learned from texts without labels.
 
-They factorize positive pointwise mutual information (Levy, Goldberg & Dagan 2015): of words and the words around them,
-and, as in latent semantic analysis (Deerwester et al. 1990), of words or n-grams and the reviews in which they occur.
+The learned ones factorize positive pointwise mutual information (Levy, Goldberg & Dagan 2015): of words and the words
+around them, and, as in latent semantic analysis (Deerwester et al. 1990), of words or n-grams and the reviews in which
+they occur.
 """
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
+from torch import Tensor
 
 from sentiment.data.encoding import EncodedReviews, Integers
 from sentiment.data.ngrams import hash_reviews
 from sentiment.data.text import SPECIALS, UNKNOWN
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import cache_dir
+
+if TYPE_CHECKING:
+    from torchtext.vocab import Vectors
 
 WINDOW = 5  # words on either side that count as context, the nearest most
 CONTEXT_SMOOTHING = 0.75  # exponent of the context frequencies: rare contexts count less
@@ -117,3 +130,48 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
     information = np.log(counts.data / (frequencies[counts.row] * context[counts.col]))
     positive = information > 0
     return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), counts.shape)
+
+
+def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Pre-trained word vectors through torchtext.
+
+    Args:
+        name: one of torchtext's names, such as `glove.6B.100d` (downloaded once), or a local file of lines
+            `word value value …`.
+        words: in the order of their ids.
+
+    Returns:
+        The vectors found, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
+
+    Raises:
+        InputError: the name is neither, or the vectors cannot be read or downloaded.
+    """
+    from torchtext.vocab import pretrained_aliases  # slow to import
+
+    try:
+        # torchtext would disable certificate checks for the whole process.
+        with (
+            patch.object(ssl, "_create_unverified_context", ssl.create_default_context),
+            patch.object(ssl, "_create_default_https_context"),
+        ):
+            pretrained = _load_vectors(name)
+    except (OSError, RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise InputError(
+            f"model.embedding_init={name}: cannot be read or downloaded ({error}); use ppmi, a file of lines "
+            f"'word value …' or one of {', '.join(pretrained_aliases)}"
+        ) from error
+    found = [id_ for id_, word in enumerate(words) if word in pretrained.stoi]
+    rows = [pretrained.stoi[words[id_]] for id_ in found]
+    return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
+
+
+def _load_vectors(name: str) -> "Vectors":
+    from torchtext.vocab import Vectors, pretrained_aliases
+
+    cache = cache_dir() / "vectors"
+    if not Path(name).is_file():
+        if name not in pretrained_aliases:
+            raise FileNotFoundError("no such file or name")
+        return pretrained_aliases[name](cache=cache)
+    stat = Path(name).stat()  # torchtext's cache is keyed by the file name alone
+    return Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")

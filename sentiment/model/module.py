@@ -232,7 +232,8 @@ class SentimentModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the metrics of these weights; Lightning also knows those of earlier epochs."""
+        """Add the number of threads, and the metrics of these weights; Lightning also knows those of earlier epochs."""
+        checkpoint["num_threads"] = torch.get_num_threads()
         checkpoint["metrics"] = {
             tag: float(value)
             for tag, value in self.trainer.callback_metrics.items()

@@ -19,7 +19,7 @@ CONF_DIR = next(path for up in (1, 2) if (path := Path(__file__).parents[up] / "
 MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
 MAPPINGS = ("data.labels",)  # settings whose value is a mapping
 NOT_IN_FINGERPRINT = (
-    *("output_dir", "resume", "trust", "quiet", "lr_find", "logger"),
+    *("output_dir", "resume", "trust", "num_threads", "quiet", "lr_find", "logger"),
     *("callbacks.history", "callbacks.diagnostics", "callbacks.progress", "callbacks.summary"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.default_root_dir"),
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
@@ -32,6 +33,7 @@ from sentiment.training.baseline import Baseline
 from sentiment.training.initialization import find_ngrams, initialize_embedding
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import find_learning_rate
+from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
 from sentiment.training.resuming import ResumedSettings, ResumePoint, describe_resumption, read_resume_point
 from sentiment.training.self_training import label_texts
@@ -76,7 +78,13 @@ def train(
             callbacks = [*callbacks, resumed_settings]
         elif not run.config_file.exists():  # Hydra has written it, unless this was called from Python
             run.write_config(cfg)
-        with open_loggers(cfg, resumed.steps + 1 if resumed else 0, varied, hide_fixed) as loggers:
+        num_threads = cfg.get("num_threads")
+        if resumed and num_threads is None:
+            num_threads = resumed.num_threads
+        with (
+            open_loggers(cfg, resumed.steps + 1 if resumed else 0, varied, hide_fixed) as loggers,
+            limit_threads(num_threads),
+        ):
             metrics = _train(cfg, run, loggers, resumed, callbacks, hyperparameters(cfg, varied))
     except (KeyboardInterrupt, Exception) as error:
         if cfg.resume and not resumed_settings.recorded:
@@ -160,7 +168,8 @@ def _train(
         ordered = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics} | metrics
         overall = {tag: value for tag, value in ordered.items() if not tag.startswith(METRICS_BY_CLASS)}
         log_final_figures(loggers, settings, overall, step=trainer.global_step - 1)
-    return {**metrics, "data_fingerprint": datamodule.folder.name, "device": device_name(trainer)}
+    machine = {"device": device_name(trainer), "num_threads": torch.get_num_threads()}
+    return {**metrics, "data_fingerprint": datamodule.folder.name, **machine}
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.ngrams import frequent_ngrams
 from sentiment.data.text import SPECIALS
-from sentiment.data.vectors import ngram_vectors, word_vectors
+from sentiment.data.vectors import ngram_vectors, pretrained_vectors, word_vectors
 from sentiment.model.module import SentimentModule
 from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.runtime.errors import InputError
@@ -50,7 +50,7 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
     if name == "ppmi":
         vectors, ids = learn_vectors(datamodule, dim), torch.arange(len(SPECIALS), len(vocabulary))
     else:
-        vectors, ids = vocabulary.pretrained_vectors(name)
+        vectors, ids = pretrained_vectors(name, vocabulary.words)
     if vectors.shape[1] != dim:
         size = vectors.shape[1]
         raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")

@@ -1,11 +1,19 @@
-"""Settings of the process that trains: memory allocator, warnings, log levels."""
+"""Settings of the process that trains: threads, memory allocator, warnings, log levels."""
 
 import contextlib
 import ctypes
 import logging
+import os
 import warnings
+from collections.abc import Iterator
 
+import psutil
+import torch
 from pytorch_lightning.utilities import rank_zero_only
+
+from sentiment.runtime.errors import check_at_least
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _HARMLESS_WARNINGS = (
@@ -32,6 +40,37 @@ def prepare_process() -> None:
 def is_first_process() -> bool:
     """Whether this is the rank that prints and writes."""
     return getattr(rank_zero_only, "rank", 0) == 0
+
+
+@contextlib.contextmanager
+def limit_threads(count: int | None) -> Iterator[None]:
+    """Limit PyTorch to `count` threads; by default, to as many as there are cores that no other program uses now.
+
+    Threads wait for each other at every operation: beside a program that keeps a core busy, two threads on two cores
+    are slower than one. `OMP_NUM_THREADS` in the environment, or an earlier `torch.set_num_threads(1)`, is kept.
+
+    Raises:
+        ArgumentError: the number is invalid.
+    """
+    before = torch.get_num_threads()
+    if count is None:
+        count = before if before == 1 or "OMP_NUM_THREADS" in os.environ else min(before, _count_free_cores())
+        if count < before:
+            log.info("%d of %d threads: other programs are busy; num_threads=%d takes all", count, before, before)
+    check_at_least(1, num_threads=count)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _count_free_cores() -> int:
+    """Number of cores that other programs leave idle while this process sleeps, at least one."""
+    idle: list[float] = [1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True)]
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        idle = [idle[core] for core in os.sched_getaffinity(0)]
+    return max(1, round(sum(idle)))
 
 
 def disable_malloc_trim() -> None:

@@ -33,6 +33,7 @@ class ResumePoint(NamedTuple):
         cut_short: whether the last epoch ended before its last batch.
         without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
         text_encoder: the encoder that it holds.
+        num_threads: with which it was trained; None if an earlier version did.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class ResumePoint(NamedTuple):
     cut_short: bool
     without_improvement: int
     text_encoder: dict[str, Any]
+    num_threads: int | None
 
 
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
@@ -65,6 +67,7 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
         without_improvement=max((state["wait_count"] for state in states if state.get("stopped_epoch")), default=0),
         text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
+        num_threads=checkpoint.get("num_threads"),
     )
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -10,6 +12,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PassThroughProfiler
 
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, one_line
@@ -48,15 +51,26 @@ def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence
     A `Timer` among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
     sampler, and validate on training rows.
     """
-    arguments = {"max_time": None, "overfit_batches": 0}
+    arguments: dict[str, Any] = {"max_time": None, "overfit_batches": 0}
     for key, kind in (("enable_progress_bar", ProgressBar), ("enable_model_summary", ModelSummary)):
         arguments[key] = any(isinstance(callback, kind) for callback in callbacks)  # else Lightning adds its own
+    if cfg.trainer.profiler is None:
+        arguments["profiler"] = _NoProfiler()
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
     trainer: Trainer = instantiate_checked(
         cfg.trainer, callbacks=[*callbacks], logger=[*loggers], plugins=[AtomicCheckpointIO()], **arguments
     )
     return trainer
+
+
+class _NoProfiler(PassThroughProfiler):
+    """Does nothing, 220 times per step, in a third of the time that Lightning's takes for it."""
+
+    _NOTHING = contextlib.nullcontext()
+
+    def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
+        return self._NOTHING
 
 
 def make_timer(cfg: DictConfig) -> Timer:

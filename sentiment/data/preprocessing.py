@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
+from joblib.externals.loky import get_reusable_executor
 
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
 from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
@@ -89,7 +90,12 @@ def encode(
         (unfinished / "tokenizer.json").write_text(json.dumps(tokenizer.state))
         chunks = texts("Tokenizing reviews")
         file = unfinished / "ids.int32"
-        indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
+        processes = min(MAX_PROCESSES, cpu_count()) if len(rows) >= MIN_PARALLEL else 1
+        try:
+            indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file, processes)
+        finally:
+            if processes > 1:
+                get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work for five minutes
         found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
         metadata = metadata | {"duplicates": found}
         if "unlabelled" in splits:
@@ -163,7 +169,11 @@ def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> _
 
 
 def _tokenize(
-    texts: Iterable[Sequence[str]], is_counted: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
+    texts: Iterable[Sequence[str]],
+    is_counted: npt.NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    path: Path,
+    processes: int,
 ) -> tuple[dict[str, int], Integers, Integers, Integers]:
     """Write the index of each token: words are numbered in order of first appearance.
 
@@ -182,7 +192,6 @@ def _tokenize(
             yield delayed(_tokenize_chunk)(tokenizer, chunk, first)
             first += len(chunk)
 
-    processes = min(MAX_PROCESSES, cpu_count()) if rows >= MIN_PARALLEL else 1
     row = 0
     with open(path, "wb") as file:
         for words, indices, sizes, chunk_hashes in Parallel(processes, return_as="generator")(jobs()):

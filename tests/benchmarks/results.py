@@ -45,7 +45,7 @@ MODELS = (
     Model("random forest on counts", "word counts", "default_seed*", "random_forest_counts", ""),
     Model("logistic regression", "TF-IDF", "default_seed*", "logistic_regression", ""),
     Model("NB-SVM", "words and word pairs", "default_seed*", "nb_svm", ""),
-    Model("LSTM, best", "1,000 words, n-grams", "best_seed*", "", "experiment=best trainer.precision=bf16-mixed"),
+    Model("LSTM, best", "1,000 words, n-grams", "best_seed*", "", "experiment=best"),
     Model(
         "LSTM, semi-supervised", "also unlabelled reviews", "semi_supervised_seed*", "", "experiment=semi_supervised"
     ),

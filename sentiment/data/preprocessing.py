@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,12 +91,7 @@ def encode(
         (unfinished / "tokenizer.json").write_text(json.dumps(tokenizer.state))
         chunks = texts("Tokenizing reviews")
         file = unfinished / "ids.int32"
-        processes = min(MAX_PROCESSES, cpu_count()) if len(rows) >= MIN_PARALLEL else 1
-        try:
-            indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file, processes)
-        finally:
-            if processes > 1:
-                get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work for five minutes
+        indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
         found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
         metadata = metadata | {"duplicates": found}
         if "unlabelled" in splits:
@@ -168,12 +164,25 @@ def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> _
     return _Tokens([*numbers], indices, sizes, [hash_tokens(words) for words in tokens])
 
 
+def _tokenize_chunks(texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows: int) -> Generator[_Tokens, None, None]:
+    """The tokens of each chunk, in their order; of many rows, by several processes."""
+    processes = min(MAX_PROCESSES, cpu_count()) if rows >= MIN_PARALLEL else 1
+
+    def jobs() -> Iterator[Any]:
+        first = 0
+        for chunk in texts:
+            yield delayed(_tokenize_chunk)(tokenizer, chunk, first)
+            first += len(chunk)
+
+    try:
+        yield from Parallel(processes, return_as="generator")(jobs())
+    finally:
+        if processes > 1:
+            get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work for five minutes
+
+
 def _tokenize(
-    texts: Iterable[Sequence[str]],
-    is_counted: npt.NDArray[np.bool_],
-    tokenizer: Tokenizer,
-    path: Path,
-    processes: int,
+    texts: Iterable[Sequence[str]], is_counted: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
 ) -> tuple[dict[str, int], Integers, Integers, Integers]:
     """Write the index of each token: words are numbered in order of first appearance.
 
@@ -185,16 +194,9 @@ def _tokenize(
     counts = np.zeros(0, dtype=np.int64)
     offsets = np.zeros(rows + 1, dtype=np.int64)
     hashes = np.full(rows, EMPTY)
-
-    def jobs() -> Iterator[Any]:
-        first = 0
-        for chunk in texts:
-            yield delayed(_tokenize_chunk)(tokenizer, chunk, first)
-            first += len(chunk)
-
     row = 0
-    with open(path, "wb") as file:
-        for words, indices, sizes, chunk_hashes in Parallel(processes, return_as="generator")(jobs()):
+    with open(path, "wb") as file, closing(_tokenize_chunks(texts, tokenizer, rows)) as chunks:
+        for words, indices, sizes, chunk_hashes in chunks:
             chunk = slice(row, row + len(sizes))
             flat = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))[indices]
             flat.tofile(file)

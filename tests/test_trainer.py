@@ -2,10 +2,14 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
+from pytorch_lightning import Callback
 
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
@@ -89,6 +93,30 @@ def test_repeated_batches_are_the_same_in_every_epoch(composed: Compose, tmp_pat
 def test_training_stops_after_the_given_time(composed: Compose, tmp_path: Path) -> None:
     train(composed("trainer.max_time=00:00:00:01", "trainer.max_epochs=1000", "callbacks.early_stopping=null"))
     assert 1 < read_metrics(tmp_path)["epochs"] < 200
+
+
+class Clock(Callback):
+    """A second passes per training batch, a thousand per validation."""
+
+    seconds = 0.0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.seconds += 1
+
+    def on_validation_epoch_end(self, *_: Any) -> None:
+        self.seconds += 1000
+
+
+def test_training_speed_excludes_validations_and_seconds_include_them_once(
+    composed: Compose, datamodule: ReviewDataModule, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr("pytorch_lightning.callbacks.timer.time", SimpleNamespace(monotonic=lambda: clock.seconds))
+    with caplog.at_level("INFO"):
+        metrics = train(composed("trainer.max_epochs=3", "test_ckpt=last"), [clock]).metrics
+    num_trained, steps = metrics["epochs"] * len(datamodule.splits["train"]), clock.seconds % 1000
+    assert metrics["train/reviews_per_second"] == pytest.approx(num_trained / steps)
+    assert f"{clock.seconds:.0f}" in next(line for line in caplog.text.splitlines() if line.startswith("LSTM ")).split()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from sklearn.utils.class_weight import compute_class_weight
@@ -39,6 +39,7 @@ from sentiment.training.resuming import ResumedSettings, ResumePoint, describe_r
 from sentiment.training.self_training import label_texts
 from sentiment.training.settings_checks import check_settings, make_module
 from sentiment.training.trainer import (
+    TrainingTimer,
     device_name,
     make_callbacks,
     make_timer,
@@ -153,6 +154,7 @@ def _train(
         trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
     metrics = _fit_metrics(trainer, selected, module)
+    seconds = timer.time_elapsed("train")  # before a checkpoint is loaded, which adds its own
     metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, module, run)
 
     if cfg.test_ckpt:
@@ -160,7 +162,7 @@ def _train(
             trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
         metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
         if trainer.is_global_zero:
-            _report_test(run, module, datamodule, baselines, timer.time_elapsed("train"))
+            _report_test(run, module, datamodule, baselines, seconds)
     for baseline in baselines:
         metrics |= baseline.metrics
     if not cfg.trainer.fast_dev_run:
@@ -221,12 +223,11 @@ def _fit_metrics(trainer: Trainer, selected: Path | None, module: SentimentModul
     return latest | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
 
 
-def _reviews_per_second(trainer: Trainer, timer: Timer, module: SentimentModule, run: RunFolder) -> float:
+def _reviews_per_second(trainer: Trainer, timer: TrainingTimer, module: SentimentModule, run: RunFolder) -> float:
     """Training speed without validation; that of the earlier training if nothing was left to train."""
     if not module.num_trained:
         return float(run.read_metrics().get("train/reviews_per_second") or math.nan)
-    start, end = timer.start_time("train") or 0, timer.end_time("train") or 0
-    return module.num_trained * trainer.world_size / (end - start - timer.time_elapsed("validate"))
+    return module.num_trained * trainer.world_size / timer.training_seconds
 
 
 def _report_test(

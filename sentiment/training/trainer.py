@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
@@ -73,10 +73,27 @@ class _NoProfiler(PassThroughProfiler):
         return self._NOTHING
 
 
-def make_timer(cfg: DictConfig) -> Timer:
+class TrainingTimer(Timer):
+    """Measures the training with and, unlike Lightning's, without its validations."""
+
+    _validation_seconds = 0.0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if not trainer.sanity_checking:
+            self._validation_seconds += self.time_elapsed("validate")
+
+    @property
+    def training_seconds(self) -> float:
+        """Of this process, without validations."""
+        start, end = self.start_time("train") or 0.0, self.end_time("train") or 0.0
+        return end - start - self._validation_seconds
+
+
+def make_timer(cfg: DictConfig) -> TrainingTimer:
     """The timer, which ends the training after `trainer.max_time`."""
     try:
-        return Timer(cfg.trainer.max_time)
+        return TrainingTimer(cfg.trainer.max_time)
     except (ValueError, TypeError, AttributeError, MisconfigurationException) as error:
         raise InputError(f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds") from error
 

@@ -16,12 +16,14 @@ from filelock import FileLock
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.utils import check_random_state
 
 from sentiment.data.batching import PaddedReviews
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
 FEATURES = ("padded_ids", "counts", "tfidf")
 CALIBRATION_FOLDS = 4
+PART = 40  # trees of a forest that are in memory at a time; their mean vote times 40 is exactly their sum
 
 
 def extract_features(
@@ -49,6 +51,37 @@ def extract_features(
 
 def _ids_as_tokens(ids: npt.NDArray[np.int32]) -> list[str]:
     return list(map(str, ids.tolist()))
+
+
+def fit_and_predict(
+    estimator: BaseEstimator, train: Any, labels: npt.NDArray[np.int64], others: Mapping[str, Any]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Fit a clone of an estimator and predict the classes of other rows.
+
+    A forest is fitted in parts, whose trees are dropped after they have voted: 1,000 trees on 25,000 rows take 1 GB.
+    The votes are those of a single fit.
+
+    Args:
+        estimator: any scikit-learn classifier.
+        train: features of the training rows, `(rows, features)`.
+        labels: of the training rows, int64 `(rows,)`.
+        others: features of other rows, by name.
+
+    Returns:
+        Classes by name, int64 `(rows,)`.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
+    if not isinstance(estimator, ExtraTreesClassifier | RandomForestClassifier):
+        fitted = clone(estimator).fit(train, labels)
+        return {name: fitted.predict(features) for name, features in others.items()}
+    random_state = check_random_state(estimator.random_state)  # a single stream, from which every tree draws its seed
+    votes: dict[str, Any] = dict.fromkeys(others, 0)
+    for start in range(0, estimator.n_estimators, PART):
+        size = min(PART, estimator.n_estimators - start)
+        part = clone(estimator).set_params(n_estimators=size, random_state=random_state).fit(train, labels)
+        votes = {name: votes[name] + size * part.predict_proba(features) for name, features in others.items()}
+    return {name: part.classes_[sums.argmax(1)] for name, sums in votes.items()}
 
 
 @dataclass(frozen=True)
@@ -114,9 +147,9 @@ class CachedFit:
     def _predict_classes(self) -> dict[str, Any]:
         start = time.perf_counter()
         features = extract_features(self.splits, self.features, self.max_ngram, ("val", "test"))
-        fitted = clone(self.estimator).fit(features["train"], self._train_labels)
-        seconds = time.perf_counter() - start
-        return {"fit_seconds": seconds} | {split: fitted.predict(features[split]) for split in ("val", "test")}
+        train = features.pop("train")
+        predictions = fit_and_predict(self.estimator, train, self._train_labels, features)
+        return {"fit_seconds": time.perf_counter() - start} | predictions
 
     def _label_unlabelled(self) -> dict[str, Any]:
         features = extract_features(self.splits, self.features, self.max_ngram, ("unlabelled",))

@@ -1,11 +1,12 @@
 """One epoch of the article through the Trainer, compared with a bare PyTorch loop in the same process.
 
-    SENTIMENT_IMDB=DIR python -m tests.benchmarks.epoch [profile]
+    SENTIMENT_IMDB=DIR python -m tests.benchmarks.epoch [barebones | profile]
 
 Both train the same network on the same batches with the same optimizer and take turns every 30 steps. The Trainer has
 all that `sentiment.train` gives it: progress bar, TensorBoard, diagnostics, checkpoints. The validation is not counted;
-saving `best.ckpt` and `last.ckpt` at the end of the epoch is counted separately. `profile` shows where the Trainer
-spends its time.
+saving `best.ckpt` and `last.ckpt` at the end of the epoch is counted separately. `barebones` compares with Lightning
+alone instead: `Trainer(barebones=True)` around a module that computes a loss and nothing else. `profile` shows where
+the Trainer spends its time.
 """
 
 import cProfile
@@ -17,12 +18,15 @@ import time
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback
+from omegaconf import DictConfig
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.nn import functional as F
 
+from sentiment.data.batching import Batch
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.training.experiment import train
 from sentiment.training.process import disable_malloc_trim
+from sentiment.training.settings_checks import make_module
 from tests.benchmarks.timing import compose_article, prepare
 
 TURN = 30  # steps
@@ -77,20 +81,48 @@ class CompareWithBareLoop(Callback):
             self.profile.disable()
 
 
+class Barebones(LightningModule):
+    """The network and optimizer of a configuration, without anything that is not needed to train."""
+
+    def __init__(self, cfg: DictConfig, datamodule: ReviewDataModule, comparison: CompareWithBareLoop) -> None:
+        super().__init__()
+        self.comparison = comparison
+        module = make_module(cfg, datamodule.encoder, datamodule.label_names)
+        self.net, self.optimizer = module.net, module.optimizer
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(self.net(batch.ids)[:, 0], batch.labels.float())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.net.parameters())
+
+    def on_train_epoch_start(self) -> None:
+        self.comparison.on_train_epoch_start()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self.comparison.on_train_batch_end(self.trainer, self, outputs, batch, batch_idx)
+
+
 def main() -> None:
     """Print the ratio of the steps, and that of the epoch."""
     disable_malloc_trim()
     profile = cProfile.Profile() if "profile" in sys.argv else None
     with tempfile.TemporaryDirectory() as folder:
         cfg = compose_article("trainer.max_epochs=1", "test_ckpt=null", "baseline=none", f"output_dir={folder}")
-        comparison = CompareWithBareLoop(prepare(cfg), profile)
-        train(cfg, [comparison])
-    trainer, bare = (sum(seconds) for seconds in zip(*comparison.turns, strict=True))
+        datamodule = prepare(cfg)
+        comparison = CompareWithBareLoop(datamodule, profile)
+        if "barebones" in sys.argv:
+            module = Barebones(cfg, datamodule, comparison)
+            trainer = Trainer(barebones=True, accelerator="cpu", max_epochs=1, use_distributed_sampler=False)
+            trainer.fit(module, datamodule.train_dataloader())
+        else:
+            train(cfg, [comparison])
+    seconds, bare = (sum(turns) for turns in zip(*comparison.turns, strict=True))
     median = statistics.median(a / b for a, b in comparison.turns)
-    print(f"{len(comparison.turns) * TURN} steps: Trainer {trainer:.2f} s, bare loop {bare:.2f} s")
-    print(f"ratio {trainer / bare:.3f} (median of {len(comparison.turns)} turns {median:.3f})")
+    print(f"{len(comparison.turns) * TURN} steps: Trainer {seconds:.2f} s, bare loop {bare:.2f} s")
+    print(f"ratio {seconds / bare:.3f} (median of {len(comparison.turns)} turns {median:.3f})")
     saving = comparison.saving
-    print(f"with {saving:.2f} s of saving two checkpoints: ratio {(trainer + saving) / bare:.3f}")
+    print(f"with {saving:.2f} s of saving two checkpoints: ratio {(seconds + saving) / bare:.3f}")
     if profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 

@@ -107,7 +107,8 @@ def encode(
         np.save(unfinished / "hashes.npy", hashes)
         for split, rows in splits.items():
             np.save(unfinished / f"{split}.npy", rows)
-        lines = (f"{json.dumps(word, ensure_ascii=False)}\n" for word in ranked)  # words may have line breaks
+        encode_word = json.JSONEncoder(ensure_ascii=False).encode  # words may have line breaks
+        lines = (f"{encode_word(word)}\n" for word in ranked)
         with open(unfinished / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as words:
             words.writelines(lines)
         sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}

@@ -121,8 +121,8 @@ def main() -> None:
     median = statistics.median(a / b for a, b in comparison.turns)
     print(f"{len(comparison.turns) * TURN} steps: Trainer {seconds:.2f} s, bare loop {bare:.2f} s")
     print(f"ratio {seconds / bare:.3f} (median of {len(comparison.turns)} turns {median:.3f})")
-    saving = comparison.saving
-    print(f"with {saving:.2f} s of saving two checkpoints: ratio {(seconds + saving) / bare:.3f}")
+    if saving := comparison.saving:
+        print(f"with {saving:.2f} s of saving two checkpoints: ratio {(seconds + saving) / bare:.3f}")
     if profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 

@@ -1,5 +1,6 @@
 """What a user should know of the data before training: sizes, classes, lengths, and what may be wrong."""
 
+import textwrap
 from itertools import islice
 
 import numpy as np
@@ -56,6 +57,7 @@ def describe(data: ReviewDataModule) -> str:
     imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
     copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)
     cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
+    first = data.encoder.vocabulary.decode(data.splits["train"].pad(np.array([0]))[0])
     return "\n".join(
         [
             *(f"read       {note}" for note in data.notes),
@@ -68,7 +70,7 @@ def describe(data: ReviewDataModule) -> str:
             f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
             f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
             f"first one  {data.label_names[train.labels[train.rows[0]]]}: "
-            + data.encoder.vocabulary.decode(data.splits["train"].pad(np.array([0]))[0]),
+            + textwrap.shorten(first, 600, placeholder=" …"),
         ]
     )
 

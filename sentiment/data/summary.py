@@ -1,6 +1,5 @@
 """What a user should know of the data before training: sizes, classes, lengths, and what may be wrong."""
 
-import textwrap
 from itertools import islice
 
 import numpy as np
@@ -70,7 +69,7 @@ def describe(data: ReviewDataModule) -> str:
             f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
             f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
             f"first one  {data.label_names[train.labels[train.rows[0]]]}: "
-            + textwrap.shorten(first, 600, placeholder=" …"),
+            + (first if len(first) <= 600 else f"{first[:600]} …"),
         ]
     )
 

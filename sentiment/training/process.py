@@ -23,7 +23,7 @@ _HARMLESS_WARNINGS = (
     "Checkpoint directory .* exists and is not empty",  # when a run is resumed
     "Be aware that when using `ckpt_path`, callbacks",  # when it is resumed without one
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # in Lightning's own code
-    "The AccumulateGrad node's stream does not match",  # Lightning wraps the network on a stream of its own; on GPUs
+    "The AccumulateGrad node's stream does not match",  # DDP on GPUs: Lightning wraps the network on another stream
 )
 
 
@@ -68,7 +68,7 @@ def limit_threads(count: int | None) -> Iterator[None]:
 
 def _count_free_cores() -> int:
     """Number of cores that other programs leave idle while this process sleeps, at least one."""
-    idle: list[float] = [1 - percent / 100 for percent in psutil.cpu_percent(0.1, percpu=True)]
+    idle: list[float] = [1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True)]
     if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
         idle = [idle[core] for core in os.sched_getaffinity(0)]
     return max(1, round(sum(idle)))

@@ -74,7 +74,7 @@ class _NoProfiler(PassThroughProfiler):
 
 
 class TrainingTimer(Timer):
-    """Measures the training with and, unlike Lightning's, without its validations."""
+    """Times the training and all of its validations; Lightning's timer knows only the last one."""
 
     _validation_seconds = 0.0
 
@@ -84,8 +84,13 @@ class TrainingTimer(Timer):
             self._validation_seconds += self.time_elapsed("validate")
 
     @property
+    def state_key(self) -> str:
+        """That of Lightning's timer, whose state earlier checkpoints hold."""
+        return "Timer"
+
+    @property
     def training_seconds(self) -> float:
-        """Of this process, without validations."""
+        """Seconds of training in this process, without validations."""
         start, end = self.start_time("train") or 0.0, self.end_time("train") or 0.0
         return end - start - self._validation_seconds
 

@@ -104,7 +104,7 @@ class Barebones(LightningModule):
 
 
 def main() -> None:
-    """Print the ratio of the steps, and that of the epoch."""
+    """Print the ratio of the steps and, unless `barebones`, that of the epoch."""
     disable_malloc_trim()
     profile = cProfile.Profile() if "profile" in sys.argv else None
     with tempfile.TemporaryDirectory() as folder:

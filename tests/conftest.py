@@ -81,8 +81,8 @@ def datamodule(small: Path) -> ReviewDataModule:
 
 
 @pytest.fixture
-def empty_cache(cache: Path) -> Path:
-    """The folder of the cached predictions, without any."""
-    for file in (cache / "baselines").glob("*"):
-        file.unlink()
-    return cache / "baselines"
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the cached predictions in a cache of the test's own."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SENTIMENT_CACHE", str(folder))
+    return folder / "baselines"

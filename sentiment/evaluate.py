@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.run_folder import RunFolder, exit_on_user_error
 
 
 def job(cfg: DictConfig) -> None:
@@ -30,11 +30,11 @@ def job(cfg: DictConfig) -> None:
     from sentiment.analysis.evaluation import evaluate
 
     output = RunFolder(cfg.output_dir)
+    overrides = parse_overrides(HydraConfig.get().overrides.task)
     try:
-        with output.exit_on_user_error():
-            evaluate(cfg, [override.key_or_group for override in parse_overrides(HydraConfig.get().overrides.task)])
+        with exit_on_user_error(cfg.output_dir), output.claim(), output.log_to("evaluate.log"):
+            evaluate(cfg, [override.key_or_group for override in overrides])
     except KeyboardInterrupt:
-        output.remove_if_aborted()
         sys.exit(130)
 
 

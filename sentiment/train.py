@@ -20,33 +20,34 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import CONF_DIR, parse_overrides
+from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.overrides import quote
-from sentiment.runtime.run_folder import RunFolder
-from sentiment.training.composition import find_resumed_run
+from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, is_first_process
+from sentiment.training.composition import find_primary_config
 
 
 def job(cfg: DictConfig) -> float:
     """Run one experiment, or one job of a sweep."""
     from sentiment.training.experiment import train
-    from sentiment.training.process import is_first_process, prepare_process
+    from sentiment.training.process import prepare_process
     from sentiment.training.sweeps import run_sweep_job
 
     prepare_process()
     hydra_cfg: Any = HydraConfig.get()
     shared = hydra_cfg.job.config.override_dirname.exclude_keys
-    varied = sorted({o.key_or_group for o in parse_overrides(hydra_cfg.overrides.task)} - {*shared})
+    overrides = parse_overrides(hydra_cfg.overrides.task)
+    varied = sorted({override.key_or_group for override in overrides} - {*shared})
     if hydra_cfg.mode == RunMode.MULTIRUN:
         return run_sweep_job(cfg, varied)
+    run = RunFolder(cfg.output_dir)
     try:
-        with RunFolder(cfg.output_dir).exit_on_user_error():
+        with exit_on_user_error(cfg.output_dir), run.claim(new=not cfg.resume):
             result = train(cfg, varied=varied).objective
-            if cfg.resume:
-                RunFolder(cfg.output_dir).write_config(cfg)
     except KeyboardInterrupt:
-        print(f"interrupted; continue with: python -m sentiment.train resume={cfg.output_dir}", file=sys.stderr)
+        if run.config_file.exists():
+            command = f"python -m sentiment.train resume={cfg.output_dir}"
+            print(f"interrupted; continue with: {command}", file=sys.stderr)
         raise
     if is_first_process() and not cfg.quiet:
         print(f"results in {os.path.relpath(cfg.output_dir)}")
@@ -56,24 +57,11 @@ def job(cfg: DictConfig) -> float:
 def main() -> None:
     """Parse the command line; `resume=RUN` stands for the configuration and the folder of RUN."""
     try:
-        sys.argv[1:] = _expand_resume(sys.argv[1:])
-        run_hydra_app(job, "config", __doc__)
+        run_hydra_app(job, find_primary_config(sys.argv[1:]), __doc__)
     except InputError as error:
         exit_with_error(error)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _expand_resume(arguments: list[str]) -> list[str]:
-    run = find_resumed_run(arguments)
-    if run is None:
-        return arguments
-    path = run.path.resolve()
-    # The run keeps its configuration until an epoch was trained with the new one.
-    folder = [f"hydra.run.dir='{path}'", "hydra.job.name=train", "hydra.output_subdir=null"]
-    log_format = [f"hydra.searchpath=[{quote(f'file://{CONF_DIR}')}]", "hydra/job_logging=plain"]
-    at = next(i for i, argument in enumerate(arguments) if argument.startswith("resume="))
-    return ["--config-path", f"{path}/.hydra", *arguments[:at], *folder, *log_format, *arguments[at:]]
 
 
 if __name__ == "__main__":

@@ -26,9 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.overrides import quote
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.hydra_app import quote, run_hydra_app
+from sentiment.runtime.run_folder import RunFolder, exit_on_user_error
 
 
 def job(cfg: DictConfig) -> None:
@@ -46,7 +45,7 @@ def job(cfg: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         exit_with_error("-m: a study is not a sweep; describe the search space in tune.space")
     try:
-        with RunFolder(cfg.output_dir).exit_on_user_error():
+        with exit_on_user_error(cfg.output_dir), RunFolder(cfg.output_dir).log_to("tune.log"):
             tuning = Tuning(cfg, HydraConfig.get().overrides.task)
             tuning.search()
             try:

@@ -87,6 +87,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     return metrics
 
 
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    """The contents of all files of a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics that a repeated run must reproduce to the last bit; somebody may commit between the two."""
     return {name: value for name, value in metrics.items() if "second" not in name and name != "git_commit"}

@@ -153,25 +153,44 @@ for name in {sentiment.__main__.COMMANDS}:
     assert len(done.stderr.splitlines()) == len(sentiment.__main__.COMMANDS) + len(CONFIGS)
 
 
-INTERVAL = "a sweep needs single values; an interval is searched by python -m sentiment.tune 'tune.space."
+INTERVAL = "a sweep needs single values; an interval is searched by python -m sentiment.tune"
+EARLY_STOPPING = "callbacks.early_stopping.patience"
+N_ESTIMATORS = "baseline.random_forest.estimator.n_estimators"
 INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("sede=3", "sede: no such key; did you mean seed?"),
-    ("optimizer=adm", "optimizer=adm: no such option; did you mean adam?"),
+    ("model.unit=3", "model.unit: no such key; did you mean model.units?"),
+    ("data.max_len=3", "data.max_len: no such key; did you mean data.maxlen?"),
+    (
+        "callbacks.early_stoping.patience=3",
+        f"callbacks.early_stoping.patience: no such key; did you mean {EARLY_STOPPING}?",
+    ),
+    (f"{N_ESTIMATORS[:-1]}=3", f"{N_ESTIMATORS[:-1]}: no such key; did you mean {N_ESTIMATORS}?"),
+    ("experiment=best trainer.precison=3", "trainer.precison: no such key; did you mean trainer.precision?"),
+    ("optimizer=sgd optimizer.momentums=3", "optimizer.momentums: no such key; did you mean optimizer.momentum?"),
+    ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
+    ("maxlen=3", "maxlen: no such key; did you mean data.maxlen?"),
+    ("epochs=3", "epochs: no such key; did you mean trainer.max_epochs?"),
+    ("optimiser=sgd", "optimiser: no such key; did you mean optimizer?"),
+    ("launcher=joblib", "launcher: no such key; did you mean hydra/launcher?"),
+    ("foo.bar=3", "foo.bar: no such key; +foo.bar=3 adds it, --help lists all"),
+    ("optimizer.weight_decay=0.1", "optimizer.weight_decay: no such key; +optimizer.weight_decay=0.1 adds it"),
+    ("+seed=3", "Could not append to config. An item is already at 'seed'"),
+    ("~foo", "Could not delete from config. 'foo' does not exist"),
+    ("optimizer=adm", "optimizer=adm: no such option; did you mean adam? (adagrad, adam, adamw, rmsprop, sgd)"),
+    ("scheduler=null", "scheduler=null: Config group override must be a string"),
     ("-m model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
     ("-m seed=1,2 model.unit=3", "model.unit: no such key; did you mean model.units?"),
     ("experiment=sweep model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
     ("-m optimizer=adam,adm", "optimizer=adm: no such option; did you mean adam?"),
     ("-m hydra/launcher=jobib seed=1,2", "hydra/launcher=jobib: no such option; did you mean joblib?"),
-    ("-m hydra.launcher=joblib seed=1,2", "hydra.launcher=joblib: is a group; type hydra/launcher=joblib"),
     ("model.units=3,4", "model.units=3,4: a sweep over several values needs -m; a list is written [A,B]"),
-    ("seed", "seed: is not KEY=VALUE; see python -m sentiment.train --help"),
+    ("seed", "seed: is not KEY=VALUE"),
+    ("data.path=a b.csv", "b.csv: is not KEY=VALUE"),
     ("hydra.job.chdir=maybe", "hydra.job.chdir: Value 'maybe' is not a valid bool"),
     ("hydra.sweep.dir=[1]", "hydra.sweep.dir: Cannot convert 'list' to string"),
-    ("--multirunn", "--multirunn: no such flag; did you mean --multirun?"),
-    ("seed=1 -m units=3,4", "units=3,4: flags such as -m must be before or after all settings, not between them"),
-    ("-m model.dropout=interval(0,0.5)", f"model.dropout=interval(0,0.5): {INTERVAL}model.dropout=interval(0,0.5)'"),
-    ("-m optimizer=glob(x*)", "optimizer=glob(x*): has no values"),
-    ("data.labels={a:range(1,3)}", "data.labels={a:range(1,3)}: a sweep inside braces must be quoted"),
+    ("--multirunn", "--multirunn: no such flag, or not at its place; did you mean --multirun?"),
+    ("seed=1 -m units=3,4", "units: no such key; did you mean model.units?"),
+    ("-m model.dropout=interval(0,0.5)", INTERVAL),
     ("-m --cfg job", "Only one of --run, --multirun, --cfg"),
     ("--config-name nope", "Cannot find primary config 'nope'"),
     ("--config-dir nope", "Additional config directory"),
@@ -181,12 +200,13 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
 @pytest.mark.parametrize(("line", "message"), INVALID_COMMAND_LINES, ids=[line for line, _ in INVALID_COMMAND_LINES])
 def test_invalid_command_lines_are_answered_in_one_line(line: str, message: str, run: Run) -> None:
     assert run(*line.split()).startswith(message)
+    assert not [*Path.cwd().iterdir()]  # not even an empty folder
 
 
 @pytest.mark.parametrize("name", ["tune", "evaluate"])
 def test_other_commands_explain_their_keys_too(name: str, run: Run) -> None:
     assert run("data.pth=x", name=name) == "data.pth: no such key; did you mean data.path?"
-    assert run("foo=x", name=name) == f"foo: no such key; see python -m sentiment.{name} --help"
+    assert run("foo=x", name=name).startswith("foo: no such key; +foo=x adds it")
 
 
 def test_sweep_of_a_study_belongs_in_its_search_space(run: Run) -> None:
@@ -194,13 +214,19 @@ def test_sweep_of_a_study_belongs_in_its_search_space(run: Run) -> None:
     assert run("model.units=3,4", name="tune") == message
 
 
+@pytest.mark.parametrize("value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("])
+def test_the_quoting_that_an_error_shows_works(value: str, run: Run) -> None:
+    shown = run(f"data.path={value}").partition("for the shell: ")[2]
+    shell = subprocess.run(["sh", "-c", f"printf %s {shown}"], capture_output=True, text=True)
+    [argument] = shell.stdout.splitlines()
+    assert compose_config(argument).data.path == value
+
+
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 def test_folders_named_by_the_time_are_made_for_one_process(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hydra_app, "_find_invalid_sweep", lambda *_: None)
-    monkeypatch.setattr(hydra_app, "find_invalid_override", lambda *_: None)
     cfg = compose_hydra_config()
     key = f"hydra.{kind}.dir"
     first = Path(OmegaConf.select(cfg, key))  # the time is the same in all copies
@@ -208,7 +234,7 @@ def test_folders_named_by_the_time_are_made_for_one_process(
     def make(*overrides: str) -> Path:
         copied = copy.deepcopy(cfg)
         copied.hydra.overrides.hydra = [*overrides]
-        callback = hydra_app.CheckCommandLine()
+        callback = hydra_app.MakeOutputFolder()
         (callback.on_run_start if kind == "run" else callback.on_multirun_start)(copied)
         folder = Path(OmegaConf.select(copied, key))
         assert folder.is_dir()
@@ -244,10 +270,12 @@ def test_resumed_runs_have_a_configuration_of_their_own(
     assert fail() == "error: RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
     folder.write_config(cfg)
     assert fail("model.unit=3") == "error: model.unit: no such key; did you mean model.units?\n"
-    assert fail("foo=3") == "error: foo: no such key; see python -m sentiment.train --help\n"
+    assert fail("foo=3") == "error: foo: no such key; +foo=3 adds it, --help lists all\n"
     assert fail("optimizer=sgd") == "error: optimizer=sgd: a resumed run keeps its optimizer; remove it\n"
-    folder.write_config(OmegaConf.create({**cfg, "adversarial": 0.0, "test": "best"}))
-    assert fail() == "error: resume=RUN: created by an older version; start a new run\n"
+    other = "error: hydra.run.dir=other: a resumed run keeps its folder; remove it\n"
+    assert fail("hydra.run.dir=other") == other
+    folder.write_config(OmegaConf.create({key: cfg[key] for key in cfg if key != "lr_find"}))
+    assert fail() == "error: resume=RUN: created by another version; start a new run\n"
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3), KeyboardInterrupt()])

@@ -12,12 +12,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
 from sentiment.training.resuming import check_changes
-from tests.helpers import Compose, compose_config, load_weights, read_metrics, train_quick, weights_equal
-
-
-def snapshot(folder: Path) -> dict[Path, bytes]:
-    """The contents of all files of a folder."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+from tests.helpers import Compose, compose_config, load_weights, read_metrics, snapshot, train_quick, weights_equal
 
 
 def read_rates(run: Path) -> list[str]:

@@ -16,8 +16,9 @@ from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import _job_folder_name, config_fingerprint, flatten
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
-from sentiment.training.sweeps import is_finished, run_sweep_job
-from tests.helpers import QUICK, Compose, command, compose_hydra_config, prepare_datamodule, read_metrics
+from sentiment.training.resuming import is_finished
+from sentiment.training.sweeps import run_sweep_job
+from tests.helpers import QUICK, Compose, command, compose_hydra_config, prepare_datamodule, read_metrics, snapshot
 
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
@@ -178,7 +179,11 @@ def test_job_keeps_a_finished_run_with_other_settings(
     composed: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunFolder(tmp_path)
+    run.write_config(composed("model.units=16"))
     run.write_metrics({"status": "finished", "config_fingerprint": "other", "val/accuracy": 0.5})
+    before = snapshot(run.path)
     assert math.isnan(run_sweep_job(composed()))
-    assert "holds a finished run with other settings; remove it or choose another hydra.sweep.dir" in caplog.text
-    assert run.read_metrics()["val/accuracy"] == 0.5
+    assert "holds a finished run with other settings or data; remove it or choose another" in caplog.text
+    assert snapshot(run.path) == before
+    line = (run.path.parent / "jobs.log").read_text()
+    assert f"{run.path.name}: failed: holds a finished run with other settings" in line

@@ -4,13 +4,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from sentiment.classifier import load
+from sentiment.runtime.config import initialize_hydra
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import LIBRARIES, UntrustedError, check_run_config, find_targets, import_trusted
+from sentiment.training.composition import RESUMED, compose
 from tests.helpers import compose_config
 
 MODULE = """
@@ -67,7 +71,7 @@ def test_what_the_configuration_names_is_trusted() -> None:
     for overrides in ([], ["baseline=[nb_svm,logistic_regression]", "model=gru", "scheduler=plateau"]):
         cfg = compose_config("output_dir=x", *overrides)
         assert len(find_targets(cfg)) > 15
-        check_run_config(cfg, Path("config.yaml"), [])
+        check_run_config(cfg, Path("run/.hydra/config.yaml"), [])
 
 
 @pytest.mark.parametrize(
@@ -75,40 +79,56 @@ def test_what_the_configuration_names_is_trusted() -> None:
     [
         (
             {"callbacks": {"x": {"_target_": "os.mkdir", "path": "x"}}},
-            "config.yaml: names os.mkdir, code that is not run",
+            "run/.hydra/config.yaml: names os.mkdir, code that is not run",
         ),
-        ({"data": {"deep": [{"_target_": "os.mkdir"}]}}, "config.yaml: names os.mkdir"),
-        ({"model": {"_target_": "${oc.env:TARGET}"}}, "config.yaml: names .*oc.env:TARGET"),
+        ({"data": {"deep": [{"_target_": "os.mkdir"}]}}, "run/.hydra/config.yaml: names os.mkdir"),
+        ({"model": {"_target_": "${oc.env:TARGET}"}}, "run/.hydra/config.yaml: names os.mkdir"),
+        ({"model": {"_target_": "${oc.env:ABSENT}"}}, "run/.hydra/config.yaml: .*Environment variable 'ABSENT' not"),
         (
             {"callbacks": {"x": {"_target_": "sentiment.runtime.trust.import_trusted", "target": "os.mkdir"}}},
-            "config.yaml: names sentiment.runtime.trust.import_trusted, code that is not run",
+            "run/.hydra/config.yaml: names sentiment.runtime.trust.import_trusted, code that is not run",
         ),
-        ({"data": {"x": "${oc.create:{_target_: os.mkdir}}"}}, "config.yaml: not written by a run, it has the interp"),
-        ({"data": {"x": "${oc.decode:${y}}"}}, "config.yaml: not written by a run, it has the interpolation"),
-        ({"data": {"${oc.create:1}": 1}}, "config.yaml: not written by a run, it has the interpolation"),
-        ({"baseline": {"x": {"_target_": "optuna._imports._LazyImport"}}}, "config.yaml: names optuna"),
-        ({"hydra": {}}, "config.yaml: not written by a run, it has the key hydra"),
-        ({"defaults": ["x"]}, "config.yaml: not written by a run, it has the key defaults"),
+        ({"data": {"x": "${oc.create:{_target_: os.mkdir}}"}}, "run/.hydra/config.yaml: names os.mkdir"),
+        (
+            {"data": {"x": "${oc.create:${oc.decode:${y}}}"}, "y": "{_target_: os.mkdir}"},
+            "run/.hydra/config.yaml: names os.mkdir",
+        ),
+        ({"baseline": {"x": {"_target_": "optuna._imports._LazyImport"}}}, "run/.hydra/config.yaml: names optuna"),
     ],
 )
-def test_configuration_of_a_run_cannot_name_other_code(changes: dict[str, Any], message: str) -> None:
+def test_configuration_of_a_run_cannot_name_other_code(
+    changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TARGET", "os.mkdir")
     cfg = OmegaConf.create({**changes})
     with pytest.raises(InputError, match=message):
-        check_run_config(cfg, Path("config.yaml"), ["osx"])
+        check_run_config(cfg, Path("run/.hydra/config.yaml"), ["osx"])
 
 
-def test_folder_of_the_configuration_holds_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "hydra").mkdir()
-    (tmp_path / "config.yaml").touch()
-    with pytest.raises(InputError, match="hydra: not written by a run; remove it"):
-        check_run_config(compose_config("output_dir=x"), tmp_path / "config.yaml", [])
+def test_folder_of_a_run_does_not_configure_hydra(tmp_path: Path) -> None:
+    """Neither its configuration nor files beside it set what Hydra itself instantiates."""
+    run = RunFolder(tmp_path / "run")
+    cfg = compose_config("output_dir=x")
+    callback = {"_target_": "sentiment.runtime.hydra_app.MakeOutputFolder"}
+    OmegaConf.update(cfg, "hydra.callbacks.x", callback, force_add=True)
+    OmegaConf.update(cfg, "defaults", [{"optimizer": "sgd"}], force_add=True)
+    run.write_config(cfg)
+    groups = run.config_file.parent / "hydra" / "job_logging"
+    groups.mkdir(parents=True)
+    (groups / "plain.yaml").write_text("handlers: {x: {'()': os.mkdir, path: made}}")
+    composed = compose(f"resume={run.path}")
+    assert composed.output_dir == str(run.path)
+    assert composed.optimizer == compose().optimizer
+    with initialize_hydra():
+        hydra_cfg = hydra.compose(RESUMED, return_hydra_config=True).hydra
+    assert not {"x"} & {*hydra_cfg.callbacks, *hydra_cfg.job_logging.handlers}
 
 
 def test_single_target_and_package_can_be_trusted() -> None:
     assert import_trusted("collections.OrderedDict", ["collections.OrderedDict"]).__name__ == "OrderedDict"
     assert import_trusted("collections.abc.Mapping", "collections").__name__ == "Mapping"
     check_run_config(
-        OmegaConf.create({"x": {"_target_": "collections.OrderedDict"}}), Path("config.yaml"), "collections"
+        OmegaConf.create({"x": {"_target_": "collections.OrderedDict"}}), Path("run/.hydra/config.yaml"), "collections"
     )
     with pytest.raises(UntrustedError):
         import_trusted("collections.OrderedDict", ["collections.abc"])

@@ -1,5 +1,6 @@
 """ReviewDataModule: from a source of reviews to padded batches for training, validation and test."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from sentiment.data.encoding import (
     Integers,
     StoredReviews,
     is_complete,
+    read_hashes,
     read_tokenizer_state,
     read_vocabulary,
 )
@@ -169,6 +171,15 @@ class ReviewDataModule(LightningDataModule):
     def training_texts(self) -> EncodedReviews:
         """The training rows and then the unlabelled ones, from which word vectors are learned, after `setup`."""
         return StoredReviews(self.folder, *(split for split in ("train", "unlabelled") if split in self.splits))
+
+    @property
+    def contents(self) -> str:
+        """A hash of the tokens, the labels and the splits, after `setup`."""
+        digest = hashlib.sha256(read_hashes(self.folder).tobytes())
+        for name, reviews in self.splits.items():
+            rows = reviews.reviews.rows
+            digest.update(name.encode() + rows.tobytes() + reviews.reviews.labels[rows].tobytes())
+        return digest.hexdigest()[:16]
 
     def add_soft_labels(self, probabilities: npt.NDArray[np.float32]) -> None:
         """Train on the unlabelled texts too, with these probabilities of the classes, float32 `(texts, classes)`."""

@@ -46,6 +46,7 @@ class SentimentModule(LightningModule):
 
     Attributes:
         predictions: of the latest validation or test epoch.
+        data_contents: of the data, see `ReviewDataModule.contents`.
         num_trained: reviews in all training batches of this device, repeated ones included.
 
     Raises:
@@ -83,6 +84,7 @@ class SentimentModule(LightningModule):
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
         self.num_trained = 0
+        self.data_contents = ""
         self.objective = objective
         self.loss = loss
         self.class_weights = class_weights
@@ -232,7 +234,11 @@ class SentimentModule(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the number of threads, and the metrics of these weights; Lightning also knows those of earlier epochs."""
+        """Add what a resumed run compares, and the metrics of these weights.
+
+        Lightning also knows the metrics of earlier epochs.
+        """
+        checkpoint["data_contents"] = self.data_contents
         checkpoint["num_threads"] = torch.get_num_threads()
         checkpoint["metrics"] = {
             tag: float(value)

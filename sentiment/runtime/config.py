@@ -2,9 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import InstantiationException
@@ -130,6 +133,19 @@ def format_setting(value: Any) -> str:
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """The overrides of a command line by Hydra's grammar."""
     return OverridesParser.create().parse_overrides(list(overrides))
+
+
+@contextmanager
+def initialize_hydra() -> Iterator[None]:
+    """Let Hydra find `conf/`. It holds one state for the process, which is as before afterwards."""
+    instance = GlobalHydra.instance()
+    earlier = instance.hydra
+    instance.clear()
+    try:
+        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = earlier
 
 
 def config_fingerprint(cfg: DictConfig) -> str:

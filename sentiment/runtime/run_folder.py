@@ -3,9 +3,10 @@
 import contextlib
 import csv
 import json
+import logging
 import math
+import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment import __version__
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
-# What a command leaves before it finds its settings invalid.
-_ABORTED = (
-    *(".hydra", ".hydra/*.yaml", "train.log", "evaluate.log", "metrics.json", "hparams.yaml", "events.out.*"),
-    *("checkpoints", "checkpoints/train_hashes.npy", "csv", "csv/*", "csv/*/*"),
-)
+LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
+
+_made: set[Path] = set()  # folders that this process made; it removes no other
 
 
 class RunFolder:
@@ -78,9 +78,14 @@ class RunFolder:
         return cfg if isinstance(cfg, DictConfig) and "data" in cfg else None
 
     def write_config(self, cfg: DictConfig) -> None:
-        """Write the configuration to the file in which Hydra keeps it, without the folder, which may be moved."""
+        """Write the configuration to the file in which Hydra would keep it.
+
+        It holds no `output_dir`, since a run may be moved.
+        """
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.merge(cfg, {"output_dir": "${hydra:runtime.output_dir}"}), self.config_file)
+        portable = OmegaConf.merge(cfg, {"output_dir": "${hydra:runtime.output_dir}"})
+        with atomic_write(self.config_file) as temporary:
+            OmegaConf.save(portable, temporary)
 
     def read_metrics(self) -> dict[str, Any]:
         """The contents of `metrics.json`, empty if it is missing."""
@@ -129,20 +134,116 @@ class RunFolder:
         with atomic_write(self.train_hashes_file) as temporary, open(temporary, "wb") as file:
             np.save(file, hashes)
 
-    def remove_if_aborted(self) -> None:
-        """Remove the folder if it holds nothing but what an aborted command leaves."""
-        left = {path for pattern in _ABORTED for path in self.path.glob(pattern)}
-        if not set(self.path.rglob("*")) - left:
-            shutil.rmtree(self.path, ignore_errors=True)
+    @contextmanager
+    def claim(self, new: bool = True) -> Iterator[None]:
+        """Make the folder and keep other processes from writing to it.
+
+        At the end it is removed if this process made it and left it empty.
+
+        Args:
+            new: reject a folder that holds anything but hidden files.
+
+        Raises:
+            InputError: another process writes to the folder, or it is not empty.
+            OSError: it cannot be made.
+        """
+        if not is_first_process():  # the first one holds the folder for all
+            try:
+                yield
+            finally:
+                remove_if_empty(self.path)
+            return
+        make_folder(self.path)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            message = f"{self.path}: another process writes to this folder; choose another one"
+            raise InputError(message) from None
+        try:
+            if new and (self.config_file.exists() or any(map(_is_visible, self.path.iterdir()))):
+                message = f"{self.path}: is not empty; choose a new folder"
+                if self.config_file.exists():
+                    message += f", or continue its run with resume={self.path}"
+                raise InputError(message)
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # of Windows
+                (self.path / ".lock").unlink()  # before the release, while it is of this process
+            lock.release()
+            remove_if_empty(self.path)
 
     @contextmanager
-    def exit_on_user_error(self) -> Iterator[None]:
-        """Exit with code 2 and one line for invalid input and full disks; remove the folder of an aborted command."""
+    def log_to(self, name: str) -> Iterator[None]:
+        """Also write what is logged to a file of the folder, which the first message makes."""
+        if not is_first_process():
+            yield
+            return
+        handler = logging.FileHandler(self.path / name, encoding="utf-8", delay=True)
+        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+        logging.getLogger().addHandler(handler)
         try:
             yield
-        except (InputError, OSError) as error:
-            self.remove_if_aborted()
-            exit_with_error(describe_write_error(error, self.path) if isinstance(error, OSError) else error)
+        finally:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+
+    def clear(self) -> None:
+        """Remove the figures and the checkpoints of an unfinished run; other files stay."""
+        checkpoints = [self.checkpoint("best"), self.checkpoint("last")]
+        history = self.path / "history.csv"
+        for file in (self.metrics_file, self.predictions_file, history, *checkpoints):
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def exit_on_user_error(path: str) -> Iterator[None]:
+    """Exit with code 2 and one line for invalid input and disks that are full.
+
+    Args:
+        path: the output folder, for errors that name no file.
+    """
+    try:
+        yield
+    except InputError as error:
+        exit_with_error(error)
+    except OSError as error:
+        exit_with_error(describe_write_error(error, Path(path)))
+
+
+def is_first_process() -> bool:
+    """Whether this is not another rank of a run on several devices."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, Lightning and srun
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+
+
+def make_folder(path: Path, exist_ok: bool = True) -> None:
+    """Make a folder and those above it, and remember which ones did not exist."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=exist_ok)
+    _made.update(folder.resolve() for folder in missing)
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a folder and those above it, as far as this process made them and they are empty."""
+    with contextlib.suppress(OSError):
+        for folder in (path, *path.parents):
+            if folder.resolve() not in _made:
+                break
+            folder.rmdir()
+
+
+def remove_sweep_folder() -> None:
+    """Remove the folder of a sweep that this process made and that holds Hydra's record alone."""
+    for folder in [*_made]:
+        record = folder / "multirun.yaml"
+        if record.exists() and [*folder.iterdir()] == [record]:
+            record.unlink()
+        remove_if_empty(folder)
+
+
+def _is_visible(path: Path) -> bool:
+    return not path.name.startswith(".")
 
 
 def make_unique_folder(path: Path) -> Path:
@@ -154,7 +255,7 @@ def make_unique_folder(path: Path) -> Path:
     folder, number = path, 1
     while True:
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder, exist_ok=False)
             return folder
         except FileExistsError:
             number += 1

@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line
 
 PACKAGE = __package__.partition(".")[0]
 # Modules whose classes a run may name besides those that `conf/` names: they only compute, or call what else is named.
 LIBRARIES = ("torch.nn", "torch.optim", "pytorch_lightning.callbacks", "pytorch_lightning.loggers")
-_RUN_FILES = {"config.yaml", "hydra.yaml", "overrides.yaml"}
-# Interpolations that `conf/` uses. Others could make settings that no check sees.
-_INTERPOLATION = re.compile(
-    r"\$\{\.?[a-z_.]+\}|\$\{(?:cuda_or_cpu|objective_mode|hydra|oc\.env):(?:\.?[A-Za-z0-9_.]*|\$\{\.?[a-z_.]+\})\}"
-)
 
 
 class UntrustedError(InputError):
@@ -63,7 +59,10 @@ def import_trusted(target: str, trust: Collection[str] = (), libraries: Collecti
 
 
 def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> None:
-    """Check that the configuration in the folder of a run names only classes that are trusted.
+    """Check that the configuration of a run names only classes that are trusted.
+
+    That is all it checks: files that the run would write, and servers that it would log to, are
+    those of its configuration.
 
     Args:
         cfg: what was read from the file.
@@ -71,24 +70,22 @@ def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> Non
         trust: modules outside this package whose classes it may name.
 
     Raises:
-        InputError: it names others, or is no configuration that a run has written.
+        InputError: it names others, or an interpolation cannot be resolved.
     """
-    if unexpected := {"defaults", "hydra"} & cfg.keys():
-        raise InputError(f"{path}: not written by a run, it has the key {min(unexpected)}; use another run")
-    if path.exists() and (others := {file.name for file in path.parent.iterdir()} - _RUN_FILES):
-        raise InputError(f"{path.parent / min(others)}: not written by a run; remove it, or use another run")
-    for text in _walk(OmegaConf.to_container(cfg)):
-        if isinstance(text, str) and "${" in _INTERPOLATION.sub("", text):
-            raise InputError(f"{path}: not written by a run, it has the interpolation {text}; use another run")
+    try:  # an interpolation may stand for a name, or for a mapping with names
+        known_folder = OmegaConf.merge(cfg, {"output_dir": str(path.parents[1])})
+        settings = OmegaConf.to_container(known_folder, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{path}: {one_line(error)}; repair it, or use another run") from error
     own = _own_targets()
-    for target in find_targets(cfg):
+    for target in find_targets(settings):
+        if target in own:
+            continue
         try:
-            if target in own:
-                continue
             if is_ours(target) and not _is_within(target, trust):
                 raise _untrusted(target)
             import_trusted(target, trust, LIBRARIES)
-        except (UntrustedError, ImportFailedError) as error:
+        except InputError as error:
             raise InputError(f"{path}: names {error}") from error
 
 

@@ -1,6 +1,5 @@
 """One experiment: data, training, test, and everything that a run leaves in its folder."""
 
-import contextlib
 import gc
 import logging
 import math
@@ -13,8 +12,6 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 from sklearn.utils.class_weight import compute_class_weight
 
 from sentiment.analysis.run import Run
@@ -25,17 +22,18 @@ from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.model.module import SentimentModule
-from sentiment.runtime.config import config_fingerprint, flatten, hyperparameters, instantiate_checked, named_settings
+from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, prefix_key
-from sentiment.runtime.run_folder import RunFolder, provenance
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.baseline import Baseline
 from sentiment.training.initialization import find_ngrams, initialize_embedding
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import find_learning_rate
+from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
-from sentiment.training.resuming import ResumedSettings, ResumePoint, describe_resumption, read_resume_point
+from sentiment.training.resuming import Resumption, check_contents, describe_resumption, read_resume_point
 from sentiment.training.self_training import label_texts
 from sentiment.training.settings_checks import check_settings, make_module
 from sentiment.training.trainer import (
@@ -69,109 +67,121 @@ def train(
         InputError: a setting, the data or a checkpoint is invalid.
     """
     run = RunFolder(cfg.output_dir)
-    record = {"config_fingerprint": config_fingerprint(cfg), **provenance()}
-    write_metrics, resumed_settings = rank_zero_only(run.write_metrics), ResumedSettings(run, cfg)
+    resumed = read_resume_point(run, cfg) if cfg.resume else None
+    resumption = Resumption(run, cfg) if cfg.resume else None
     if cfg.quiet:
         disable_console_output(cfg)
-    try:
-        resumed = read_resume_point(run, cfg) if cfg.resume else None
-        if cfg.resume:
-            callbacks = [*callbacks, resumed_settings]
-        elif not run.config_file.exists():  # Hydra has written it, unless this was called from Python
-            run.write_config(cfg)
-        num_threads = cfg.get("num_threads")
-        if resumed and num_threads is None:
-            num_threads = resumed.num_threads
-        with (
-            open_loggers(cfg, resumed.steps + 1 if resumed else 0, varied, hide_fixed) as loggers,
-            limit_threads(num_threads),
-        ):
-            metrics = _train(cfg, run, loggers, resumed, callbacks, hyperparameters(cfg, varied))
-    except (KeyboardInterrupt, Exception) as error:
-        if cfg.resume and not resumed_settings.recorded:
-            resumed_settings.remove_events()
-            raise  # the run is as it was
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
-        with contextlib.suppress(OSError):  # if the disk is full, the first error is the one to report
-            write_metrics(run.read_metrics() | record)  # a resumed run keeps its earlier metrics
-        raise
-    gc.collect()  # Lightning's objects form cycles, which would keep their files open during a sweep
-    if not cfg.lr_find:
-        write_metrics({**metrics, "status": "finished", **record})
-        metrics = run.read_metrics()
-    return Run(run, flatten(cfg), metrics, trust=tuple(find_targets(cfg)))
+    settings, first_step = hyperparameters(cfg, varied), resumed.steps + 1 if resumed else 0
+    num_threads = resumed.num_threads if resumed and cfg.num_threads is None else cfg.num_threads
+    with (
+        open_loggers(cfg, first_step, varied, hide_fixed) as loggers,
+        limit_threads(num_threads),
+    ):
+        check_settings(cfg)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
+        datamodule.reshuffle = not cfg.trainer.overfit_batches
+        seed_everything(cfg.seed, verbose=False)
+        baselines, timer = _make_baselines(cfg, datamodule), make_timer(cfg)
+        others = [timer, *baselines, *callbacks, *([resumption] if resumption else [])]
+        trainer = make_trainer(cfg, loggers, [*make_callbacks(cfg), *others])
+        if resumed:
+            describe_resumption(cfg, resumed, trainer)
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        if resumed:
+            check_contents(resumed, datamodule)
+        _check_test_batches(cfg, datamodule)
+        with record_outcome(cfg, run, resumption) as metrics:
+            log.info(describe(datamodule))
+            for problem in find_problems(datamodule):
+                log.warning(problem)
+            module = _make_module(cfg, run, datamodule, trainer)
+            if cfg.lr_find:
+                rate = find_learning_rate(cfg, run, module, datamodule)
+                metrics["lr_find/suggestion"] = rate
+            else:
+                log_settings(trainer.loggers, settings)
+                last = resumed.path if resumed else None
+                metrics |= _fit(cfg, run, trainer, module, datamodule, timer, last)
+                if cfg.test_ckpt:
+                    metrics |= _test(cfg, run, trainer, module, datamodule, baselines, timer)
+                for baseline in baselines:
+                    metrics |= baseline.metrics
+                if not cfg.trainer.fast_dev_run:
+                    _log_final_figures(cfg, trainer, settings, metrics)
+                metrics["data_fingerprint"] = datamodule.folder.name
+                metrics["device"] = device_name(trainer)
+                metrics["num_threads"] = torch.get_num_threads()
+    gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
+    final = metrics if cfg.lr_find else run.read_metrics()
+    return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
 
 
-def _train(
-    cfg: DictConfig,
-    run: RunFolder,
-    loggers: Sequence[Logger],
-    resumed: ResumePoint | None,
-    extra_callbacks: Sequence[Callback],
-    settings: Mapping[str, Any],
-) -> dict[str, Any]:
-    check_settings(cfg)
-    datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
-    datamodule.reshuffle = not cfg.trainer.overfit_batches
-    seed_everything(cfg.seed, verbose=False)
-    baselines = _make_baselines(cfg, datamodule)
-    timer = make_timer(cfg)
-    callbacks = [*make_callbacks(cfg), timer, *baselines, *extra_callbacks]
-    trainer = make_trainer(cfg, loggers, callbacks)
-    if resumed:
-        describe_resumption(cfg, resumed, trainer)
-
-    datamodule.prepare_data()
-    datamodule.setup("fit")
-    log.info(describe(datamodule))
-    for problem in find_problems(datamodule):
-        log.warning(problem)
+def _make_module(cfg: DictConfig, run: RunFolder, datamodule: ReviewDataModule, trainer: Trainer) -> SentimentModule:
+    """The module for these data; with self-training, teachers label the texts without a label first."""
     if cfg.data.validate_on == "test":
         log.warning("Validating on the test set, as the article did: validation figures are optimistic")
-
     if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
-        probabilities = label_texts(cfg, run, datamodule, trainer.strategy.root_device, train)
-        datamodule.add_soft_labels(probabilities)
+        device = trainer.strategy.root_device
+        datamodule.add_soft_labels(label_texts(cfg, run, datamodule, device, train))
         seed_everything(cfg.seed, verbose=False)  # whether or not teachers were trained just now
-
     ngrams, weights = find_ngrams(cfg, datamodule), _class_weights(cfg, datamodule)
     module = make_module(cfg, datamodule.encoder, datamodule.label_names, weights, ngrams)
+    module.data_contents = datamodule.contents
     initialize_embedding(cfg, module, datamodule)
-    if resumed and resumed.text_encoder != module.hparams["text_encoder"]:
-        raise InputError(
-            f"resume={cfg.resume}: the data or preprocessing changed since this run started; "
-            "restore them or start a new run"
-        )
-    _check_test_batches(cfg, datamodule)
-    if cfg.lr_find:
-        return {"lr_find/suggestion": find_learning_rate(cfg, run, module, datamodule)}
-    log_settings(trainer.loggers, settings)
+    return module
 
+
+def _fit(
+    cfg: DictConfig,
+    run: RunFolder,
+    trainer: Trainer,
+    module: SentimentModule,
+    datamodule: ReviewDataModule,
+    timer: TrainingTimer,
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    """Train, from a checkpoint if one is given; return the figures of the selected epoch."""
     if trainer.is_global_zero and not cfg.trainer.fast_dev_run:
-        run.write_train_hashes(read_hashes(datamodule.folder)[datamodule.training_set.reviews.rows])
+        rows = datamodule.training_set.reviews.rows
+        run.write_train_hashes(read_hashes(datamodule.folder)[rows])
     with translate_lightning_errors():
-        trainer.fit(module, datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
+        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
     metrics = _fit_metrics(trainer, selected, module)
-    seconds = timer.time_elapsed("train")  # before a checkpoint is loaded, which adds its own
     metrics["train/reviews_per_second"] = _reviews_per_second(trainer, timer, module, run)
+    return metrics
 
-    if cfg.test_ckpt:
-        with translate_lightning_errors():
-            trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
-        metrics |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
-        if trainer.is_global_zero:
-            _report_test(run, module, datamodule, baselines, seconds)
-    for baseline in baselines:
-        metrics |= baseline.metrics
-    if not cfg.trainer.fast_dev_run:
-        # The HParams tab shows metrics in this order; its step is that of the last batch.
-        ordered = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics} | metrics
-        overall = {tag: value for tag, value in ordered.items() if not tag.startswith(METRICS_BY_CLASS)}
-        log_final_figures(loggers, settings, overall, step=trainer.global_step - 1)
-    machine = {"device": device_name(trainer), "num_threads": torch.get_num_threads()}
-    return {**metrics, "data_fingerprint": datamodule.folder.name, **machine}
+
+def _test(
+    cfg: DictConfig,
+    run: RunFolder,
+    trainer: Trainer,
+    module: SentimentModule,
+    datamodule: ReviewDataModule,
+    baselines: list[Baseline],
+    timer: TrainingTimer,
+) -> dict[str, float]:
+    """Test the selected checkpoint, write the predictions and print the tables."""
+    selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)
+    seconds = timer.time_elapsed("train")  # before a checkpoint is loaded, which adds its own
+    with translate_lightning_errors():
+        trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
+    if trainer.is_global_zero:
+        _report_test(run, module, datamodule, baselines, seconds)
+    figures = trainer.callback_metrics.items()
+    return {name: float(value) for name, value in figures if name.startswith("test/")}
+
+
+def _log_final_figures(
+    cfg: DictConfig, trainer: Trainer, settings: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> None:
+    """Log the figures under tags of their own, first those that the HParams tab shows first."""
+    first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}
+    ordered = (first | metrics).items()
+    overall = {tag: value for tag, value in ordered if not tag.startswith(METRICS_BY_CLASS)}
+    last_batch = trainer.global_step - 1
+    log_final_figures(trainer.loggers, settings, overall, step=last_batch)
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:

@@ -27,7 +27,6 @@ from sentiment.training.process import prepare_process
 from sentiment.training.settings_checks import check_single_device
 
 RUNS = Path("outputs", "runs")
-LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
 
 
 def train(cfg: DictConfig) -> Run:
@@ -49,55 +48,38 @@ def train(cfg: DictConfig) -> Run:
         raise TypeError("train: pass a configuration, such as compose('data=demo')")
     check_single_device(cfg)
     cfg = copy.deepcopy(cfg)
+    path = None if OmegaConf.is_interpolation(cfg, "output_dir") else cfg.output_dir
     try:
-        run = RunFolder(_make_folder(cfg))
-    except OSError as error:
-        raise InputError(describe_write_error(error, RUNS)) from None
-    cfg.output_dir = str(run.path)
-    try:
-        if not cfg.resume:
-            run.write_config(cfg)
-        with _process_state(run.path / "train.log"):
-            return _train(cfg, run)
+        if path is None:
+            path = make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        cfg.output_dir = str(Path(path).absolute())
+        with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process_state():
+            return _train(cfg)
     except InputError as error:
-        run.remove_if_aborted()
         raise error.with_traceback(None) from None
     except OSError as error:
-        run.remove_if_aborted()
-        raise InputError(describe_write_error(error, run.path)) from None
+        raise InputError(describe_write_error(error, Path(path or RUNS))) from None
 
 
-def _make_folder(cfg: DictConfig) -> Path:
-    if OmegaConf.is_interpolation(cfg, "output_dir") or cfg.output_dir is None:
-        return make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-    folder = Path(cfg.output_dir).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _train(cfg: DictConfig, run: RunFolder) -> Run:
-    log, place = logging.getLogger(experiment.__name__), os.path.relpath(run.path)
-    defaults = flatten(compose())
-    varied = [key for key, value in flatten(cfg).items() if key not in defaults or defaults[key] != value]
+def _train(cfg: DictConfig) -> Run:
+    log = logging.getLogger(experiment.__name__)
+    defaults, place = flatten(compose()), os.path.relpath(cfg.output_dir)
+    missing = object()
+    varied = [key for key, value in flatten(cfg).items() if defaults.get(key, missing) != value]
     try:
         result = experiment.train(cfg, varied=varied)
     except KeyboardInterrupt:
         log.warning('interrupted; continue with: train(compose("resume=%s"))', place)
         raise
-    if cfg.resume:
-        run.write_config(cfg)
     log.info("results in %s", place)
     return result
 
 
 @contextmanager
-def _process_state(log_file: Path) -> Iterator[None]:
-    """Log to a file and, if no logging is set up, to standard output; afterwards the process is as it was."""
+def _process_state() -> Iterator[None]:
+    """Log to standard output if no logging is set up; afterwards the process is as it was."""
     root, ours, lightning = (logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning"))
-    handlers: list[logging.Handler] = [logging.FileHandler(log_file, encoding="utf-8")]
-    handlers[0].setFormatter(logging.Formatter(LOG_FORMAT))
-    if not ours.hasHandlers():
-        handlers.append(logging.StreamHandler(sys.stdout))
+    handlers = [] if ours.hasHandlers() else [logging.StreamHandler(sys.stdout)]
     levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]
     levels = [item.level for item in levelled]
     raise_exceptions, is_quiet = logging.raiseExceptions, get_console().quiet

@@ -1,15 +1,17 @@
 """How a run is resumed: where it continues, and which settings may have changed since."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.model.schedules import takes_total_steps
-from sentiment.runtime.config import flatten, format_setting, instantiate_checked
+from sentiment.runtime.config import config_fingerprint, flatten, format_setting, instantiate_checked
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
@@ -33,7 +35,8 @@ class ResumePoint(NamedTuple):
         cut_short: whether the last epoch ended before its last batch.
         without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
         text_encoder: the encoder that it holds.
-        num_threads: with which it was trained; None if an earlier version did.
+        contents: of the data that it was trained on, see `ReviewDataModule.contents`.
+        num_threads: with which it was trained.
     """
 
     path: Path
@@ -42,7 +45,8 @@ class ResumePoint(NamedTuple):
     cut_short: bool
     without_improvement: int
     text_encoder: dict[str, Any]
-    num_threads: int | None
+    contents: str
+    num_threads: int
 
 
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
@@ -51,6 +55,9 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
     Raises:
         InputError: training cannot continue from it, or not with these settings.
     """
+    if Path(cfg.resume).resolve() != run.path.resolve():
+        advice = f"pass the overrides to compose('resume={cfg.resume}', …)"
+        raise InputError(f"resume={cfg.resume}: is not output_dir={run.path}; {advice}")
     path = run.checkpoint("last")
     if not path.exists():
         return None
@@ -67,7 +74,8 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
         without_improvement=max((state["wait_count"] for state in states if state.get("stopped_epoch")), default=0),
         text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
-        num_threads=checkpoint.get("num_threads"),
+        contents=checkpoint["data_contents"],
+        num_threads=checkpoint["num_threads"],
     )
 
 
@@ -89,6 +97,29 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
 def is_planned(cfg: DictConfig) -> bool:
     """Whether the schedule of the learning rate is planned over all steps of the training."""
     return bool(cfg.scheduler) and takes_total_steps(instantiate_checked(cfg.scheduler, _partial_=True))
+
+
+def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
+    """Whether the metrics are those that this configuration would give on the data as it is now."""
+    if metrics.get("status") != "finished":
+        return False
+    if metrics["config_fingerprint"] != config_fingerprint(cfg):
+        return False
+    try:
+        datamodule = instantiate_checked(cfg.data, seed=cfg.seed)
+    except InputError:
+        return False
+    return bool(metrics["data_fingerprint"] == datamodule.folder.name)
+
+
+def check_contents(resumed: ResumePoint, datamodule: ReviewDataModule) -> None:
+    """Raise `InputError` if the data are not those that the run was trained on."""
+    same_encoder = resumed.text_encoder == datamodule.encoder.to_dict()
+    if not same_encoder or resumed.contents != datamodule.contents:
+        raise InputError(
+            f"resume={resumed.path.parents[1]}: the data or preprocessing changed since this run "
+            "started; restore them or start a new run"
+        )
 
 
 def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
@@ -115,7 +146,7 @@ def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer)
         log.info("continues after epoch %d of %d", resumed.epochs, epochs)
 
 
-class ResumedSettings(Callback):
+class Resumption(Callback):
     """Applies changed settings to what Lightning has restored, and records them once they have trained an epoch.
 
     Until then the folder of the run describes what its last checkpoint was trained with.

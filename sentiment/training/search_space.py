@@ -1,7 +1,7 @@
 """The search space of a study: sweeps in Hydra's syntax, which Optuna samples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,7 @@ from optuna.trial import Trial
 
 from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.overrides import quote
+from sentiment.runtime.hydra_app import quote
 
 _EXAMPLES = (
     "choice(80,200), range(32,129,32), interval(0.0,0.5), int(interval(32,128)) or tag(log,interval(0.0001,0.1))"
@@ -66,12 +66,14 @@ class SearchSpace:
         """The overrides of a run with the parameters of a trial."""
         return [f"{key}={self._texts[key].get(value, value)}" for key, value in params.items()]
 
-    def sweep_overrides(self) -> list[str]:
-        """Overrides of a sweep over all choices of each key, and over one value of a range or an interval."""
-        return [
-            f"{key}={','.join(self._texts[key].values()) or getattr(distribution, 'low', '')}"
+    def examples(self) -> Iterator[list[str]]:
+        """Overrides of runs in which each choice of each key occurs, and one value of each range."""
+        texts = {
+            key: [*self._texts[key].values()] or [str(getattr(distribution, "low", ""))]
             for key, distribution in self._distributions.items()
-        ]
+        }
+        for number in range(max(map(len, texts.values()))):
+            yield [f"{key}={choices[number % len(choices)]}" for key, choices in texts.items()]
 
 
 def _parse(key: str, sweep: Any) -> Sweep:

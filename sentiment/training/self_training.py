@@ -27,7 +27,7 @@ from sentiment.runtime.errors import InputError, check_at_least, one_line
 from sentiment.runtime.files import atomic_write
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
-from sentiment.training.sweeps import is_finished
+from sentiment.training.resuming import is_finished
 
 log = logging.getLogger(__name__)
 

@@ -4,6 +4,8 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import config_fingerprint, instantiate_checked, parse_overrides
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.config import parse_overrides
+from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.run_folder import RunFolder
+
+LOG_NAME = "jobs.log"  # a line for each job of a sweep
+SUCCESSES = FINISHED, SKIPPED = "finished", "skipped"
 
 log = logging.getLogger(__name__)
 
@@ -38,21 +43,22 @@ class SweepCallback(Callback):
         if swept:
             shared = [o.key_or_group for o in overrides if o.key_or_group not in swept]
             config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys={shared}")
+        self._log = Path(config.hydra.sweep.dir) / LOG_NAME
+        self._start = self._log.stat().st_size if self._log.exists() else 0
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Compare the runs; exit with code 1 if a job of this command did not finish."""
         from sentiment.analysis.report import write_report
 
-        folder = Path(config.hydra.sweep.dir)
-        start = (folder / "multirun.yaml").stat().st_mtime_ns
         try:
-            runs = write_report([folder])
+            write_report([Path(config.hydra.sweep.dir)])
         except Exception:  # Hydra would turn it into a warning
             log.exception("The report failed, the runs did not")
             sys.exit(1)
-        ours = [run for run in runs if run.folder.config_file.stat().st_mtime_ns >= start]
-        if any(run.status != "finished" for run in ours):
-            sys.exit(1)
+        with self._log.open(encoding="utf-8") as file:
+            file.seek(self._start)
+            if not all(line.rstrip().endswith(SUCCESSES) for line in file):
+                sys.exit(1)
 
 
 def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
@@ -61,46 +67,60 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
     Returns:
         The objective, NaN if the job failed.
     """
-    from sentiment.training.experiment import train
-    from sentiment.training.progress import disable_console_output
+    from sentiment.training.resuming import is_finished  # these take seconds
 
     run = RunFolder(cfg.output_dir)
-    name = run.path.name
-    earlier = run.read_metrics()
-    if is_finished(cfg, earlier):
-        log.info("%s: finished earlier, skipped", name)
-        return float(earlier[cfg.objective] or math.nan)
-    if earlier.get("status") == "finished" and earlier.get("config_fingerprint") != config_fingerprint(cfg):
-        log.error("%s: holds a finished run with other settings; remove it or choose another hydra.sweep.dir", name)
-        return math.nan
-    for stale in (run.metrics_file, *run.path.glob("events.out.tfevents.*"), *run.path.glob("checkpoints/*")):
-        stale.unlink(missing_ok=True)
-    hydra_cfg: Any = HydraConfig.get()
-    if "BasicLauncher" not in hydra_cfg.launcher._target_:
-        disable_console_output(cfg)  # parallel jobs would overwrite each other's
+    name, outcome = run.path.name, "interrupted"
     try:
-        result = train(cfg, varied=varied, hide_fixed=True).objective
-        if not cfg.quiet:
-            print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
-        return result
+        # An unfinished run starts again.
+        with run.claim(new=not run.config_file.exists()):
+            metrics = run.read_metrics()
+            if is_finished(cfg, metrics):
+                log.info("%s: finished earlier, skipped", name)
+                outcome = SKIPPED
+            else:
+                _train(cfg, run, varied)
+                outcome = FINISHED
+            value = run.read_metrics().get(cfg.objective)
+            result = math.nan if value is None else float(value)
+            if outcome == FINISHED and not cfg.quiet:
+                print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
+            return result
     except InputError as error:
+        outcome = f"failed: {error}"
         log.error("%s: %s", name, error)
     except OSError as error:
+        outcome = f"failed: {one_line(error)}"
         log.error("%s: %s", name, describe_write_error(error, run.path))
-    except Exception:
+    except Exception as error:
+        outcome = f"failed: {one_line(error)}"
         log.exception("%s", name)
     except KeyboardInterrupt:
-        sweep = run.path.parent
-        print(f"interrupted; continue with the same command and hydra.sweep.dir={sweep}", file=sys.stderr)
+        command = f"the same command and hydra.sweep.dir={run.path.parent}"
+        print(f"interrupted; continue with {command}", file=sys.stderr)
         raise
+    finally:
+        with suppress(OSError), (run.path.parent / LOG_NAME).open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {name}: {outcome}\n")
     return math.nan
 
 
-def is_finished(cfg: DictConfig, metrics: dict[str, Any]) -> bool:
-    """Whether the metrics are those that this configuration would give on the data as it is now."""
-    if metrics.get("status") != "finished" or metrics["config_fingerprint"] != config_fingerprint(cfg):
-        return False
+def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
+    from sentiment.training.experiment import train
+    from sentiment.training.outcome import record_failure
+    from sentiment.training.progress import disable_console_output
+
+    if run.read_metrics().get("status") == "finished":
+        raise InputError(
+            "holds a finished run with other settings or data; remove it or choose another hydra.sweep.dir"
+        )
+    run.clear()
+    launcher: Any = HydraConfig.get().launcher
+    if "BasicLauncher" not in launcher._target_:
+        disable_console_output(cfg)  # parallel jobs would overwrite each other's
     try:
-        return bool(metrics["data_fingerprint"] == instantiate_checked(cfg.data, seed=cfg.seed).folder.name)
-    except InputError:
-        return False
+        train(cfg, varied=varied, hide_fixed=True)
+    except (InputError, OSError) as error:
+        if not run.metrics_file.exists():  # before the run began
+            record_failure(cfg, run, error)
+        raise

@@ -24,7 +24,7 @@ from sentiment.runtime.config import (
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
 from sentiment.runtime.files import fingerprint
-from sentiment.runtime.overrides import find_invalid_override
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.experiment import train
 from sentiment.training.pruning import Pruning
@@ -78,10 +78,8 @@ class Tuning:
         Raises:
             InputError: the data, the search space or a trial's settings are invalid.
         """
-        if message := find_invalid_override("config", [*self.fixed, *self.space.sweep_overrides()]):
-            missing = [key for key in self.space.sweeps if message.startswith(f"{key}: no such key")]
-            advice = f"; tune.space.{missing[0]}=null leaves it out" if missing else ""
-            raise InputError(f"tune.space: {message}{advice}")
+        for overrides in self.space.examples():
+            self._compose_overrides([*self.fixed, *overrides])
         datamodule = instantiate_checked(self.cfg.data, seed=self.cfg.seed)
         datamodule.prepare_data()
         contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]
@@ -137,13 +135,15 @@ class Tuning:
         return RunFolder(trial_path(self.folder, number).resolve())
 
     def _compose(self, params: Mapping[str, Any]) -> DictConfig:
-        overrides = self.overrides(params)
-        try:
-            cfg = compose("config", overrides)
-        except HydraException as error:
-            raise InputError(f"tune.space: {find_invalid_override('config', overrides) or one_line(error)}") from error
+        cfg = self._compose_overrides(self.overrides(params))
         cfg.trainer.enable_model_summary = False
         return cfg
+
+    def _compose_overrides(self, overrides: list[str]) -> DictConfig:
+        try:
+            return compose("config", overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(f"tune.space: {explain(error, 'config', overrides)}") from error
 
 
 def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:

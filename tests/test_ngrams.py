@@ -21,7 +21,6 @@ from sentiment.model.lstm import LSTMClassifier
 from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError
-from sentiment.training.composition import find_resumed_run
 from sentiment.training.experiment import train
 from sentiment.training.initialization import find_ngrams, initialize_embedding, learn_ngram_vectors, learn_vectors
 from sentiment.training.settings_checks import check_settings, make_module
@@ -194,18 +193,6 @@ def test_wrong_hashes_in_a_checkpoint_do_no_harm(masked_run: Path, change: Calla
     checkpoint = read_checkpoint(masked_run / "checkpoints" / "best.ckpt")
     _set("_extra_state", change)(checkpoint)
     assert Classifier(*restore_model(Path("run"), checkpoint)).log_probabilities(["a good film"]).isfinite().all()
-
-
-def test_earlier_version_without_ngrams_is_loaded_but_not_resumed(run: Path, tmp_path: Path) -> None:
-    checkpoint = read_checkpoint(run / "checkpoints" / "best.ckpt")
-    del checkpoint["hyper_parameters"]["model"]["num_ngrams"]
-    checkpoint["hyper_parameters"]["model"]["ngram_buckets"] = 1_000_000
-    restore_model(tmp_path, checkpoint)
-    (tmp_path / ".hydra").mkdir()
-    config = (run / ".hydra" / "config.yaml").read_text()
-    (tmp_path / ".hydra" / "config.yaml").write_text(config.replace("min_ngram_count", "ngram_buckets"))
-    with pytest.raises(InputError, match="created by an older version; start a new run"):
-        find_resumed_run([f"resume={tmp_path}"])
 
 
 def test_minimum_count_is_checked_and_may_leave_no_ngram(

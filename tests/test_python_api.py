@@ -69,6 +69,20 @@ def test_compose_continues_a_run(run: Path) -> None:
         compose(f"resume={run}", "optimizer=sgd")
 
 
+@pytest.mark.parametrize("form", ["resume={}", "++resume={}", "resume='{}'", 'resume="{}"'])
+def test_a_run_to_resume_is_found_however_it_is_written(run: Path, form: str) -> None:
+    cfg = compose("trust=[a, b]", form.format(run))
+    assert (cfg.output_dir, cfg.data.maxlen, cfg.trust) == (str(run.resolve()), 32, ["a", "b"])
+
+
+def test_resume_that_is_set_afterwards_is_refused(run: Path, small: Path, tmp_path: Path) -> None:
+    cfg = compose(*QUICK, f"data.path={small}", f"output_dir={tmp_path / 'new'}")
+    cfg.resume = str(run)
+    with pytest.raises(InputError, match=rf"^resume={run}: is not output_dir=.*pass the overrides to compose\("):
+        train(cfg)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.slow
 def test_each_run_has_a_new_folder_and_leaves_the_process_as_it_was(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,19 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
 from sentiment.training.resuming import check_changes
-from tests.helpers import Compose, compose_config, load_weights, read_metrics, snapshot, train_quick, weights_equal
+from tests.helpers import (
+    QUICK,
+    Compose,
+    command,
+    compose_config,
+    compose_quick,
+    load_weights,
+    read_metrics,
+    snapshot,
+    train_quick,
+    weights_equal,
+    write_csv,
+)
 
 
 def read_rates(run: Path) -> list[str]:
@@ -67,6 +80,39 @@ def test_settings_that_are_new_or_missing_count_as_changed() -> None:
         with pytest.raises(InputError, match="cannot change when a run is resumed"):
             check_changes(saved, compose_config("output_dir=x", "scheduler=onecycle", override))
     check_changes(compose_config("output_dir=x"), compose_config("output_dir=x", "+optimizer.weight_decay=0.5"))
+
+
+@pytest.mark.parametrize("change", ["label", "order", "text"])
+def test_other_data_is_refused(small: Path, tmp_path: Path, change: str) -> None:
+    """Even if the vocabulary stays the same."""
+    data = tmp_path / "data"
+    shutil.copytree(small, data)
+    run = train_quick(tmp_path / "run", data, "test_ckpt=null", "trainer.max_epochs=1")
+    with (data / "train.csv").open(newline="") as file:
+        _, first, second, *others = csv.reader(file)
+    if change == "label":
+        first[1] = "bad" if first[1] == "good" else "good"
+    elif change == "order":
+        first, second = second, first
+    else:
+        first[0] = " ".join(reversed(first[0].split(" ")))
+    write_csv(data / "train.csv", [(text, label) for text, label in (first, second, *others)])
+    before = snapshot(run)
+    cfg = compose_quick(run, data, f"resume={run}", "test_ckpt=null", "trainer.max_epochs=2")
+    with pytest.raises(InputError, match=rf"^resume={run}: the data or preprocessing changed"):
+        train(cfg)
+    assert snapshot(run) == before
+
+
+@pytest.mark.slow
+def test_run_on_two_devices_is_resumed(small: Path, tmp_path: Path) -> None:
+    devices = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    line = [*QUICK, f"data.path={small}", *devices, "trainer.max_epochs=1", "hydra.run.dir=run"]
+    for arguments in (line, ["resume=run", "trainer.max_epochs=2"]):
+        done = command(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert read_metrics(tmp_path / "run")["epochs"] == len(read_rates(tmp_path / "run")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sentiment.runtime.errors import InputError
@@ -25,7 +26,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """`atomic_write` for a file that the user names.
+    """Yield a temporary path; its file replaces `path`, which the user names, on success.
+
+    The temporary file is in a new folder next to `path`, so that it is no file of the user.
 
     Raises:
         InputError: the directory does not exist, `path` is not a regular file, or it cannot be written.
@@ -36,8 +39,10 @@ def output_file(path: Path) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         raise InputError(f"{path}: is a directory or device; choose a file")
     try:
-        with atomic_write(target) as temporary:
+        with TemporaryDirectory(prefix=".", dir=target.parent) as folder:
+            temporary = Path(folder) / target.name
             yield temporary
+            os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
 

@@ -5,8 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,41 +100,24 @@ def test_both_ways_to_start_a_command_compose_the_same(tmp_path: Path) -> None:
     assert listed.stdout == direct.stdout != ""
 
 
-def leaves(node: Any, prefix: str = "") -> Iterator[str]:
-    for name, value in node.items():
-        if name.startswith("_"):
-            continue
-        if not isinstance(value, dict):
-            yield f"{prefix}{name}"
-        elif not any("." in key for key in value):
-            yield from leaves(value, f"{prefix}{name}.")
-
-
 @pytest.mark.parametrize("name", CONFIGS)
-def test_help_shows_every_key_and_comment(name: str) -> None:
+def test_help_shows_the_files_of_the_default_options(name: str) -> None:
     shown = format_help("Do it.", CONFIGS[name])
     assert shown.startswith("Do it.\n")
-    assert max(map(len, shown.splitlines())) <= 100
-    cfg: Any = OmegaConf.to_container(compose_config(name=CONFIGS[name]))
-    assert not [key for key in leaves(cfg) if f"  {key}=" not in shown]
-    options = {"default", "lstm", "adam", "tensorboard", CONFIGS[name]}
-    files = [file for file in CONF_DIR.rglob("*.yaml") if file.stem in options and file.parent.name in (*cfg, "conf")]
-    words = " ".join(shown.split())
+    cfg: Any = compose_config(name=CONFIGS[name])
+    files = [*CONF_DIR.glob(f"{CONFIGS[name]}.yaml"), *CONF_DIR.glob("*/default.yaml")]
     for file in files:
-        for comment in re.findall(r"\S +# (.*)", file.read_text().partition("\nhydra:")[0]):
-            assert comment in words
+        if file.parent == CONF_DIR or file.parent.name in cfg:
+            assert textwrap.indent(file.read_text().rstrip(), "  ", lambda line: True) in shown
 
 
 def test_help_shows_every_option_of_every_group() -> None:
     shown = format_help(None, "tune") + format_help(None, "config")
+    listed = dict(re.findall(r"^  ([\w/]+)=(\S+\|\S+|default|cross_entropy)$", shown, re.MULTILINE))
     for file in CONF_DIR.glob("*/*.yaml"):
         if ": ???" not in file.read_text():
-            assert f"  {file.parent.name}={file.stem} " in shown.replace("\n", " \n")
-    for launcher in ("basic", "joblib", "slurm"):
-        assert f"  hydra/launcher={launcher} " in shown.replace("\n", " \n")
-    assert re.search(r"optimizer=adam +Default\. torch\.optim\.Adam", shown)
-    assert re.search(r"baseline=random_forest_counts +Default", shown)
-    assert not re.search(r"baseline=random_forest_tfidf +Default", shown)
+            assert file.stem in listed[file.parent.name].split("|")
+    assert {"basic", "joblib", "slurm"} <= {*listed["hydra/launcher"].split("|")}
 
 
 @pytest.mark.slow

@@ -194,10 +194,10 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
             one_file("reviews.csv", "text,label\n" + "".join(f"a,{i % 5}\n" for i in range(10))),
             "data.test_fraction=0.34: draws 4 of 10 rows, and either part needs all 5 classes",
         ),
-        (two_files(ROWS, [("a", 2)]), r"label 2 occurs in the test or validation set only; .* data.labels={2:null}"),
+        (two_files(ROWS, [("a", 2)]), r"label 2 occurs in the test or validation set only; .* 'data.labels={2:null}'"),
         (
             two_files([("a", "Good"), ("b", "bad")], [("c", "good")]),
-            r"Good in train; type data.labels={good:Good}",
+            r"Good in train; type 'data.labels={good:Good}'",
         ),
         (two_files(ROWS, [("", 1), ("a", None)]), r"test.jsonl: no row has both a text and a label"),
         (two_files([("a", [1])], ROWS), r"train.jsonl: row 1, column label holds \[1\]"),
@@ -229,7 +229,7 @@ def test_labels_that_differ_in_case_only_are_reported(tmp_path: Path) -> None:
     rows: Rows = [(f"film {i}", ("Bad", "bad", "good ")[i % 3]) for i in range(30)]
     corpus = load(write_csv(tmp_path / "reviews.csv", rows))
     assert corpus.label_names == ["Bad", "bad", "good"]
-    assert corpus.warnings == ["labels Bad and bad differ in case only; to merge them type data.labels={Bad:bad}"]
+    assert corpus.warnings == ["labels that may mean the same: Bad and bad; to merge them type 'data.labels={Bad:bad}'"]
 
 
 def test_rows_without_text_or_label_are_left_out_or_rejected(tmp_path: Path) -> None:
@@ -241,6 +241,7 @@ def test_rows_without_text_or_label_are_left_out_or_rejected(tmp_path: Path) -> 
     assert corpus.warnings == [
         "left out: 2 rows (reviews.csv row 4, 5) have an empty text",
         "left out: 1 row (reviews.csv row 6) has no label",
+        "N/A counts as no label; to make it a class, type 'data.labels={N/A:N/A}'",
     ]
     assert all(corpus.reviews[i]["text"] == f"film {corpus.reviews[i]['row'] - 1}" for i in range(27))
     with pytest.raises(InputError, match=r"^2 rows \(reviews.csv row 4, 5\) have an empty text; .* data.empty=drop"):
@@ -273,7 +274,7 @@ def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
     [
         ({"header": "no"}, "^data.header=no: must be one of True, False"),
         ({"labels": "x"}, "^data.labels=x: must map old labels to new ones"),
-        ({"labels": {1: [2]}}, "^data.labels=.*: new labels must be text, numbers"),
+        ({"labels": {1: [2]}}, "^data.labels: new labels must be text, numbers"),
         ({"separator": "ab"}, "^separator ab: must be one character, or tab"),
         ({"encoding": 1253}, None),
         ({"encoding": None, "separator": 1}, "cannot be read as csv"),

@@ -23,7 +23,7 @@ from sentiment.classifier import Ensemble, average_probabilities, load
 from sentiment.data import sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
-from sentiment.data.labels import suggest_mapping
+from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.config import instantiate_checked
@@ -184,7 +184,8 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
     if unknown := [name for name in found if name not in label_names]:
         known = ", ".join(label_names)
-        advice = f"map labels, for example {suggest_mapping(unknown[:1], label_names[0])}"
+        closest = find_closest(unknown[0], label_names) or label_names[0]
+        advice = f"map labels, for example {suggest_mapping({unknown[0]: closest})}"
         raise InputError(f"data: unknown class {unknown[0]!r}; the model was trained on ({known}); {advice}")
     numbers = [label_names.index(name) if name in found else -1 for name in corpus.label_names]
     return rows, np.array(numbers)[corpus.labels[rows]]

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,14 @@ from datasets import Dataset, concatenate_datasets
 
 from sentiment.data.encoding import Integers
 from sentiment.data.labels import (
+    DROPPED_LABEL,
     MISSING_LABEL,
+    Numbered,
+    check_classes,
+    find_closest,
     find_similar,
-    merge_spellings,
     number_classes,
-    spell,
     suggest_mapping,
-    to_label,
 )
 from sentiment.data.layout import Part
 from sentiment.data.splits import stratified_split, tail_split
@@ -27,6 +27,7 @@ from sentiment.data.tables import NOTES
 from sentiment.runtime.errors import InputError, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message
+NO_TEXT = -3  # instead of the number of a class, as `MISSING_LABEL`
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,11 @@ class Corpus:
         Raises:
             InputError: too few rows of some class.
         """
-        sizes = [self.train_rows, self.val_rows, len(self.labels) - self.unlabelled_rows]
-        ends = np.append(np.cumsum(sizes[:2]), sizes[2])
-        train, val, test, unlabelled = np.split(np.arange(len(self.labels)), ends)
+        train_end = self.train_rows
+        val_end = train_end + self.val_rows
+        test_end = len(self.labels) - self.unlabelled_rows
+        rows = np.arange(len(self.labels))
+        train, val, test, unlabelled = np.split(rows, [train_end, val_end, test_end])
         if validate_on == "test":
             val = test
         elif not self.val_rows:
@@ -125,17 +128,18 @@ class Corpus:
         if len(classes) == 1:
             raise InputError(f"{path}: every label is {names[classes[0]]}; a classifier needs two classes or more")
         for label in np.setdiff1d(others, classes):
-            name, known = shorten(names[label]), [names[number] for number in classes]
-            similar = next((other for other in known if other.casefold() == name.casefold()), None)
-            place = f"{path}: label {name} occurs in the test or validation set only"
+            name, known = names[label], [names[number] for number in classes]
+            place = f"{path}: label {shorten(name)} occurs in the test or validation set only"
+            similar = find_closest(name, known)
+            advice = suggest_mapping({name: similar})
             if similar is not None:
-                raise InputError(f"{place}, {similar} in train; type {suggest_mapping([name], similar)}")
-            raise InputError(f"{place}; fix the split, or drop its rows with {suggest_mapping([name], 'null')}")
+                raise InputError(f"{place}, {similar} in train; type {advice}")
+            raise InputError(f"{place}; fix the split, or drop its rows with {advice}")
 
 
 def make_corpus(
     tables: Mapping[str, pa.Table],
-    mapping: Mapping[Any, Any],
+    mapping: Mapping[str, str | None],
     class_names: Sequence[str],
     empty: str,
     fingerprint: str,
@@ -143,47 +147,62 @@ def make_corpus(
     """Number the classes of tables and drop rows without a text or a label.
 
     Args:
-        tables: by split, as `load_table` returns them: `train`, perhaps `val`, and `test`; or all rows as `test`.
+        tables: by split, as `load_table` returns them: `train`, perhaps `val`, and `test`; or all
+            rows as `test`.
         mapping: see `number_classes`.
         class_names: see there.
         empty: `drop` or `error`.
         fingerprint: of the reviews.
 
     Raises:
-        InputError: there are rows without a text or a label and `empty` is `error`; or no row is left.
+        InputError: there are rows without a text or a label and `empty` is `error`; no row is
+            left; or the labels are measurements.
     """
     splits = [split for split in ("train", "val", "test") if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
-    label_names, labels = number_classes(table["label"], mapping, class_names)
-    without_text = _without_text(table)
-    without_label = ~without_text & (labels == MISSING_LABEL)
-    notes, warnings = [], []
-    for kind, is_kind in (("an empty text", without_text), ("no label", without_label)):
-        if is_kind.any():
-            warnings.append(_leave_out(table, is_kind, kind, empty))
-    kept = ~without_text & (labels >= 0)
-    dropped = int((~kept & ~without_text & ~without_label).sum())
-    if dropped:
+    numbered = number_classes(table["label"], mapping, class_names)
+    labels = np.where(_without_text(table), NO_TEXT, numbered.labels)
+    check_classes(numbered.names, len(table))
+    warnings = [
+        _leave_out(table, labels == code, kind, empty)
+        for code, kind in ((NO_TEXT, "an empty text"), (MISSING_LABEL, "no label"))
+        if np.any(labels == code)
+    ]
+    notes = []
+    if dropped := int(np.sum(labels == DROPPED_LABEL)):
         notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
-    present = [label for label in table["label"].unique().to_pylist() if label is not None]
-    spelt = {*present, *merge_spellings(present).values()}
-    if unused := [str(key) for key in mapping if spell(to_label(key)) not in spelt]:
-        warnings.append(f"data.labels: no row has the label {', '.join(unused)}")
-    for names in find_similar(label_names):
-        mapped = suggest_mapping(names[:-1], names[-1])
-        warnings.append(f"labels {' and '.join(names)} differ in case only; to merge them type {mapped}")
-    rows = np.flatnonzero(kept)
+    for key, merged in numbered.merged.items():
+        notes.append(f"data.labels: {key} also stands for {', '.join(merged)}")
+    rows = np.flatnonzero(labels >= 0)
     ends = np.searchsorted(rows, np.cumsum([len(tables[split]) for split in splits]))
     sizes = dict(zip(splits, np.diff(ends, prepend=0).tolist(), strict=True))
     if unfilled := [split for split in splits if not sizes[split]]:
         file = tables[unfilled[0]]["file"][0].as_py()
         raise InputError(f"{file}: no row has both a text and a label; fix it, or check the columns and data.labels")
     has_ids = table["id"].null_count < len(table)
-    reviews = Dataset(table.select(["text", "file", "row", *(["id"] if has_ids else [])]), fingerprint=fingerprint)
+    columns = ["text", "file", "row", *(["id"] if has_ids else [])]
+    reviews = Dataset(table.select(columns), fingerprint=fingerprint)
     if len(rows) < len(table):
         reviews = reviews.select(rows)
     sets = sizes.get("train", 0), sizes.get("val", 0)
-    return Corpus(reviews, labels[rows], *sets, label_names, notes, warnings)
+    warnings += _find_doubtful_labels(numbered)
+    return Corpus(reviews, labels[rows], *sets, numbered.names, notes, warnings)
+
+
+def _find_doubtful_labels(numbered: Numbered) -> list[str]:
+    warnings = []
+    if numbered.missing:
+        listed = ", ".join(numbered.missing)
+        kept = suggest_mapping({label: label for label in numbered.missing})
+        warnings.append(f"{listed} counts as no label; to make it a class, type {kept}")
+    if numbered.unused:
+        warnings.append(f"data.labels: no row has the label {', '.join(numbered.unused)}")
+    if groups := find_similar(numbered.names):
+        listed = "; ".join(" and ".join(group) for group in groups)
+        merged = {name: group[-1] for group in groups for name in group[:-1]}
+        advice = f"to merge them type {suggest_mapping(merged)}"
+        warnings.append(f"labels that may mean the same: {listed}; {advice}")
+    return warnings
 
 
 def describe_part(part: Part, table: pa.Table, split: str) -> str:

@@ -20,6 +20,7 @@ from huggingface_hub import HfApi
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, describe_part, make_corpus
 from sentiment.data.formats import ReadOptions
+from sentiment.data.labels import read_mapping
 from sentiment.data.layout import Part, find_ignored, find_parts
 from sentiment.data.tables import CLASS_NAMES, describe_files, load_table
 from sentiment.data.unlabelled import UnlabelledTexts, resolve_unlabelled
@@ -73,7 +74,7 @@ def resolve_source(
     separator: Any = None,
     encoding: Any = "utf-8",
     text_per: str | None = None,
-    labels: Mapping[Any, Any] | None = None,
+    labels: Any = None,
     empty: str = "drop",
     test_fraction: float = 0.2,
     split_seed: int = 0,
@@ -91,7 +92,7 @@ def resolve_source(
         separator: see there.
         encoding: see there.
         text_per: see there.
-        labels: new labels by old ones; None drops the rows.
+        labels: see `read_mapping`.
         empty: `drop` leaves out rows with an empty text or without a label, `error` rejects them.
         test_fraction: fraction of the rows that becomes the test set, if none is given; 1 for all of them.
         split_seed: draws that fraction.
@@ -107,8 +108,9 @@ def resolve_source(
         check_choice(("drop", "error"), empty=empty)
         check_choice((None, "line", "file"), text_per=text_per)
         check_choice((True, False), header=header)
-    if labels is not None and not isinstance(labels, Mapping):
+    if labels is not None and not isinstance(labels, Mapping | list):
         raise InputError(f"data.labels={labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}")
+    mapping = read_mapping(labels)
     separator = find_separator(separator)
     id_column = None if id_column is None else str(id_column)
     options = ReadOptions(
@@ -135,7 +137,7 @@ def resolve_source(
         if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
             raise InputError(f"data.path={root}: is no regular file; name a file, or a single folder")
     names = IMDB_LABELS if source == "imdb" else None
-    return _resolve_files(roots, options, dict(labels or {}), empty, test_fraction, split_seed, names, unlabelled)
+    return _resolve_files(roots, options, mapping, empty, test_fraction, split_seed, names, unlabelled)
 
 
 def find_separator(name: Any) -> str | None:

@@ -31,10 +31,11 @@ def stratified_split(
     single = [label_names[label] for label in classes.tolist() if counts[label] == 1]
     if single:
         others = f" and {len(single) - 1} more classes" if len(single) > 1 else ""
-        raise InputError(
-            f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; add rows, or drop or "
-            f"merge classes: {suggest_mapping(single[:3], 'null')}"
-        )
+        advice = "add rows"
+        if len(single) < len(classes) - 1:
+            nulls = dict.fromkeys(single[:3])
+            advice += f", or drop or merge classes: {suggest_mapping(nulls)}"
+        raise InputError(f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; {advice}")
     drawn = math.ceil(fraction * len(rows))
     if min(drawn, len(rows) - drawn) < len(classes):
         raise InputError(

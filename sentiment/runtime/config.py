@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -130,9 +130,26 @@ def format_setting(value: Any) -> str:
     return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def quote(text: str) -> str:
+    """The text in quotes of Hydra's grammar."""
+    return QuotedString(text, Quote.double).with_quotes()
+
+
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """The overrides of a command line by Hydra's grammar."""
-    return OverridesParser.create().parse_overrides(list(overrides))
+    """The overrides of a command line by Hydra's grammar.
+
+    Raises:
+        InputError: `data.labels` has two keys that Hydra reads as one, such as `1.1` and `1.10`.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        labels = override.value() if override.key_or_group == "data.labels" else None
+        line = str(override.input_line)
+        if isinstance(labels, dict) and len(re.findall(r"(?<!\\):", line)) > len(labels):
+            pairs = re.sub(r"(?<=[{,])([^,}]*)", r'"\1"', line.partition("=")[2])
+            advice = f"write texts: data.labels=[{pairs.strip('{}')}]"
+            raise InputError(f"{line}: Hydra reads two of its keys as one number; {advice}")
+    return parsed
 
 
 @contextmanager

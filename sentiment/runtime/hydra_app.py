@@ -15,14 +15,13 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.cli import did_you_mean, exit_with_error
-from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides
+from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import one_line
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.help import format_help
@@ -74,11 +73,6 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
     except Exception as error:
         remove_sweep_folder()
         exit_with_error(explain(error, config_name, arguments.overrides))
-
-
-def quote(text: str) -> str:
-    """The text in quotes of Hydra's grammar."""
-    return QuotedString(text, Quote.double).with_quotes()
 
 
 def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str:

@@ -12,9 +12,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides
+from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.hydra_app import explain, quote
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import check_run_config
 

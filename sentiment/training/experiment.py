@@ -95,6 +95,11 @@ def train(
             log.info(describe(datamodule))
             for problem in find_problems(datamodule):
                 log.warning(problem)
+            if "unlabelled" in datamodule.splits and not cfg.self_training:
+                log.warning(
+                    "data.unlabelled: the texts count for the vocabulary and word vectors alone; to "
+                    "train on them, type self_training=teachers"
+                )
             module = _make_module(cfg, run, datamodule, trainer)
             if cfg.lr_find:
                 rate = find_learning_rate(cfg, run, module, datamodule)

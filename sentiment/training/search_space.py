@@ -11,9 +11,8 @@ from hydra.errors import HydraException, OverrideParseException
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import Trial
 
-from sentiment.runtime.config import parse_overrides
+from sentiment.runtime.config import parse_overrides, quote
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.hydra_app import quote
 
 _EXAMPLES = (
     "choice(80,200), range(32,129,32), interval(0.0,0.5), int(interval(32,128)) or tag(log,interval(0.0001,0.1))"

@@ -48,15 +48,12 @@ class Classifier:
         net: in evaluation mode.
         encoder: as given.
         label_names: as given.
-        token_count: tokens that were read so far.
-        unknown_count: those of them that are not in the vocabulary.
     """
 
     def __init__(self, net: Network, encoder: TextEncoder, label_names: Sequence[str]) -> None:
         self.net = net.eval()
         self.encoder = encoder
         self.label_names = list(label_names)
-        self.token_count = self.unknown_count = 0
 
     @property
     def device(self) -> torch.device:
@@ -70,10 +67,7 @@ class Classifier:
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
         """Encode texts, to be padded in batches."""
-        ids = [self.encoder.encode(text) for text in texts]
-        self.token_count += sum(map(len, ids))
-        self.unknown_count += sum(row.count(UNKNOWN) for row in ids)
-        return self.make_reviews(ids)
+        return self.make_reviews([self.encoder.encode(text) for text in texts])
 
     def make_reviews(self, ids: Sequence[Sequence[int]]) -> PaddedReviews:
         """Reviews of these word ids, to be padded in batches."""
@@ -91,13 +85,19 @@ class Classifier:
             logits[positions] = self.net(ids.to(self.device)).float().cpu()
         return logits
 
-    def log_probabilities(self, texts: Sequence[str]) -> Tensor:
-        """Log-probabilities of the classes, float32 `(N, classes)`."""
-        return log_probabilities(self.logits(self.encode(texts)))
+    def log_probabilities(self, reviews: PaddedReviews) -> Tensor:
+        """Log-probabilities of the classes for encoded texts, float32 `(N, classes)`."""
+        return log_probabilities(self.logits(reviews))
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classify texts of any length, including empty ones."""
         return Ensemble([self]).predict(texts)
+
+    def find_problems(self, texts: Sequence[str]) -> list[str]:
+        """Why predictions for texts may mean nothing, one line each."""
+        check = TextCheck(self.encoder)
+        check.add(self.encode(texts))
+        return check.find_problems()
 
     def polarity(self, ids: Sequence[int]) -> Tensor:
         """How far each word alone moves the logits from those of an unknown word alone, float32 `(N, C)`."""
@@ -125,34 +125,74 @@ class Ensemble:
                     f"checkpoint: all members of an ensemble need the same classes, not {first} and {other}"
                 )
 
-    def log_probabilities(self, texts: Sequence[str]) -> Tensor:
-        """Log-probabilities of the classes by each member, float32 `(members, N, classes)`."""
-        return torch.stack([member.log_probabilities(texts) for member in self.members])
+    def log_probabilities(self, texts: Sequence[str], check: "TextCheck | None" = None) -> Tensor:
+        """Log-probabilities of the classes by each member, float32 `(members, N, classes)`.
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        Args:
+            texts: `N` texts.
+            check: gets the texts as the first member reads them.
+        """
+        encoded = [member.encode(texts) for member in self.members]
+        if check:
+            check.add(encoded[0])
+        by_member = zip(self.members, encoded, strict=True)
+        return torch.stack([member.log_probabilities(reviews) for member, reviews in by_member])
+
+    def predict(self, texts: Sequence[str], check: "TextCheck | None" = None) -> list[Prediction]:
         """Classify texts of any length, including empty ones.
+
+        Args:
+            texts: `N` texts.
+            check: see `log_probabilities`.
 
         Raises:
             TypeError: a single string instead of a list.
         """
         if isinstance(texts, str):
             raise TypeError("texts: expected a list of strings, not a single string")
-        rows = average_probabilities(self.log_probabilities(texts)).exp().tolist()
+        rows = average_probabilities(self.log_probabilities(texts, check)).exp().tolist()
         return [
             Prediction(self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True)))
             for row in rows
         ]
 
+
+class TextCheck:
+    """Finds out whether a model knows the words of the texts that it reads.
+
+    Args:
+        encoder: of the model.
+    """
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._tokenizer = encoder.tokenize
+        self._texts = self._wordless = self._tokens = self._unknown = 0
+
+    def add(self, reviews: PaddedReviews) -> None:
+        """Count the words of further texts."""
+        for ids in reviews.reviews:
+            unknown = int((ids == UNKNOWN).sum())
+            self._texts += 1
+            self._wordless += unknown == len(ids)
+            if len(ids) > 1:  # an empty text is a single unknown word
+                self._tokens += len(ids)
+                self._unknown += unknown
+
     def find_problems(self) -> list[str]:
-        """What may be wrong with the texts that were read so far, one line each."""
-        first = self.members[0]
-        unknown = first.unknown_count / max(1, first.token_count)
-        if unknown <= MAX_UNKNOWN:
-            return []
-        return [
-            f"{unknown:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
-            f"{first.encoder.tokenize}; it has not learned to read such texts"
-        ]
+        """Why predictions for the texts may mean nothing, one line each."""
+        problems = []
+        share = self._unknown / max(1, self._tokens)
+        if share > MAX_UNKNOWN:
+            problems.append(
+                f"{share:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
+                f"{self._tokenizer}; it has not learned to read such texts"
+            )
+        if self._wordless:
+            problems.append(
+                f"{self._wordless:,} of {self._texts:,} texts are empty or have no word that the model knows; "
+                "the predictions for them mean nothing"
+            )
+        return problems
 
 
 def average_probabilities(log_probabilities: Tensor) -> Tensor:

@@ -33,13 +33,13 @@ def run(arguments: Namespace) -> None:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
     from sentiment.analysis.file_predictions import format_csv_header, format_predictions
-    from sentiment.classifier import Ensemble, load
+    from sentiment.classifier import Ensemble, TextCheck, load
 
     classifier = Ensemble([load(path, arguments.trust) for path in [arguments.checkpoint, *arguments.ensemble]])
     show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
     bar = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
     columns: list[str] | None = None  # of the file
-    empty = 0
+    check = TextCheck(classifier.members[0].encoder)
     with Progress(*bar, console=Console(stderr=True), redirect_stdout=False, disable=not show_progress) as progress:
         task = progress.add_task("", total=1)
         for texts in read_texts(arguments):
@@ -49,16 +49,13 @@ def run(arguments: Namespace) -> None:
                 header = format_csv_header(columns, classifier.label_names) if arguments.format == "csv" else ""
             if arguments.format == "csv" and (left_out := [name for name in texts.cells if name not in columns]):
                 raise InputError(f"{arguments.file}: the first rows have no column {left_out[0]}; use --format jsonl")
-            predictions = classifier.predict(texts.texts)
+            predictions = classifier.predict(texts.texts, check)
             sys.stdout.write(header + format_predictions(predictions, texts.cells, columns, arguments.format))
             sys.stdout.flush()
-            empty += sum(not text for text in texts.texts)
             progress.update(task, completed=texts.fraction)
     if columns is None and arguments.format == "csv":
         sys.stdout.write(format_csv_header([], classifier.label_names))
-    problems = classifier.find_problems()
-    if empty and arguments.file:
-        problems.append(f"{empty:,} texts are empty; the predictions for them mean nothing")
+    problems = check.find_problems()
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
 

@@ -120,3 +120,14 @@ def test_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
     (tmp_path / ".hydra" / "config.yaml").write_text("{{{")
     with pytest.raises(InputError, match=r"config\.yaml: cannot be read"):
         load(tmp_path)
+
+
+def test_texts_that_a_model_cannot_read_are_found(run: Path) -> None:
+    classifier = load(run)
+    assert classifier.find_problems(["a good film"]) == []
+    (empty,) = classifier.find_problems(["", "a good film"])
+    assert empty.startswith("1 of 2 texts are empty or have no word that the model knows")
+    share, wordless = classifier.find_problems(["电影 真的 很好"])
+    assert share.startswith("100% of the tokens are not in the vocabulary")
+    assert wordless.startswith("1 of 1 texts")
+    assert classifier.find_problems(["a good film"]) == []  # nothing is remembered

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from sentiment.analysis.statistics import Correct, format_class_table, format_result_table
 from sentiment.baselines.fitting import CachedFit
-from sentiment.classifier import Ensemble, average_probabilities, load
+from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
 from sentiment.data import sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
@@ -75,7 +75,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     reviews = corpus.reviews.select(rows)
     chunks = track(range(0, len(rows), CHUNK_SIZE), "Classifying reviews", transient=True)
-    parts = [ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"]) for start in chunks]
+    check = TextCheck(ensemble.members[0].encoder)
+    parts = [ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"], check) for start in chunks]
     by_member = torch.cat(parts, 1)  # (members, N, classes)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
 
@@ -90,7 +91,7 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
         correct |= _baselines(runs[0], labels)
     copies = _count_copies(paths, ensemble, reviews)
     log.info("\n".join(corpus.notes))
-    for problem in corpus.warnings + ensemble.find_problems():
+    for problem in corpus.warnings + check.find_problems():
         log.warning(problem)
     if copies:
         log.warning(f"{copies:,} of {len(rows):,} reviews are copies of reviews that a checkpoint was trained on")

@@ -23,6 +23,13 @@ from sentiment.runtime.errors import InputError
 if TYPE_CHECKING:
     from sentiment.analysis.file_predictions import Texts
 
+FLAGS = {  # instead of the keys of a configuration, in messages
+    "text_column": "--column {}",
+    "encoding": "--encoding {}",
+    "encoding_errors": "--encoding-errors {}",
+    "header": "--no-header",
+}
+
 
 def run(arguments: Namespace) -> None:
     """Classify the texts of a command line, a file or standard input, and print the predictions."""
@@ -40,6 +47,7 @@ def run(arguments: Namespace) -> None:
     bar = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
     columns: list[str] | None = None  # of the file
     check = TextCheck(classifier.members[0].encoder)
+    damaged = 0
     with Progress(*bar, console=Console(stderr=True), redirect_stdout=False, disable=not show_progress) as progress:
         task = progress.add_task("", total=1)
         for texts in read_texts(arguments):
@@ -47,15 +55,20 @@ def run(arguments: Namespace) -> None:
             if columns is None:
                 columns = list(texts.cells)
                 header = format_csv_header(columns, classifier.label_names) if arguments.format == "csv" else ""
+                if texts.notes:
+                    print(f"note: {arguments.file}: {', '.join(texts.notes)}", file=sys.stderr)
             if arguments.format == "csv" and (left_out := [name for name in texts.cells if name not in columns]):
                 raise InputError(f"{arguments.file}: the first rows have no column {left_out[0]}; use --format jsonl")
             predictions = classifier.predict(texts.texts, check)
             sys.stdout.write(header + format_predictions(predictions, texts.cells, columns, arguments.format))
             sys.stdout.flush()
+            damaged += sum("\ufffd" in text for text in texts.texts)
             progress.update(task, completed=texts.fraction)
     if columns is None and arguments.format == "csv":
         sys.stdout.write(format_csv_header([], classifier.label_names))
     problems = check.find_problems()
+    if damaged:
+        problems.append(f"{damaged:,} texts have a character that could not be decoded (U+FFFD)")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
 
@@ -72,13 +85,16 @@ def read_texts(arguments: Namespace) -> Iterator["Texts"]:
     if arguments.file:
         path: Path = arguments.checkpoint
         run = RunFolder(path if path.is_dir() else path.resolve().parents[1])
-        flags = {"text_column": "--column {}", "encoding": "--encoding {}", "header": "--no-header"}
-        yield from read_file(
-            arguments.file,
-            make_read_options(
-                run, arguments.column, arguments.no_header, arguments.separator, arguments.encoding, flags
-            ),
+        options = make_read_options(
+            run,
+            arguments.column,
+            arguments.no_header,
+            arguments.separator,
+            arguments.encoding,
+            arguments.encoding_errors,
+            FLAGS,
         )
+        yield from read_file(arguments.file, options)
     elif arguments.text:
         yield Texts(arguments.text)
     else:
@@ -127,6 +143,8 @@ def main() -> None:
     parser.add_argument("--no-header", action="store_true", help="the first line of the file is a row")
     parser.add_argument("--separator", help=f"of CSV or TSV: a character or tab ({of_run})")
     parser.add_argument("--encoding", help=f"of the file, such as cp1252 ({of_run})")
+    errors = f"replace reads bytes that are not in the encoding as U+FFFD ({of_run})"
+    parser.add_argument("--encoding-errors", choices=["strict", "replace"], help=errors)
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="of the output (default: jsonl)")
     ensemble = "another model, whose probabilities are averaged with those of the first; may be repeated"
     parser.add_argument("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)

@@ -38,13 +38,13 @@ TABLE_FAULTS: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str, set[s
     "no rows": (lambda table: table[:0], "contains no rows|is empty", set()),
     "other text column": (
         lambda table: table.rename(columns={"text": "review"}),
-        "text: no such column in .*; it has review, label; type .*review",
+        "text: no such column in .*; it has review, label; type .*NAME",
         set(),
     ),
     "numbers": (lambda table: table.assign(text=range(36)), "row 1, column text holds 0, not text", UNTYPED),
     "other label column": (
         lambda table: table.rename(columns={"label": "stars"}),
-        "data.label_column=label: no such column .*; type data.label_column=stars",
+        "data.label_column=label: no such column .*; type data.label_column=NAME",
         set(),
     ),
     "lists": (lambda table: table.assign(label=[[1]] * 36), r"row 1, column label holds \[1\]", UNTYPED),
@@ -78,7 +78,7 @@ def write(folder: Path, suffix: str, fault: str) -> Path:
 
 def predict_file(checkpoint: Path, file: Path) -> None:
     settings = {"text": [], "format": "jsonl", "ensemble": [], "no_header": False, "column": None}
-    settings |= {"separator": None, "encoding": None, "trust": []}
+    settings |= {"separator": None, "encoding": None, "encoding_errors": None, "trust": []}
     predict.run(Namespace(checkpoint=checkpoint, file=file, **settings))
 
 

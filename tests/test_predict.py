@@ -16,7 +16,9 @@ import pytest
 
 from sentiment import predict
 from sentiment.classifier import load
-from sentiment.data.formats import CHUNK_SIZE
+from sentiment.data.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.layout import Part
+from sentiment.data.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from tests.helpers import command
@@ -34,12 +36,23 @@ def arguments(checkpoint: Path, **settings: Any) -> Namespace:
         "no_header": False,
         "trust": [],
     }
-    defaults |= dict.fromkeys(("column", "separator", "encoding"))
+    defaults |= dict.fromkeys(("column", "separator", "encoding", "encoding_errors"))
     return Namespace(**defaults | {"checkpoint": checkpoint} | settings)
 
 
 def printed_records(capsys: pytest.CaptureFixture[str]) -> list[Any]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def copy_run(run: Path, folder: Path, **data: Any) -> Path:
+    """A copy of a run with other settings of its data."""
+    other = folder / "run"
+    shutil.copytree(run, other)
+    cfg = RunFolder(other).read_config()
+    assert cfg is not None
+    cfg.data.update(data)
+    RunFolder(other).write_config(cfg)
+    return other
 
 
 @pytest.fixture
@@ -96,7 +109,9 @@ def test_columns_of_the_file_and_row_numbers_are_kept(
     assert list(first) == ["row", "file_label", "text", "stars", "label", "probabilities"]
     assert (first["row"], first["file_label"], first["text"], first["stars"]) == (1, "A", "good film", "5")
     assert second["row"] == 2
-    assert output.err == "warning: 1 texts are empty; the predictions for them mean nothing\n"
+    note, warning = output.err.splitlines()
+    assert note == f"note: {tmp_path / 'x.csv'}: separated by semicolons"
+    assert warning.startswith("warning: 1 of 2 texts are empty or have no word that the model knows;")
     predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
     header, row, _ = capsys.readouterr().out.splitlines()
     assert header == "row,file_label,text,stars,label,p(bad),p(good)"
@@ -113,12 +128,8 @@ def test_no_column_of_the_file_is_lost(run: Path, tmp_path: Path, capsys: pytest
 
 
 def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = tmp_path / "run"
-    shutil.copytree(run, other)
-    cfg = RunFolder(other).read_config()
-    assert cfg is not None
-    cfg.data.update({"text_column": 2, "header": False, "encoding": "cp1252", "separator": "^"})
-    RunFolder(other).write_config(cfg)
+    reading = {"text_column": 2, "header": False, "encoding": "cp1252", "separator": "^"}
+    other = copy_run(run, tmp_path, **reading)
     (tmp_path / "x.csv").write_bytes("1^café\n2^film\n".encode("cp1252"))
     predict.run(arguments(other, file=tmp_path / "x.csv"))
     assert [record["2"] for record in printed_records(capsys)] == ["café", "film"]
@@ -130,7 +141,68 @@ def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pyt
 
 def test_unknown_words_are_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict.run(arguments(run, text=["电影 真的 很好", "a film"]))
-    assert capsys.readouterr().err.startswith("warning: 60% of the tokens are not in the vocabulary of the model")
+    share, texts = capsys.readouterr().err.splitlines()
+    assert share.startswith("warning: 60% of the tokens are not in the vocabulary of the model")
+    assert texts.startswith("warning: 1 of 2 texts are empty or have no word that the model knows;")
+
+
+@pytest.mark.parametrize("texts", [[""], [" ", "?!"], ["zorgblatt"]])
+def test_texts_without_a_known_word_are_reported(
+    run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    texts: list[str],
+) -> None:
+    count = len(texts)
+    warning = f"warning: {count} of {count} texts are empty or have no word that the model knows"
+    monkeypatch.setattr("sys.stdin", stdin("".join(f"{text}\n" for text in texts).encode()))
+    for settings in ({"text": texts}, {}):
+        predict.run(arguments(run, **settings))
+        assert capsys.readouterr().err.splitlines() == [f"{warning}; the predictions for them mean nothing"]
+
+
+def test_quotation_over_rows_is_read_as_in_training(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ['"I went to see it.', "a film", 'it was great fun."', "good", "bad", "dull"] * 4
+    lines = "".join(f"{text},{n % 2}\n" for n, text in enumerate(texts))
+    path = tmp_path / "x.csv"
+    path.write_text(f"text,label\n{lines}")
+    table = load_table(Part((path,)), ReadOptions(), tmp_path)
+    predict.run(arguments(run, file=path))
+    output = capsys.readouterr()
+    assert [json.loads(line)["text"] for line in output.out.splitlines()] == texts
+    assert table["text"].to_pylist() == texts
+    assert f"note: {path}: quotes are part of the text" in output.err
+
+
+def test_nested_files_are_read_as_those_of_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = copy_run(run, tmp_path, text_column="review.body")
+    table = pd.DataFrame({"review": [{"body": "a good film", "stars": 5}], "n": [1]})
+    table.to_json(tmp_path / "x.jsonl", orient="records", lines=True)
+    table.to_parquet(tmp_path / "x.parquet")
+    for name in ("x.jsonl", "x.parquet"):
+        predict.run(arguments(other, file=tmp_path / name))
+        (record,) = printed_records(capsys)
+        assert record["review"] == {"body": "a good film", "stars": 5}
+        assert [*record] == ["row", "review", "n", "label", "probabilities"]
+
+
+def test_damaged_bytes_are_replaced_as_in_the_run_and_counted(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes("text\na café\na thé\na th\x92 film\n".encode().replace(b"\xc2\x92", b"\x92"))
+    with pytest.raises(InputError, match="fix it, or type --encoding-errors replace to read"):
+        predict.run(arguments(run, file=tmp_path / "x.csv"))
+    other = copy_run(run, tmp_path, encoding_errors="replace")
+    for model, settings in ((run, {"encoding_errors": "replace"}), (other, {})):
+        capsys.readouterr()
+        predict.run(arguments(model, file=tmp_path / "x.csv", **settings))
+        output = capsys.readouterr()
+        assert json.loads(output.out.splitlines()[2])["text"] == "a th\ufffd film"
+        assert "warning: 1 texts have a character that could not be decoded (U+FFFD)" in output.err
 
 
 def stdin(content: bytes) -> io.TextIOWrapper:
@@ -179,7 +251,7 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
         ("absent.csv", None, "absent.csv: no such file"),
         ("x.xls", "text\n", r"x.xls: unknown format .xls; use .csv, .tsv, "),
         ("x.csv", "", "x.csv: is empty; it needs rows with text$"),
-        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review; type --column review$"),
+        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review; .* --column NAME$"),
         (
             "x.jsonl",
             '{"text": 3}\n',

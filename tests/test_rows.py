@@ -1,4 +1,6 @@
 import bz2
+import codecs
+import csv
 import gzip
 import json
 import lzma
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from sentiment.data.formats import CHUNK_SIZE, READERS, ReadOptions
+from sentiment.data.formats import CHUNK_SIZE, READERS, ReadOptions, find_format
 from sentiment.data.rows import read_rows
 from sentiment.runtime.errors import InputError
 
@@ -118,12 +120,22 @@ def test_forms_of_one_table(tmp_path: Path, name: str, content: str, options: di
 def test_encodings(tmp_path: Path, name: str, encoding: str) -> None:
     content = {"x.csv": "text,label\ncafé,é\n", "x.txt": "café\n"}.get(name, '{"text": "café", "label": "é"}\n')
     (tmp_path / name).write_bytes(content.encode(encoding))
-    options = {"label_column": None if name == "x.txt" else "label", "encoding": encoding}
+    label_column = None if name == "x.txt" else "label"
+    options = {"label_column": label_column, "encoding": encoding}
     assert read(tmp_path / name, **options)["text"] == ["café"]
-    if encoding != "utf-8":
-        line = 2 if (name, encoding) == ("x.csv", "cp1252") else 1
-        with pytest.raises(InputError, match=f"{name}: line {line}: not in UTF-8; type data.encoding={encoding}, or"):
-            read(tmp_path / name, **options | {"encoding": "utf-8"})
+    if encoding == "cp1252":
+        line = 2 if name == "x.csv" else 1
+        message = f"{name}: line {line}: not in UTF-8; name its encoding: data.encoding=cp1252 "
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / name, label_column=label_column)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+def test_byte_order_mark_goes_before_the_setting(tmp_path: Path, mark: bytes, encoding: str) -> None:
+    order = "utf-16-le" if mark == codecs.BOM_UTF16_LE else "utf-16-be"
+    (tmp_path / "x.csv").write_bytes(mark + TABLE.encode(order))
+    assert read(tmp_path / "x.csv", encoding=encoding)["text"] == ["a", "b"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
@@ -134,19 +146,45 @@ def test_encoding_without_a_byte_order_mark_is_guessed(tmp_path: Path, encoding:
     assert read(tmp_path / "x.csv", encoding=encoding)["text"] == ["a", "b"]
 
 
-def test_wrong_encoding_and_single_bytes_are_reported(tmp_path: Path) -> None:
+def test_wrong_encoding_is_reported(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes("text,label\ncafé,1\n".encode())
-    with pytest.raises(InputError, match=r"^data.encoding=latin-1: .*x.csv is in UTF-8; type utf-8"):
+    with pytest.raises(InputError, match=r"x.csv: not in LATIN-1; type data.encoding=utf-8, or"):
         read(tmp_path / "x.csv", encoding="latin-1")
-    (tmp_path / "x.csv").write_bytes("text,label\ncafé,1\nthé,1\n".encode() + b"it\x92s,0\n")
-    with pytest.raises(InputError, match=r"x.csv: line 4: not in UTF-8; fix it"):
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp1251", "shift_jis"])
+def test_other_encodings_are_not_taken_for_that_of_western_europe(tmp_path: Path, encoding: str) -> None:
+    text = {"gbk": "这部电影真的很好看", "cp1251": "Мне понравился", "shift_jis": "映画は面白かった"}
+    (tmp_path / "x.csv").write_bytes(f"text,label\n{text[encoding]},1\n".encode(encoding))
+    message = r"line 2: not in UTF-8; name its encoding: .*cp1251 \(Cyrillic\), gb18030 \(Chinese\)"
+    with pytest.raises(InputError, match=message):
         read(tmp_path / "x.csv")
+    assert read(tmp_path / "x.csv", encoding=encoding)["text"] == [text[encoding]]
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl", "x.txt"])
+def test_damaged_bytes_are_named_or_replaced(tmp_path: Path, name: str) -> None:
+    lines = {
+        "x.csv": "text,label\ncafé,1\nthé,1\nit\x92s,0\n",
+        "x.jsonl": "".join(f'{{"text": "{text}"}}\n' for text in ("café", "thé", "it\x92s")),
+        "x.txt": "café\nthé\nit\x92s\n",
+    }
+    content = lines[name].encode().replace("\x92".encode(), b"\x92")
+    (tmp_path / name).write_bytes(content)
+    label_column = "label" if name == "x.csv" else None
+    line = 4 if name == "x.csv" else 3
+    message = f"{name}: line {line}: not in UTF-8; fix it, or type data.encoding_errors=replace "
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / name, label_column=label_column)
+    found = read(tmp_path / name, label_column=label_column, encoding_errors="replace")
+    assert found["text"] == ["café", "thé", "it\ufffds"]
 
 
 def test_unknown_encoding_raises(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(TABLE)
-    with pytest.raises(InputError, match=r"^data\.encoding=utf-9: unknown encoding: utf-9; for example"):
-        read(tmp_path / "x.csv", encoding="utf-9")
+    for encoding in ("utf-9", "base64", "\0"):
+        with pytest.raises(InputError, match=rf"^data\.encoding={encoding}: .*; for example data\."):
+            read(tmp_path / "x.csv", encoding=encoding)
 
 
 @pytest.mark.parametrize("kind", [*ENCODERS, "zip"])
@@ -185,7 +223,7 @@ def many_lines(last: str, rows: int = 3000) -> str:
             "x.csv",
             "review,stars\ngood film,1\nbad film,2\n",
             "^data.text_column=text: no such column in .*x.csv; it has review, stars; "
-            "type data.text_column=review data.label_column=stars$",
+            "type data.text_column=NAME data.label_column=NAME$",
         ),
         (
             "x.csv",
@@ -195,20 +233,21 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.csv",
             "text,stars\naa,1\nbb,2\n",
-            "^data.label_column=label: .*; it has text, stars; type data.label_column=stars$",
+            "^data.label_column=label: .*; it has text, stars; type data.label_column=NAME$",
         ),
         (
             "x.csv",
             "1,a long text about a film\n2,another one about a film\n3,one more of them\n",
-            "if that is a row, type data.header=false data.text_column=2 data.label_column=1$",
+            "if that is a row, type data.header=false$",
         ),
         (
             "x.json",
             '[{"data": {"review": "good film"}, "y": 1}, {"data": {"review": "bad"}, "y": 2}]',
-            "it has data, y; type data.text_column=data.review data.label_column=y$",
+            "it has data, y; type data.text_column=NAME data.label_column=NAME$",
         ),
         ("x.csv", "Id,Text,Label,Lang\n1,aa,5,en\n2,bb,4,de\n", "data.text_column=Text data.label_column=Label$"),
-        ("x.csv", "id,text\n1,good\n2,bad\n3,dull\n", "^data.label_column=label: .*; it has id, text$"),
+        ("x.csv", "id,text\n1,good\n2,bad\n3,dull\n", "^data.label_column=label: .*; it has id, text; type"),
+        ("x.csv", "text,label\na,1\ntext,label\n", "row 2 repeats the header; remove it"),
         ("x.json", '{"a": {"text": "b"},\n "c": 1}', "cannot be read as json"),
         ("x.csv", "text,text,label\na,b,1\n", "2 columns are named text; rename all but one"),
         ("x.csv", "text,label\na, b,1\nc, d,0\n", r"cannot be read as csv \(line 2: has 3 cells, the first line 2\)"),
@@ -223,7 +262,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
         ("x.jsonl", many_lines('{"text": 3, "label": 1}'), "row 3,001, column text holds 3"),
         ("x.jsonl", "3\n", "line 1: not a JSON object"),
         ("x.json", "[3]\n", "element 1: not a JSON object"),
-        ("x.jsonl", '{"text": "\\ud800", "label": 1}', "surrogates not allowed"),
+        ("x.csv", "PAR1\x15\x04", "x.csv: is a Parquet file; rename it to .parquet"),
+        ("x.csv", "\xd0\xcf\x11\xe0\xa1", "x.csv: is an Excel workbook; save its sheet as CSV UTF-8"),
         ("x.jsonl", '{"text": "a", "label": ' + "[" * 100_000, "maximum recursion depth exceeded"),
         ("x.parquet", "PAR1 cut off", "x.parquet: cannot be read as parquet"),
         ("x.csv.gz", "\x1f\x8b cut off", "x.csv.gz: cannot be read as csv"),
@@ -278,3 +318,96 @@ def test_empty_cells_are_empty_texts_and_missing_labels(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"label": 1}\n{"text": "\\u200b ", "label": " "}\n{"text": "b", "label": 0}\n')
     for name in ("x.csv", "x.jsonl"):
         assert read(tmp_path / name) == {"text": ["", "", "b"], "label": ["1", None, "0"]}
+
+
+NESTED = [{"review": {"body": f"film {n}", "n": n}, "label": n % 2} for n in range(CHUNK_SIZE + 9)]
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.parquet"])
+def test_dotted_path_is_read_beside_all_columns(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, pd.DataFrame(NESTED))
+    options = ReadOptions(text_column="review.body", label_column=None)
+    chunks = list(read_rows(path, options, all_columns=True))
+    assert [text for chunk in chunks for text in chunk.texts] == [f"film {n}" for n in range(len(NESTED))]
+    assert [*chunks[0].cells] == ["review", "label"]
+    assert [cell for chunk in chunks for cell in chunk.cells["review"]] == [record["review"] for record in NESTED]
+    with pytest.raises(InputError, match=r"data.text_column=review\.bodi: no such column"):
+        read(path, text_column="review.bodi")
+
+
+def test_rows_without_the_key_are_empty(tmp_path: Path) -> None:
+    content = '{"text": "good"}\n' * CHUNK_SIZE + '{"other": "bad"}\n'
+    (tmp_path / "x.jsonl").write_text(content)
+    for all_columns in (False, True):
+        options = ReadOptions(label_column=None)
+        *_, last = read_rows(tmp_path / "x.jsonl", options, all_columns)
+        assert last.texts == [""]
+    assert last.cells == {"other": ["bad"]}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_lines_that_start_with_a_list_of_objects_are_rows(tmp_path: Path, count: int) -> None:
+    line = '{"tags": [{"a": 1}], "text": "good", "label": 1}\n'
+    (tmp_path / "x.jsonl").write_text(line * count)
+    assert read(tmp_path / "x.jsonl") == {"text": ["good"] * count, "label": ["1"] * count}
+
+
+@pytest.mark.parametrize("content", ['{{"text": "{}", "label": 1}}\n', '[{{"text": "{}", "label": 1}}]'])
+def test_lone_surrogate_is_replaced(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content.format(r"so \ud800, \ud83d\ude00"))
+    assert read(tmp_path / "x.json")["text"] == ["so \ufffd, 😀"]
+
+
+def test_every_column_has_a_name_of_its_own_in_all_chunks(tmp_path: Path) -> None:
+    rows = "".join(f"{n},b,good film,d\n" for n in range(CHUNK_SIZE + 6))
+    (tmp_path / "x.csv").write_text(f"column_2,,text,column_2\n{rows}")
+    chunks = list(read_rows(tmp_path / "x.csv", ReadOptions(label_column=None), all_columns=True))
+    assert len(chunks) == 2
+    for chunk in chunks:
+        assert [*chunk.cells] == ["column_1", "column_2_", "text", "column_4"]
+    assert chunks[-1].cells["column_1"][-1] == str(CHUNK_SIZE + 5)
+
+
+@pytest.mark.parametrize(
+    ("archive", "member", "suffix"),
+    [
+        ("reviews.zip", "reviews", ".csv"),  # as pandas writes it
+        ("reviews.csv.zip", "reviews", ".csv"),
+        ("reviews.tsv.zip", "data", ".tsv"),
+        ("reviews.zip", "data.jsonl", ".jsonl"),
+    ],
+)
+def test_format_of_an_archive(tmp_path: Path, archive: str, member: str, suffix: str) -> None:
+    with zipfile.ZipFile(tmp_path / archive, "w") as file:
+        file.writestr(member, TABLE)
+    assert find_format(tmp_path / archive) == suffix
+    pd.DataFrame({"text": ["a", "b"], "label": [1, 0]}).to_csv(tmp_path / "reviews.zip")
+    assert read(tmp_path / "reviews.zip") == {"text": ["a", "b"], "label": ["1", "0"]}
+
+
+def test_workbook_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.csv", "w") as archive:
+        for name in ("[Content_Types].xml", "xl/workbook.xml"):
+            archive.writestr(name, "")
+    with pytest.raises(InputError, match=r"x.csv: is an Excel workbook; save its sheet as CSV UTF-8"):
+        read(tmp_path / "x.csv")
+
+
+def test_rows_do_not_depend_on_the_columns_that_are_read(tmp_path: Path) -> None:
+    quotation = ['"I went to see it.', "a film", 'it was great fun."', "dull"] * 6
+    lines = "".join(f"{n},{text},{n % 2}\n" for n, text in enumerate(quotation))
+    (tmp_path / "x.csv").write_text(f"id,text,label\n{lines}")
+    for label_column in ("label", None):
+        for id_column in ("id", None):
+            options = {"label_column": label_column, "id_column": id_column}
+            assert read(tmp_path / "x.csv", **options)["text"] == quotation
+
+
+def test_reading_works_with_any_limit_of_the_csv_module(tmp_path: Path) -> None:
+    text = "good " * 100_000
+    (tmp_path / "x.csv").write_text(f"text,label\n{text},1\n")
+    before = csv.field_size_limit(131_072)
+    try:
+        assert read(tmp_path / "x.csv")["text"] == [text]
+    finally:
+        csv.field_size_limit(before)

@@ -219,7 +219,7 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
         (["{folder}/u/empty.txt"] * 2, r"^data.unlabelled=.*: names a file twice; remove one"),
         ("{folder}/u/empty.txt", r"^data.unlabelled: no row of empty.txt has a text"),
         ("{folder}/u/empty.csv", r"empty.csv: is empty; it needs rows with text"),
-        ("{folder}/u/utf-16.csv", r"utf-16.csv: line 1: not in UTF-8; type data.encoding=utf-16"),
+        ("{folder}/u/cp1252.csv", r"cp1252.csv: line 2: not in UTF-8; name its encoding"),
         (
             "{folder}/u/column.csv",
             r"column.csv: has no column text, which .* it has review, n; rename that of the texts$",
@@ -232,7 +232,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
     contents = {"empty.txt": "\n \n", "empty.csv": "", "column.csv": "review,n\nc,1\n", "x.pdf": "c"}
     for name, content in contents.items():
         write_lines(folder / "u" / name, []).write_text(content)
-    (folder / "u" / "utf-16.csv").write_text("text\nc\n", encoding="utf-16")
+    (folder / "u" / "cp1252.csv").write_text("text\ncafé\n", encoding="cp1252")
     places = json.loads(json.dumps(unlabelled).replace("{folder}", str(folder)))
     with pytest.raises(InputError, match=message) as raised:
         load(folder, places)

@@ -25,11 +25,13 @@ class Texts(NamedTuple):
         texts: `N` texts.
         cells: values of every column of the file, in its order, and the number of each `row`; empty without a file.
         fraction: how much of the file has been read.
+        notes: how the file was read, if that was a choice.
     """
 
     texts: Sequence[str]
     cells: Mapping[str, Sequence[Any]] = {}
     fraction: float = 0.0
+    notes: Sequence[str] = ()
 
 
 def read_file(file: Path, options: "ReadOptions") -> Iterator[Texts]:
@@ -47,7 +49,7 @@ def read_file(file: Path, options: "ReadOptions") -> Iterator[Texts]:
             while free in cells or (free != name and free in rows.cells) or free in ANSWER or free.startswith("p("):
                 free = f"file_{free}"
             cells[free] = values
-        yield Texts(rows.texts, cells, rows.fraction)
+        yield Texts(rows.texts, cells, rows.fraction, rows.notes)
 
 
 def make_read_options(
@@ -56,6 +58,7 @@ def make_read_options(
     no_header: bool = False,
     separator: str | None = None,
     encoding: str | None = None,
+    encoding_errors: str | None = None,
     flags: Mapping[str, str] = {},
 ) -> "ReadOptions":
     """How to read a file: as the files of a run, unless the arguments say otherwise.
@@ -66,13 +69,14 @@ def make_read_options(
         no_header: whether the first line is a row.
         separator: a character or `tab`.
         encoding: by the name of Python's codec.
+        encoding_errors: see `ReadOptions`.
         flags: see `ReadOptions`.
     """
     from sentiment.data.formats import ReadOptions  # these take seconds
     from sentiment.data.sources import find_separator
 
     cfg = run.read_config()
-    of_run = {key: cfg.data.get(key) for key in ("text_column", "header", "separator", "encoding")} if cfg else {}
+    of_run = cfg.data if cfg else {}
     by_number = column is None and of_run.get("header") is False
     return ReadOptions(
         text_column=str(column or of_run.get("text_column") or "text"),
@@ -80,6 +84,7 @@ def make_read_options(
         header=not (no_header or by_number),
         separator=find_separator(separator or of_run.get("separator")),
         encoding=encoding or of_run.get("encoding") or "utf-8",
+        encoding_errors=encoding_errors or of_run.get("encoding_errors") or "strict",
         flags=flags,
     )
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # Results are averaged over seeds; the others do not change the network.
 NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")
 # Keys of `data` that determine the test set, by where it comes from.
-_TABLE = ("path", "text_column", "label_column", "header", "separator", "encoding", "text_per", "labels", "empty")
+_TABLE = (
+    *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
+    *("text_per", "labels", "empty"),
+)
 _DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
 _TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set

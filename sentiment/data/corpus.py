@@ -209,7 +209,10 @@ def describe_part(part: Part, table: pa.Table, split: str) -> str:
     """`train.csv (train): 8,000 rows, separated by tabs`."""
     name = table["file"][0].as_py() if len(part.files) == 1 else f"{part.files[0].parent.name}/*.txt"
     label = [] if part.label is None or split == "unlabelled" else [f"label {part.label}"]
-    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *json.loads(table.schema.metadata[NOTES])])
+    notes = json.loads(table.schema.metadata[NOTES])
+    if damaged := pc.sum(pc.match_substring(table["text"], "\ufffd")).as_py():
+        notes.append(f"{damaged:,} of them with a character that could not be decoded (U+FFFD)")
+    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *notes])
 
 
 def _without_text(table: pa.Table) -> npt.NDArray[np.bool_]:

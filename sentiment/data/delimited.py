@@ -1,24 +1,25 @@
-"""CSV, TSV and their relatives: which separator and quoting a file has, and its rows, each checked for its cells."""
+"""CSV, TSV and their relatives: which separator and quoting a file has, and its rows."""
 
 import csv
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import IO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import _csv
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 SAMPLE_LINES = 20
-MAX_LABELS = 1000  # that are compared between two dialects
+MAX_SHAPES = 1000  # of the cells of a column that are compared
+MAX_CELL = (1 << 31) - 1  # characters; the csv module takes no more on Windows
 SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # of Excel
 _OTHER_BACKSLASH = re.compile(r'\\(?!["\\])')  # one that escapes neither a quote nor a backslash
 ERRORS = {  # of the csv module
     "expected after": "a quote inside a quoted cell is not doubled",
     "unexpected end of data": "a quoted cell does not end",
 }
-
-csv.field_size_limit(sys.maxsize)  # a review may be longer than 128 KB
 
 
 class RowError(ValueError):
@@ -33,7 +34,7 @@ class RowError(ValueError):
         self.line = line
 
 
-OpenLines = Callable[[], AbstractContextManager[IO[str]]]
+OpenLines = Callable[[], AbstractContextManager[Iterable[str]]]
 
 
 class Dialect(NamedTuple):
@@ -44,139 +45,149 @@ class Dialect(NamedTuple):
         quotechar: around cells; None if quotes are part of the text.
         escapechar: before a quote inside a quoted cell; None if such quotes are doubled.
         skipinitialspace: whether blanks after a separator are left out.
-        skipped_lines: lines before the header.
     """
 
     separator: str
     quotechar: str | None = '"'
     escapechar: str | None = None
     skipinitialspace: bool = False
-    skipped_lines: int = 0
-
-    def notes(self, default: str, chosen: str | None) -> tuple[str, ...]:
-        """What a reader should know of the choice; empty for the usual one."""
-        separated = f"separated by {SEPARATORS.get(self.separator, repr(self.separator))}"
-        notes = [separated] if self.separator not in (default, chosen) else []
-        if self.quotechar == "'":
-            notes.append("cells in single quotes")
-        if self.escapechar:
-            notes.append("quotes escaped by a backslash")
-        if self.quotechar is None:
-            notes.append("quotes are part of the text")
-        return tuple(notes)
 
 
 def find_dialect(
     open_lines: OpenLines, columns: Sequence[str], header: bool, separator: str | None, default: str
-) -> Dialect:
+) -> tuple[Dialect, tuple[str, ...]]:
     """Find the dialect in which each row of a file has as many cells as the first one.
 
-    Quotes that surround cells are tried first. If there is a stray quote, quotes are part of the text; also if a row
-    would span lines although every line has all cells by itself and, unless tabs separate them, no further label.
+    Cells in quotes are tried first; quotes inside them are doubled, or else follow a backslash. Then quotes are part of
+    the text; also if a row would span several lines each of which looks like a row (see `_lines_look_like_rows`). Each
+    trial reads the file once.
 
     Args:
         open_lines: opens the file.
-        columns: names, or numbers without a header: of the texts, the labels, the identifiers.
+        columns: names, or numbers without a header, by which the separator is found.
         header: whether there is a header.
         separator: None chooses the one whose header has the columns.
         default: the usual separator of the format.
 
+    Returns:
+        The dialect, and notes for the reader of the log: what of it is unusual, and how many rows span several lines.
+
     Raises:
         RowError: there is none.
     """
-    with open_lines() as lines:
-        sample = list(islice(lines, SAMPLE_LINES))
-    skipped = 0
-    if header and sample and (line := SEPARATOR_LINE.fullmatch(sample[0])):
-        separator, skipped = separator or line[1], 1
+    chosen = separator
     if separator is None:
-        separator = _choose_separator(sample, columns, header, default)
-    doubled = Dialect(separator, skipped_lines=skipped)
-    dialects = [doubled, doubled._replace(escapechar="\\")]
-    if separator != "\t" and any(f'{separator} "' in line for line in sample):
-        dialects.insert(1, doubled._replace(skipinitialspace=True))
-    if len(sample) > skipped + header and _is_in_single_quotes(sample[skipped + header]):
-        dialects.insert(0, doubled._replace(quotechar="'"))
-    quoted = None  # the first dialect in which cells span lines
+        with open_lines() as lines:
+            separator = _choose_separator([*islice(lines, SAMPLE_LINES)], columns, header, default)
+    notes = []
+    if separator not in (default, chosen):
+        notes.append(f"separated by {SEPARATORS.get(separator, repr(separator))}")
+    doubled = Dialect(separator)
+    unquoted = doubled._replace(quotechar=None)
+    escaped = doubled._replace(escapechar="\\")
+    after_blank = doubled._replace(skipinitialspace=True)
     errors = []
-    for dialect in dialects:
+    for dialect in (doubled, escaped, unquoted, after_blank):
         try:
-            survey = _survey(open_lines, dialect, header, columns)
+            long_rows, lines_are_rows = _survey(open_lines, dialect)
         except RowError as error:
             errors.append(error)
             continue
-        if not survey.has_long_rows and not survey.has_blanks_before_quotes:
-            return dialect
-        quoted = quoted or (dialect if dialect.quotechar == '"' else None)
-    plain = doubled._replace(quotechar=None)
-    try:
-        survey = _survey(open_lines, plain, header, columns)
-    except RowError as error:
-        errors.append(error)
-    else:
-        if quoted is None and not survey.is_quoted:
-            return plain
-        if quoted and (separator == "\t" or survey.labels == _survey(open_lines, quoted, header, columns).labels):
-            return plain
-    if quoted:
-        return quoted
+        if long_rows and lines_are_rows and _lines_look_like_rows(open_lines, dialect):
+            dialect, long_rows = unquoted, 0
+        if dialect.escapechar:
+            notes.append("quotes escaped by a backslash")
+        if dialect.quotechar is None:
+            notes.append("quotes are part of the text")
+        if long_rows:
+            notes.append(f"{long_rows:,} of them over several lines")
+        return dialect, tuple(notes)
     raise max(errors, key=lambda error: error.line)  # of the dialect that got furthest
 
 
-class _Survey(NamedTuple):
-    """What the rows of a file have in common in a dialect.
-
-    Attributes:
-        has_long_rows: whether a row spans several lines.
-        has_blanks_before_quotes: whether most rows have a cell in quotes after a blank, which belong to the text then.
-        is_quoted: whether most rows have a cell in quotes that belong to the text.
-        labels: different cells of the column of labels; a set of its own without one.
-    """
-
-    has_long_rows: bool
-    has_blanks_before_quotes: bool
-    is_quoted: bool
-    labels: object
-
-
-def _survey(open_lines: OpenLines, dialect: Dialect, header: bool, columns: Sequence[str]) -> _Survey:
-    """Read a whole file.
+def _survey(open_lines: OpenLines, dialect: Dialect) -> tuple[int, bool]:
+    """How many rows span several lines, and whether every line has as many separators as the others.
 
     Raises:
         RowError: a row is not in the dialect.
     """
-    rows = long_rows = blank_rows = quoted_rows = 0
-    labels: set[str] = set()
-    names: list[str] = []
-    column = None
+    rows = long_rows = quoted_rows = 0
+    counts: set[int] = set()  # separators of a line
     with open_lines() as lines:
-        for start, end, cells in _parse(lines, dialect):
-            if not names:
-                names = [cell.strip() for cell in cells] if header else [str(i) for i in range(1, len(cells) + 1)]
-                column = names.index(columns[1]) if len(columns) > 1 and columns[1] in names else None
-            elif header and len(cells) > 1 and [cell.strip() for cell in cells] == names:
-                raise RowError(start, "repeats the header; remove it")
+        for row in _parse(lines, dialect):
             rows += 1
-            long_rows += end > start
-            blank_rows += any(len(cell) > 2 and cell.startswith(' "') and cell.endswith('"') for cell in cells)
-            quoted_rows += any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-            if column is not None and len(labels) <= MAX_LABELS:
-                labels.add(cells[column])
-    return _Survey(long_rows > 0, blank_rows > rows / 2, quoted_rows > rows / 2, labels if labels else object())
+            long_rows += len(row.lines) > 1
+            quoted_rows += any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row.cells)
+            counts.update(line.count(dialect.separator) for line in row.lines)
+    if dialect.quotechar is None and quoted_rows > rows / 2:
+        raise RowError(1, "cells are in quotes")
+    return long_rows, len(counts) == 1
+
+
+def _lines_look_like_rows(open_lines: OpenLines, dialect: Dialect) -> bool:
+    """Whether a quoted row over several lines is several rows, whose quotes are part of the text.
+
+    Such are the rows of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A column that repeats
+    itself, of labels or numbers, holds no new kind of cell then, as it would if a long text were cut at its line
+    breaks. Without such a column, only tabs speak for rows, since files separated by tabs are seldom quoted.
+    """
+    with open_lines() as lines:
+        rows = _parse(lines, dialect)
+        width = len(next(rows).cells)  # of the header
+        of_rows: list[set[str]] = [set() for _ in range(width)]  # shapes by column
+        of_lines: list[set[str]] = [set() for _ in range(width)]
+        count = 0
+        for row in rows:
+            count += 1
+            _add_shapes(of_rows, row.cells)
+            for line in row.lines if len(row.lines) > 1 else ():
+                _add_shapes(of_lines, line.rstrip("\r\n").split(dialect.separator))
+    limit = min(count / 2, MAX_SHAPES)
+    repeating = [
+        in_lines <= in_rows
+        for in_rows, in_lines in zip(of_rows, of_lines, strict=True)
+        if len(in_rows) <= limit and in_rows != {""}
+    ]
+    return any(repeating) if repeating else dialect.separator == "\t" and width > 1
+
+
+def _add_shapes(columns: Sequence[set[str]], cells: Sequence[str]) -> None:
+    """Add each cell to those of its column, with 0 for each number, so that identifiers and dates are alike."""
+    for shapes, cell in zip(columns, cells, strict=True):
+        if len(shapes) <= MAX_SHAPES:
+            shapes.add(re.sub(r"\d+", "0", cell))
 
 
 def read_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
     """Yield the cells of each row, the header included; blank lines are no rows."""
-    return (cells for _, _, cells in _parse(lines, dialect))
+    return (row.cells for row in _parse(lines, dialect))
 
 
-def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, int, list[str]]]:
-    """Yield the numbers of the first and the last line of each row, from 1, and its cells."""
-    lines = islice(lines, dialect.skipped_lines, None)
-    if dialect.escapechar:
-        lines = (_OTHER_BACKSLASH.sub(r"\\\\", line) for line in lines)
-    reader = csv.reader(
-        lines,
+class _Row(NamedTuple):
+    """A row: its cells, and its lines without blank ones."""
+
+    cells: list[str]
+    lines: list[str]
+
+
+def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[_Row]:
+    """Yield the rows.
+
+    Raises:
+        RowError: one is not in the dialect, or has more or fewer cells than the first.
+    """
+    read: list[str] = []
+
+    def remember() -> Iterator[str]:
+        for number, line in enumerate(lines):
+            if number == 0 and SEPARATOR_LINE.fullmatch(line):
+                line = "\n"
+            if dialect.separator in line or line.strip():
+                read.append(line)
+            yield _OTHER_BACKSLASH.sub(r"\\\\", line) if dialect.escapechar else line
+
+    reader = _read_csv(
+        remember(),
         delimiter=dialect.separator,
         quotechar=dialect.quotechar,
         quoting=csv.QUOTE_MINIMAL if dialect.quotechar else csv.QUOTE_NONE,
@@ -186,7 +197,7 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, int, l
     )
     width = 0
     while True:
-        start = reader.line_num + dialect.skipped_lines + 1
+        start = reader.line_num + 1
         try:
             cells = next(reader, None)
         except csv.Error as error:
@@ -194,32 +205,35 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[int, int, l
             raise RowError(start, message) from error
         if cells is None:
             return
-        if not cells or (len(cells) == 1 < width and not cells[0].strip()):
-            continue
-        width = width or len(cells)
-        if len(cells) != width:
-            raise RowError(start, f"has {len(cells)} cell{'s' * (len(cells) != 1)}, the first line {width}")
-        yield start, reader.line_num + dialect.skipped_lines, cells
+        is_blank = not cells or (width > 1 and len(cells) == 1 and not cells[0].strip())
+        if not is_blank:
+            width = width or len(cells)
+            if len(cells) != width:
+                count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+                raise RowError(start, f"has {count}, the first line {width}")
+            yield _Row(cells, read.copy())
+        read.clear()
+
+
+def _read_csv(lines: Iterable[str], **dialect: Any) -> "_csv.Reader":
+    csv.field_size_limit(MAX_CELL)  # 128 KB by default, for the whole process
+    return csv.reader(lines, **dialect)
 
 
 def _choose_separator(sample: Sequence[str], columns: Sequence[str], header: bool, default: str) -> str:
     """The separator whose first row has all columns, else the one with most cells; the default wins ties."""
+    if sample and (line := SEPARATOR_LINE.fullmatch(sample[0])):
+        return line[1]
     candidates = sorted(SEPARATORS, key=lambda separator: separator != default)
     widths = {}
     fitting = []
     for separator in candidates:
-        first, *rows = [*csv.reader(sample, delimiter=separator)] or [[]]
+        first, *rows = [*_read_csv(sample, delimiter=separator)] or [[]]
         if len(sample) == SAMPLE_LINES:
             del rows[-1:]  # may be cut off
-        names = [cell.strip() for cell in first] if header else [str(i) for i in range(1, len(first) + 1)]
-        if set(columns) <= set(names) and (header or all(len(row) == len(first) for row in rows if row)):
-            fitting.append(separator)
         widths[separator] = len(first)
-    if fitting:
-        return fitting[0] if header else next((s for s in fitting if widths[s] > 1), fitting[0])
-    return max(candidates, key=widths.__getitem__)
-
-
-def _is_in_single_quotes(line: str) -> bool:
-    line = line.strip()
-    return len(line) > 1 and "'" in (line[0], line[-1]) and '"' not in line
+        names = [cell.strip() for cell in first] if header else map(str, range(1, len(first) + 1))
+        is_table = header or all(len(row) == len(first) for row in rows if row)
+        if is_table and set(columns) <= set(names):
+            fitting.append(separator)
+    return max(fitting or candidates, key=widths.__getitem__)

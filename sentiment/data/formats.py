@@ -1,22 +1,23 @@
 """Files of reviews, format by format: each reader yields chunks of rows as Python objects."""
 
-import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pyarrow.parquet import ParquetFile
 
 from sentiment.data.delimited import find_dialect, read_rows
-from sentiment.data.text_files import find_uncompressed_name, open_text
+from sentiment.data.text_files import TextStream, find_uncompressed_name, open_text
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ReadOptions:
         header: whether the first line of CSV or TSV holds the names of the columns.
         separator: of the cells of CSV or TSV; None chooses the one whose header has the columns.
         encoding: of text files, by the name of Python's codec.
+        encoding_errors: `strict`, or `replace` for U+FFFD in place of bytes that are not in the encoding.
         text_per: what a text is in `.txt` files: `line` or `file`; None if only one is possible.
         flags: how a command sets an option, for messages; `data.option=` by default.
     """
@@ -40,6 +42,7 @@ class ReadOptions:
     header: bool = True
     separator: str | None = None
     encoding: str = "utf-8"
+    encoding_errors: str = "strict"
     text_per: str | None = None
     flags: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
 
@@ -64,7 +67,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         names: all columns of the file.
-        cells: values by column, as Python objects.
+        cells: values by column, as Python objects: of those of `ReadOptions.columns` that the file has, and of all of
+            `names` if they are read.
         fraction: how much of the file has been read.
         notes: how the file was read, if that was a choice.
     """
@@ -81,58 +85,118 @@ def find_format(file: Path) -> str:
     Raises:
         InputError: there is none.
     """
-    name = find_uncompressed_name(file)
-    if (suffix := Path(name).suffix) in READERS:
+    suffix = Path(find_uncompressed_name(file)).suffix
+    if suffix in READERS:
         return suffix
+    if not suffix and file.suffix.lower() == ".zip":
+        return ".csv"  # pandas calls what it puts into reviews.zip just "reviews"
     *others, last = READERS
-    raise InputError(f"{file}: unknown format {file.suffix or '(no suffix)'}; use {', '.join(others)} or {last}")
+    known = f"{', '.join(others)} or {last}"
+    raise InputError(f"{file}: unknown format {file.suffix or '(no suffix)'}; use {known}")
 
 
-def _read_delimited(file: Path, options: ReadOptions, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    default = "\t" if find_format(file) == ".tsv" else ","
+def _open(file: Path, options: ReadOptions) -> AbstractContextManager[TextStream]:
+    return open_text(file, options.encoding, options.encoding_errors)
 
+
+def _read_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
     @contextmanager
-    def open_lines() -> Iterator[io.TextIOWrapper]:
-        with open_text(file, options.encoding) as stream:
+    def open_lines() -> Iterator[Iterable[str]]:
+        with _open(file, options) as stream:
             yield stream.lines
 
-    dialect = find_dialect(open_lines, options.columns, options.header, options.separator, default)
-    notes = dialect.notes(default, options.separator)
-    with open_text(file, options.encoding) as stream:
+    default = "\t" if find_format(file) == ".tsv" else ","
+    dialect, notes = find_dialect(open_lines, options.columns, options.header, options.separator, default)
+    with _open(file, options) as stream:
         rows = read_rows(stream.lines, dialect)
-        names = [name.strip() for name in next(rows, [])] if options.header else None
-        while chunk := list(islice(rows, CHUNK_SIZE)):
-            names = names or [str(number) for number in range(1, len(chunk[0]) + 1)]
-            for name in columns or ():
-                if names.count(name) > 1:
-                    raise ValueError(f"{names.count(name)} columns are named {name}; rename all but one")
-            names = [f"column_{i}" if names.count(n) > 1 or not n else n for i, n in enumerate(names, 1)]
-            by_name = dict(zip(names, map(list, zip(*chunk, strict=True)), strict=True))
-            yield Chunk(names, {n: by_name[n] for n in columns or names if n in by_name}, stream.fraction(), notes)
-        if names is not None and not chunk:
-            yield Chunk(names, {name: [] for name in names}, 1.0, notes)
-
-
-def _read_json(file: Path, options: ReadOptions, columns: Sequence[str] | None) -> Iterator[Chunk]:
-    """Objects, one per line or in one array, which is read into memory as a whole."""
-    with open_text(file, options.encoding) as stream:
-        filled = (line for line in enumerate(stream.lines, 1) if not line[1].isspace())
-        first = next(filled, None)
+        first = next(rows, None)
         if first is None:
             return
-        start = first[1].strip()
-        if start.startswith("[") or start == "{" or _LIST_IN_OBJECT.match(start):
-            records = iter(_parse_array(first[1] + stream.lines.read()))
+        header = first if options.header else None
+        names = _name_columns(first, options)
+        columns = [n for n, name in enumerate(names) if all_columns or name in options.columns]
+        if header is None:
+            rows = chain([first], rows)
+        before = 0
+        for chunk in _split(rows):
+            if header in chunk and len(names) > 1:
+                row = before + chunk.index(header) + 1
+                raise ValueError(f"row {row:,} repeats the header; remove it")
+            before += len(chunk)
+            cells = {names[n]: [row[n] for row in chunk] for n in columns}
+            yield Chunk(names, cells, stream.fraction(), notes)
+        if before == 0:
+            yield Chunk(names, {names[n]: [] for n in columns}, 1.0, notes)
+
+
+def _name_columns(first: Sequence[str], options: ReadOptions) -> list[str]:
+    """The names in the header, or the numbers of the columns, from 1; names that are empty or not unique get one.
+
+    Raises:
+        ValueError: several columns have the name of one that is read.
+    """
+    if not options.header:
+        return [str(number) for number in range(1, len(first) + 1)]
+    found = [name.strip() for name in first]
+    counts = Counter(found)
+    for name in options.columns:
+        if counts[name] > 1:
+            raise ValueError(f"{counts[name]} columns are named {name}; rename all but one")
+    names = []
+    for number, name in enumerate(found, 1):
+        if not name or counts[name] > 1:
+            name = f"column_{number}"
+            while name in counts:
+                name += "_"
+        names.append(name)
+    return names
+
+
+def _split(rows: Iterator[T]) -> Iterator[list[T]]:
+    """Lists of `CHUNK_SIZE` rows."""
+    while chunk := list(islice(rows, CHUNK_SIZE)):
+        yield chunk
+
+
+def _read_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
+    """Objects, one per line or in one array, which is read into memory as a whole."""
+    with _open(file, options) as stream:
+        filled = ((n, line) for n, line in enumerate(stream.lines, 1) if not line.isspace())
+        start = list(islice(filled, 2))
+        if not start:
+            return
+        if _is_document([line for _, line in start], options):
+            content = "".join(line for _, line in start) + stream.lines.read()
+            records = iter(_parse_document(content, start[0][0]))
         else:
-            records = (_parse_record(line, number) for number, line in chain([first], filled))
-        while chunk := list(islice(records, CHUNK_SIZE)):
+            records = (_parse_record(line, number) for number, line in chain(start, filled))
+        columns = None
+        for chunk in _split(records):
             names = list(dict.fromkeys(chain.from_iterable(chunk)))
-            cells = {name: [_get(record, name) for record in chunk] for name in columns or names}
-            known = [name for name in cells if name not in names and any(v is not None for v in cells[name])]
-            yield Chunk(names + known, cells, stream.fraction())
+            columns = columns or _find_columns(chunk, names, options)
+            wanted = dict.fromkeys([*columns, *(names if all_columns else ())])
+            yield Chunk(names, _by_column(chunk, wanted), stream.fraction())
 
 
-_LIST_IN_OBJECT = re.compile(r'\{\s*"[^"]*"\s*:\s*\[\s*(\{|$)')  # {"data": [{…
+def _find_columns(records: Sequence[Mapping[str, Any]], names: Sequence[str], options: ReadOptions) -> list[str]:
+    """Those of the columns to be read that the records have, by name or dotted path."""
+    return [
+        name for name in options.columns if name in names or any(_get(record, name) is not None for record in records)
+    ]
+
+
+def _is_document(lines: Sequence[str], options: ReadOptions) -> bool:
+    """Whether the first lines of a file are part of one JSON value, and not an object each."""
+    if lines[0].lstrip().startswith("["):
+        return True
+    try:
+        first = json.loads(lines[0])
+    except ValueError:
+        return True
+    if len(lines) > 1 or not isinstance(first, dict):
+        return False
+    has_list = any(isinstance(value, list) for value in first.values())
+    return has_list and _get(first, options.text_column) is None
 
 
 def _get(record: Mapping[str, Any], name: str) -> Any:
@@ -144,58 +208,67 @@ def _get(record: Mapping[str, Any], name: str) -> Any:
     return _get(inner, rest) if dot and isinstance(inner, Mapping) else None
 
 
+def _by_column(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:
+    return {name: [_get(record, name) for record in records] for name in names}
+
+
 def _parse_record(line: str, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"line {number}: {error.msg}") from error
+    record = _parse(line, number)
     if not isinstance(record, dict):
         raise ValueError(f"line {number}: not a JSON object")
     return record
 
 
-def _parse_array(content: str) -> list[dict[str, Any]]:
-    parsed = json.loads(content)
+def _parse_document(content: str, number: int) -> list[dict[str, Any]]:
+    parsed = _parse(content, number)
     if isinstance(parsed, dict):
         lists = [value for value in parsed.values() if isinstance(value, list)]
         if len(lists) != 1:
             raise ValueError("a single object; write an array of objects, or one object per line")
         parsed = lists[0]
-    records: list[Any] = parsed
-    for number, record in enumerate(records, 1):
+    for number, record in enumerate(parsed, 1):
         if not isinstance(record, dict):
             raise ValueError(f"element {number}: not a JSON object")
+    records: list[dict[str, Any]] = parsed
     return records
 
 
-def _read_parquet(file: Path, options: ReadOptions, columns: Sequence[str] | None) -> Iterator[Chunk]:
+def _parse(content: str, number: int) -> Any:
+    """Parse JSON that starts in line `number`; lone surrogates, which UTF-8 lacks, become U+FFFD."""
+    try:
+        value = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number + error.lineno - 1}: {error.msg}") from error
+    if not re.search(r"\\u[dD][89a-fA-F]", content):
+        return value
+    return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))
+
+
+def _read_parquet(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
     with ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
         names = table.schema_arrow.names
-        top = {name: name if name in names else name.partition(".")[0] for name in columns or names}
+        paths = {table.schema.column(n).path for n in range(len(table.schema))}  # of nested values
+        columns = [name for name in options.columns if name in names or name in paths]
+        wanted = dict.fromkeys([*columns, *(names if all_columns else ())])
         rows = 0
-        for batch in table.iter_batches(CHUNK_SIZE, columns=[name for name in {*top.values()} if name in names]):
+        for batch in table.iter_batches(CHUNK_SIZE, columns=None if all_columns else columns):
             rows += len(batch)
-            values = batch.to_pydict()
-            cells = {name: values[name] for name in top if name in values}
-            for name, key in top.items():
-                if key != name and key in values:
-                    cells[name] = [_get(value or {}, name[len(key) + 1 :]) for value in values[key]]
-            yield Chunk([*dict.fromkeys([*names, *cells])], cells, rows / table.metadata.num_rows)
+            cells = _by_column(batch.to_pylist(), wanted)
+            yield Chunk(names, cells, rows / table.metadata.num_rows)
 
 
-def _read_lines(file: Path, options: ReadOptions, columns: Sequence[str] | None) -> Iterator[Chunk]:
+def _read_lines(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
     """Lines, or the whole file as one text; the only column is the one of the texts."""
     name = options.text_column
-    with open_text(file, options.encoding) as stream:
+    with _open(file, options) as stream:
         if options.text_per == "file":
             yield Chunk([name], {name: [stream.lines.read()]}, 1.0)
             return
-        lines = (line.rstrip("\r\n") for line in stream.lines)
-        while chunk := list(islice(lines, CHUNK_SIZE)):
+        for chunk in _split(line.rstrip("\r\n") for line in stream.lines):
             yield Chunk([name], {name: chunk}, stream.fraction())
 
 
-READERS: dict[str, Callable[[Path, ReadOptions, Sequence[str] | None], Iterator[Chunk]]] = {
+READERS: dict[str, Callable[[Path, ReadOptions, bool], Iterator[Chunk]]] = {
     ".csv": _read_delimited,
     ".tsv": _read_delimited,
     ".jsonl": _read_json,

@@ -73,6 +73,7 @@ def resolve_source(
     header: bool = True,
     separator: Any = None,
     encoding: Any = "utf-8",
+    encoding_errors: str = "strict",
     text_per: str | None = None,
     labels: Any = None,
     empty: str = "drop",
@@ -91,6 +92,7 @@ def resolve_source(
         header: see there.
         separator: see there.
         encoding: see there.
+        encoding_errors: see there.
         text_per: see there.
         labels: see `read_mapping`.
         empty: `drop` leaves out rows with an empty text or without a label, `error` rejects them.
@@ -107,6 +109,7 @@ def resolve_source(
     with prefix_key("data"):
         check_choice(("drop", "error"), empty=empty)
         check_choice((None, "line", "file"), text_per=text_per)
+        check_choice(("strict", "replace"), encoding_errors=encoding_errors)
         check_choice((True, False), header=header)
     if labels is not None and not isinstance(labels, Mapping | list):
         raise InputError(f"data.labels={labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}")
@@ -114,7 +117,14 @@ def resolve_source(
     separator = find_separator(separator)
     id_column = None if id_column is None else str(id_column)
     options = ReadOptions(
-        str(text_column), str(label_column), id_column, header, separator, str(encoding or "utf-8"), text_per
+        str(text_column),
+        str(label_column),
+        id_column,
+        header,
+        separator,
+        str(encoding or "utf-8"),
+        encoding_errors,
+        text_per,
     )
     if source == "imdb" and path is None and unlabelled is True:
         return Source(f"hub:{HUB}:unsupervised", lambda: _load_hub("unsupervised"))

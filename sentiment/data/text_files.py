@@ -1,6 +1,7 @@
 """Text files: their compression and their encoding."""
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -14,23 +15,36 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from sentiment.runtime.errors import InputError
 
 SAMPLE_SIZE = 1 << 20  # bytes by which an encoding is guessed
-COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
+OTHER_FORMATS = {  # by their first bytes, under the name of a text file
+    b"PAR1": "a Parquet file; rename it to .parquet",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook; save its sheet as CSV UTF-8",
+}
 DECOMPRESSION_ERRORS = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError),  # of archives with a password or another compression
 )
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def find_uncompressed_name(file: Path) -> str:
-    """Name of a file without the suffix of a compression, or of the file in a ZIP archive; in lower case.
+    """Name of a file without the suffix of a compression, or of the file in a ZIP archive.
+
+    Returns:
+        The name in lower case. If that of the zipped file has no suffix, the name of the archive.
 
     Raises:
         InputError: an archive holds several files.
     """
     name = file.name.lower()
     if name.endswith(".zip") and file.is_file() and zipfile.is_zipfile(file):
-        name = _zipped(file).lower()
+        inner = _zipped(file).lower()
+        name = inner if Path(inner).suffix else name
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     return name
@@ -39,20 +53,28 @@ def find_uncompressed_name(file: Path) -> str:
 def _zipped(file: Path) -> str:
     """Name of the only file in a ZIP archive."""
     with zipfile.ZipFile(file) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
+        found = [name for name in archive.namelist() if not name.endswith("/")]
+    if "[Content_Types].xml" in found:
+        raise InputError(f"{file}: is an Excel workbook; save its sheet as CSV UTF-8")
+    names = [name for name in found if not name.startswith("__MACOSX")]
     if len(names) != 1:
-        raise InputError(f"{file}: holds {len(names)} files ({', '.join(names[:5])}); extract the one to read")
+        listed = ", ".join(names[:5])
+        raise InputError(f"{file}: holds {len(names)} files ({listed}); extract the one to read")
     return names[0]
 
 
-def _decompress(raw: BinaryIO, file: Path) -> BinaryIO:
-    """Decompress an open file if its first bytes say that it is compressed."""
-    start = raw.read(8)
-    raw.seek(0)
-    if start.startswith(b"PK\x03\x04"):
-        return cast(BinaryIO, zipfile.ZipFile(raw).open(_zipped(file)))
-    opener = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), None)
-    return cast(BinaryIO, opener(raw)) if opener else raw
+@contextmanager
+def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
+    """Open a file, and the decompressed stream of its content if its first bytes say that it is compressed."""
+    with file.open("rb") as raw:
+        start = raw.peek(8)
+        if start.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(raw) as archive, archive.open(_zipped(file)) as member:
+                yield raw, cast(BinaryIO, member)
+            return
+        opener = next((o for magic, o in COMPRESSIONS.items() if start.startswith(magic)), None)
+        with opener(raw) if opener else raw as stream:
+            yield raw, stream
 
 
 class TextStream(NamedTuple):
@@ -68,45 +90,53 @@ class TextStream(NamedTuple):
 
 
 @contextmanager
-def open_text(file: Path, encoding: str) -> Iterator[TextStream]:
+def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[TextStream]:
     """Open a text file, compressed or not.
 
+    A byte order mark of UTF-16 goes before an `encoding` of UTF-8 or UTF-16.
+
+    Args:
+        file: that is to be opened.
+        encoding: by the name of Python's codec.
+        errors: `strict`, or `replace` for U+FFFD in place of bytes that are not in the encoding.
+
     Raises:
-        LookupError: no such encoding.
+        InputError: the file is in a format that is no text.
     """
-    codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     size = max(1, file.stat().st_size)
-    with (
-        file.open("rb") as raw,
-        _decompress(raw, file) as stream,
-        io.TextIOWrapper(stream, encoding=codec, newline="") as lines,
-    ):
-        yield TextStream(lines, lambda: raw.tell() / size)
+    with _open_bytes(file) as (raw, stream):
+        start = stream.peek(4)[:4]  # type: ignore[attr-defined]
+        if start in OTHER_FORMATS:
+            raise InputError(f"{file}: is {OTHER_FORMATS[start]}")
+        codec = codecs.lookup(encoding).name
+        if start[:2] in BYTE_ORDER_MARKS and codec in ("utf-8", "utf-16-le", "utf-16-be"):
+            codec = "utf-16"
+        codec = "utf-8-sig" if codec == "utf-8" else codec
+        with io.TextIOWrapper(stream, codec, errors, newline="") as lines:
+            yield TextStream(lines, lambda: raw.tell() / size)
 
 
 def guess_encoding(file: Path) -> str | None:
-    """The encoding of a text file by its first bytes; None if they are ASCII, or damaged."""
+    """`utf-8`, `utf-16-le` or `utf-16-be`, by the first bytes of a text file; None if they are none of these, or ASCII.
+
+    A few damaged lines leave UTF-8 what it is.
+    """
     try:
-        with file.open("rb") as raw, _decompress(raw, file) as stream:
+        with _open_bytes(file) as (_, stream):
             start = stream.read(SAMPLE_SIZE)
     except DECOMPRESSION_ERRORS:
         return None
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
     for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
         if zeros.count(0) > len(zeros) / 2:
             return encoding
-    if start.isascii():
-        return None
-    valid = sum(not line.isascii() and _is_decodable(line, "utf-8") for line in start.split(b"\n"))
-    if valid > sum(not _is_decodable(line, "utf-8") for line in start.split(b"\n")[:-1]):
-        return "utf-8"
-    return "cp1252" if _is_decodable(start, "cp1252") else "latin-1"
+    lines = [line for line in start.splitlines() if not line.isascii()]
+    valid = sum(_is_decodable(line, "utf-8") for line in lines)
+    return "utf-8" if lines and valid > len(lines) / 2 else None
 
 
 def find_undecodable_line(file: Path, encoding: str) -> int | None:
     """Number of the first line, from 1, that is not in an encoding with line ends as in ASCII."""
-    with file.open("rb") as raw, _decompress(raw, file) as stream:
+    with _open_bytes(file) as (_, stream):
         return next((n for n, line in enumerate(stream, 1) if not _is_decodable(line, encoding)), None)
 
 

@@ -93,8 +93,8 @@ class UnlabelledTexts:
 def _find_columns(file: Path, options: ReadOptions) -> Sequence[str]:
     """Names of the columns of a table; none if it cannot be read."""
     with suppress(*READ_ERRORS, LookupError):
-        for chunk in READERS[find_format(file)](file, options, options.columns):
-            return chunk.names
+        for chunk in READERS[find_format(file)](file, options, False):
+            return [*chunk.names, *chunk.cells]
     return ()
 
 

@@ -17,7 +17,7 @@ from sentiment.serving.limits import Limits
 from sentiment.serving.models import ServedModel
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
-FLAGS = {"text_column": "column={}", "encoding": "UTF-8, to which it must be converted", "header": "no_header=true"}
+FLAGS = {"text_column": "column={}", "encoding": "", "header": "no_header=true"}
 
 
 class FileToLabel:

@@ -123,8 +123,9 @@ def read_lines(stream: BinaryIO) -> Iterator[list[str]]:
 def _decode(lines: Sequence[bytes], lines_before: int) -> list[str]:
     texts = []
     for number, line in enumerate(lines, lines_before + 1):
+        codec = "utf-8-sig" if number == 1 else "utf-8"
         try:
-            texts.append(line.decode().rstrip("\r"))
+            texts.append(line.decode(codec).rstrip("\r"))
         except UnicodeDecodeError as error:
             raise InputError(f"standard input: line {number} is not UTF-8 ({error.reason}); convert it") from error
     return texts

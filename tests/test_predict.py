@@ -212,10 +212,11 @@ def stdin(content: bytes) -> io.TextIOWrapper:
 def test_lines_of_standard_input(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", stdin("a film\r\n\n电影\x85x".encode()))
+    monkeypatch.setattr("sys.stdin", stdin("\ufeffa film\r\n\n电影\x85x".encode()))
     predict.run(arguments(run))
     expected = load(run).predict(["a film", "", "电影\x85x"])
-    assert [record["label"] for record in printed_records(capsys)] == [prediction.label for prediction in expected]
+    for record, prediction in zip(printed_records(capsys), expected, strict=True):
+        assert record["probabilities"] == pytest.approx(prediction.probabilities, abs=2e-6)
 
 
 def test_undecodable_line_of_standard_input_raises(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

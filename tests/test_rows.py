@@ -88,6 +88,7 @@ def test_every_string_type_of_parquet_is_read(tmp_path: Path, type_: pa.DataType
     ("name", "content", "options"),
     [
         ("bom.csv", "\ufeff" + TABLE, {}),
+        ("two_boms.csv", "\ufeff\ufeff" + TABLE, {}),
         ("bom.jsonl", '\ufeff{"text": "a", "label": "1"}\n{"text": "b", "label": "0"}\n', {}),
         ("crlf.csv", TABLE.replace("\n", "\r\n"), {}),
         ("cr.csv", TABLE.replace("\n", "\r"), {}),
@@ -240,6 +241,7 @@ def many_lines(last: str, rows: int = 3000) -> str:
             "1,a long text about a film\n2,another one about a film\n3,one more of them\n",
             "if that is a row, type data.header=false$",
         ),
+        ("x.csv", "one more long text about it,pos\na,neg\n", "if that is a row, type data.header=false$"),
         (
             "x.json",
             '[{"data": {"review": "good film"}, "y": 1}, {"data": {"review": "bad"}, "y": 2}]',
@@ -298,6 +300,24 @@ def test_invalid_parquet_column_raises(tmp_path: Path, texts: pa.Array, labels: 
         read(tmp_path / "x.parquet")
 
 
+@pytest.mark.parametrize(("column", "all_columns"), [("text", False), ("text", True), ("id", True)])
+def test_columns_of_one_name_in_parquet_raise(tmp_path: Path, column: str, all_columns: bool) -> None:
+    names = [column, column, "id" if column == "text" else "text"]
+    write_table(pa.table([pa.array(["a"])] * 3, names=names), tmp_path / "x.parquet")
+    options = ReadOptions(label_column=None)
+    with pytest.raises(InputError, match=f"2 columns are named {column}; rename all but one"):
+        list(read_rows(tmp_path / "x.parquet", options, all_columns))
+
+
+def test_compressed_parquet_and_what_is_no_file_raise(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet.gz").write_bytes(gzip.compress(b"PAR1"))
+    with pytest.raises(InputError, match=r"x.parquet.gz: is compressed twice; extract the Parquet file"):
+        read(tmp_path / "x.parquet.gz")
+    (tmp_path / "x.csv").mkdir()
+    with pytest.raises(InputError, match=r"x.csv: is no regular file; check the path"):
+        read(tmp_path / "x.csv")
+
+
 def test_archive_with_several_files_raises(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for name in ("a.csv", "b.csv"):
@@ -311,6 +331,12 @@ def test_flags_of_a_command_are_named_in_messages(tmp_path: Path) -> None:
     for column, message in (("review", "^--column review: no such"), ("text", "another column with --column NAME")):
         with pytest.raises(InputError, match=message):
             read(tmp_path / "x.jsonl", text_column=column, label_column=None, flags={"text_column": "--column {}"})
+
+
+def test_encoding_that_cannot_be_set_is_not_advised(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes(b"text\ncaf\xe9\n")
+    with pytest.raises(InputError, match=r"x.csv: line 2: not in UTF-8; convert the file$"):
+        read(tmp_path / "x.csv", label_column=None, flags={"encoding": ""})
 
 
 def test_empty_cells_are_empty_texts_and_missing_labels(tmp_path: Path) -> None:

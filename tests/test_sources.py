@@ -317,3 +317,16 @@ def test_archive_with_undecodable_or_missing_reviews_raises(tmp_path: Path) -> N
     shutil.rmtree(tmp_path / "test")
     with pytest.raises(InputError, match=r"contains no test\.\*"):
         load(tmp_path, "imdb")
+
+
+def test_damaged_characters_are_counted(tmp_path: Path) -> None:
+    lines = "".join(f"café {n},{n % 2}\n" for n in range(20))
+    content = f"text,label\n{lines}".encode() + b"caf\xe9,0\n\xff\xff,1\n"
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"line 22: not in UTF-8; .* data.encoding_errors=replace"):
+        resolve_source("files", path=tmp_path / "x.csv").load()
+    source = resolve_source("files", path=tmp_path / "x.csv", encoding_errors="replace")
+    damaged = "2 of them with a character that could not be decoded (U+FFFD)"
+    assert source.load().notes[0] == f"x.csv (all rows): 22 rows, {damaged}"
+    with pytest.raises(InputError, match=r"^data.encoding_errors=ignore: must be one of"):
+        resolve_source("files", path=tmp_path / "x.csv", encoding_errors="ignore")

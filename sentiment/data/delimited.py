@@ -94,13 +94,14 @@ def find_dialect(
             errors.append(error)
             continue
         if long_rows and lines_are_rows and _lines_look_like_rows(open_lines, dialect):
-            dialect, long_rows = unquoted, 0
+            dialect = unquoted
         if dialect.escapechar:
             notes.append("quotes escaped by a backslash")
         if dialect.quotechar is None:
             notes.append("quotes are part of the text")
-        if long_rows:
-            notes.append(f"{long_rows:,} of them over several lines")
+        elif long_rows:
+            could_be = " (which could be rows)" if lines_are_rows else ""
+            notes.append(f"rows over several lines{could_be}: {long_rows:,}")
         return dialect, tuple(notes)
     raise max(errors, key=lambda error: error.line)  # of the dialect that got furthest
 
@@ -117,9 +118,10 @@ def _survey(open_lines: OpenLines, dialect: Dialect) -> tuple[int, bool]:
         for row in _parse(lines, dialect):
             rows += 1
             long_rows += len(row.lines) > 1
-            quoted_rows += any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row.cells)
             counts.update(line.count(dialect.separator) for line in row.lines)
-    if dialect.quotechar is None and quoted_rows > rows / 2:
+            if dialect.quotechar is None:
+                quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in row.cells)
+    if quoted_rows > rows / 2:
         raise RowError(1, "cells are in quotes")
     return long_rows, len(counts) == 1
 
@@ -164,7 +166,7 @@ def read_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
 
 
 class _Row(NamedTuple):
-    """A row: its cells, and its lines without blank ones."""
+    """A row: its cells, and its lines without blank ones, which are forgotten with the next row."""
 
     cells: list[str]
     lines: list[str]
@@ -211,7 +213,7 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[_Row]:
             if len(cells) != width:
                 count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
                 raise RowError(start, f"has {count}, the first line {width}")
-            yield _Row(cells, read.copy())
+            yield _Row(cells, read)
         read.clear()
 
 
@@ -228,12 +230,14 @@ def _choose_separator(sample: Sequence[str], columns: Sequence[str], header: boo
     widths = {}
     fitting = []
     for separator in candidates:
-        first, *rows = [*_read_csv(sample, delimiter=separator)] or [[]]
-        if len(sample) == SAMPLE_LINES:
-            del rows[-1:]  # may be cut off
+        rows = _read_csv(sample, delimiter=separator)
+        first = next(rows, [])
         widths[separator] = len(first)
         names = [cell.strip() for cell in first] if header else map(str, range(1, len(first) + 1))
-        is_table = header or all(len(row) == len(first) for row in rows if row)
+        complete = [row for row in ([] if header else rows) if row]
+        if len(sample) == SAMPLE_LINES:
+            del complete[-1:]  # may be cut off
+        is_table = all(len(row) == len(first) for row in complete)
         if is_table and set(columns) <= set(names):
             fitting.append(separator)
     return max(fitting or candidates, key=widths.__getitem__)

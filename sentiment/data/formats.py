@@ -86,6 +86,8 @@ def find_format(file: Path) -> str:
         InputError: there is none.
     """
     suffix = Path(find_uncompressed_name(file)).suffix
+    if suffix == ".parquet" != file.suffix.lower():
+        raise InputError(f"{file}: is compressed twice; extract the Parquet file")
     if suffix in READERS:
         return suffix
     if not suffix and file.suffix.lower() == ".zip":
@@ -137,11 +139,9 @@ def _name_columns(first: Sequence[str], options: ReadOptions) -> list[str]:
     """
     if not options.header:
         return [str(number) for number in range(1, len(first) + 1)]
-    found = [name.strip() for name in first]
+    found = [name.strip().strip("\ufeff") for name in first]  # several marks, of joined files
     counts = Counter(found)
-    for name in options.columns:
-        if counts[name] > 1:
-            raise ValueError(f"{counts[name]} columns are named {name}; rename all but one")
+    _check_unique(found, options.columns)
     names = []
     for number, name in enumerate(found, 1):
         if not name or counts[name] > 1:
@@ -150,6 +150,12 @@ def _name_columns(first: Sequence[str], options: ReadOptions) -> list[str]:
                 name += "_"
         names.append(name)
     return names
+
+
+def _check_unique(names: Sequence[str], columns: Iterable[str]) -> None:
+    for name in columns:
+        if names.count(name) > 1:
+            raise ValueError(f"{names.count(name)} columns are named {name}; rename all but one")
 
 
 def _split(rows: Iterator[T]) -> Iterator[list[T]]:
@@ -247,6 +253,7 @@ def _parse(content: str, number: int) -> Any:
 def _read_parquet(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
     with ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
         names = table.schema_arrow.names
+        _check_unique(names, names if all_columns else options.columns)
         paths = {table.schema.column(n).path for n in range(len(table.schema))}  # of nested values
         columns = [name for name in options.columns if name in names or name in paths]
         wanted = dict.fromkeys([*columns, *(names if all_columns else ())])

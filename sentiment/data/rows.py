@@ -16,6 +16,7 @@ from sentiment.runtime.errors import InputError, one_line, shorten
 MAX_REPR = 80  # characters of a cell in a message
 MAX_COLUMNS = 8  # names of columns in a message
 ENCODINGS = "(Western Europe), cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese), …"
+_CELL = re.compile(r"-?[0-9.]+|(\S+\s+){4,}\S+")  # a number, or five words: seldom a name
 READ_ERRORS = (*DECOMPRESSION_ERRORS, ValueError, OverflowError, RecursionError, pa.ArrowException)
 
 
@@ -72,7 +73,8 @@ def read_rows(file: Path, options: ReadOptions, all_columns: bool = False, suffi
 def _check_file(file: Path, options: ReadOptions, suffix: str) -> None:
     """Raise `InputError` for what is wrong before the first row."""
     if not file.is_file():
-        raise InputError(f"{file}: no such file; check the path")
+        problem = "is no regular file" if file.exists() else "no such file"
+        raise InputError(f"{file}: {problem}; check the path")
     if suffix == ".txt" and options.label_column is not None:
         raise InputError(
             f"{file}: lines of text have no classes; put those of each class into a file or folder of their own "
@@ -141,7 +143,7 @@ def _check_names(chunk: Chunk, options: ReadOptions, file: Path) -> None:
     found = {key: by_case.get(name.casefold()) for key, name in missing.items()}
     if known := [options.setting(key, name) for key, name in found.items() if name]:
         advice = f"type {' '.join(known)}"
-    elif options.header and any(re.fullmatch(r"-?[0-9.]+", name) for name in names):
+    elif options.header and any(map(_CELL.fullmatch, names)):
         advice = f"if that is a row, type {options.setting('header', 'false')}"
     else:
         advice = "type " + " ".join(options.setting(key, "NAME") for key in missing)

@@ -58,9 +58,9 @@ def find_dialect(
 ) -> tuple[Dialect, tuple[str, ...]]:
     """Find the dialect in which each row of a file has as many cells as the first one.
 
-    Cells in quotes are tried first; quotes inside them are doubled, or else follow a backslash. Then quotes are part of
-    the text; also if a row would span several lines each of which looks like a row (see `_lines_look_like_rows`). Each
-    trial reads the file once.
+    Cells in quotes are tried first; quotes inside them are doubled, or else follow a backslash. Then
+    quotes are part of the text; also if a row would span several lines each of which looks like a row,
+    see `_lines_look_like_rows`. Each trial reads the file once.
 
     Args:
         open_lines: opens the file.
@@ -70,7 +70,7 @@ def find_dialect(
         default: the usual separator of the format.
 
     Returns:
-        The dialect, and notes for the reader of the log: what of it is unusual, and how many rows span several lines.
+        The dialect, and notes for the log: what of it is unusual, and how many rows span several lines.
 
     Raises:
         RowError: there is none.
@@ -107,7 +107,7 @@ def find_dialect(
 
 
 def _survey(open_lines: OpenLines, dialect: Dialect) -> tuple[int, bool]:
-    """How many rows span several lines, and whether every line has as many separators as the others.
+    """How many rows span several lines, and whether all lines have the same number of separators.
 
     Raises:
         RowError: a row is not in the dialect.
@@ -129,9 +129,10 @@ def _survey(open_lines: OpenLines, dialect: Dialect) -> tuple[int, bool]:
 def _lines_look_like_rows(open_lines: OpenLines, dialect: Dialect) -> bool:
     """Whether a quoted row over several lines is several rows, whose quotes are part of the text.
 
-    Such are the rows of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A column that repeats
-    itself, of labels or numbers, holds no new kind of cell then, as it would if a long text were cut at its line
-    breaks. Without such a column, only tabs speak for rows, since files separated by tabs are seldom quoted.
+    Such are the rows of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A column
+    that repeats itself, of labels or numbers, holds no new kind of cell then, as it would if a long text
+    were cut at its line breaks. Without such a column, only tabs speak for rows, since files separated by
+    tabs are seldom quoted.
     """
     with open_lines() as lines:
         rows = _parse(lines, dialect)
@@ -154,7 +155,7 @@ def _lines_look_like_rows(open_lines: OpenLines, dialect: Dialect) -> bool:
 
 
 def _add_shapes(columns: Sequence[set[str]], cells: Sequence[str]) -> None:
-    """Add each cell to those of its column, with 0 for each number, so that identifiers and dates are alike."""
+    """Add each cell to its column, with 0 for each number, so that identifiers and dates are alike."""
     for shapes, cell in zip(columns, cells, strict=True):
         if len(shapes) <= MAX_SHAPES:
             shapes.add(re.sub(r"\d+", "0", cell))
@@ -203,8 +204,8 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[_Row]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            message = next((text for part, text in ERRORS.items() if part in str(error)), str(error))
-            raise RowError(start, message) from error
+            known = [message for part, message in ERRORS.items() if part in str(error)]
+            raise RowError(start, known[0] if known else str(error)) from error
         if cells is None:
             return
         is_blank = not cells or (width > 1 and len(cells) == 1 and not cells[0].strip())
@@ -223,7 +224,10 @@ def _read_csv(lines: Iterable[str], **dialect: Any) -> "_csv.Reader":
 
 
 def _choose_separator(sample: Sequence[str], columns: Sequence[str], header: bool, default: str) -> str:
-    """The separator whose first row has all columns, else the one with most cells; the default wins ties."""
+    """The separator whose first row has all columns, else the one with most cells.
+
+    The default wins ties.
+    """
     if sample and (line := SEPARATOR_LINE.fullmatch(sample[0])):
         return line[1]
     candidates = sorted(SEPARATORS, key=lambda separator: separator != default)

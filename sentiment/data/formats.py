@@ -25,13 +25,14 @@ class ReadOptions:
     """How files are read.
 
     Attributes:
-        text_column: column of the texts: its name, its number from 1 without a header, or a dotted path into JSON.
+        text_column: column of the texts: its name, its number from 1 without a header, or a dotted path
+            into JSON or Parquet.
         label_column: column of the classes; None if they are not needed.
         id_column: column of identifiers; None if they are not needed.
         header: whether the first line of CSV or TSV holds the names of the columns.
         separator: of the cells of CSV or TSV; None chooses the one whose header has the columns.
         encoding: of text files, by the name of Python's codec.
-        encoding_errors: `strict`, or `replace` for U+FFFD in place of bytes that are not in the encoding.
+        encoding_errors: `strict`, or `replace` for U+FFFD in place of bytes outside the encoding.
         text_per: what a text is in `.txt` files: `line` or `file`; None if only one is possible.
         flags: how a command sets an option, for messages; `data.option=` by default.
     """
@@ -67,8 +68,8 @@ class Chunk(NamedTuple):
 
     Attributes:
         names: all columns of the file.
-        cells: values by column, as Python objects: of those of `ReadOptions.columns` that the file has, and of all of
-            `names` if they are read.
+        cells: values by column, as Python objects: of those of `ReadOptions.columns` that the file
+            has, and of all of `names` if they are asked for.
         fraction: how much of the file has been read.
         notes: how the file was read, if that was a choice.
     """
@@ -132,7 +133,7 @@ def _read_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
 
 
 def _name_columns(first: Sequence[str], options: ReadOptions) -> list[str]:
-    """The names in the header, or the numbers of the columns, from 1; names that are empty or not unique get one.
+    """The names in the header, `column_N` for those that are empty or not unique; or numbers from 1.
 
     Raises:
         ValueError: several columns have the name of one that is read.
@@ -179,15 +180,15 @@ def _read_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
         columns = None
         for chunk in _split(records):
             names = list(dict.fromkeys(chain.from_iterable(chunk)))
-            columns = columns or _find_columns(chunk, names, options)
+            columns = columns or _find_columns(chunk, options)
             wanted = dict.fromkeys([*columns, *(names if all_columns else ())])
             yield Chunk(names, _by_column(chunk, wanted), stream.fraction())
 
 
-def _find_columns(records: Sequence[Mapping[str, Any]], names: Sequence[str], options: ReadOptions) -> list[str]:
+def _find_columns(records: Sequence[Mapping[str, Any]], options: ReadOptions) -> list[str]:
     """Those of the columns to be read that the records have, by name or dotted path."""
     return [
-        name for name in options.columns if name in names or any(_get(record, name) is not None for record in records)
+        name for name in options.columns if any(name in record or _get(record, name) is not None for record in records)
     ]
 
 
@@ -240,7 +241,7 @@ def _parse_document(content: str, number: int) -> list[dict[str, Any]]:
 
 
 def _parse(content: str, number: int) -> Any:
-    """Parse JSON that starts in line `number`; lone surrogates, which UTF-8 lacks, become U+FFFD."""
+    """Parse JSON from line `number` on; lone surrogates, which UTF-8 lacks, become U+FFFD."""
     try:
         value = json.loads(content)
     except json.JSONDecodeError as error:

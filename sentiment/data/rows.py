@@ -50,8 +50,8 @@ def read_rows(file: Path, options: ReadOptions, all_columns: bool = False, suffi
         suffix: of its format; None takes that of its name.
 
     Raises:
-        InputError: a file is missing, empty, damaged or in another encoding; a column is missing; a text is not a
-            string; a label is neither string, number nor boolean.
+        InputError: a file is missing, empty, damaged or in another encoding; a column is missing; a
+            text is not a string; a label is neither string, number nor boolean.
     """
     suffix = suffix or find_format(file)
     count = 0
@@ -77,9 +77,9 @@ def _check_file(file: Path, options: ReadOptions, suffix: str) -> None:
         raise InputError(f"{file}: {problem}; check the path")
     if suffix == ".txt" and options.label_column is not None:
         raise InputError(
-            f"{file}: lines of text have no classes; put those of each class into a file or folder of their own "
-            "(pos.txt, neg.txt) and name the folder above; if lines end in a label, rename it to .tsv or .csv and "
-            "type data.header=false data.text_column=1 data.label_column=2"
+            f"{file}: lines of text have no classes; put those of each class into a file or folder of "
+            "their own (pos.txt, neg.txt) and name the folder above; if lines end in a label, rename it "
+            "to .tsv or .csv and type data.header=false data.text_column=1 data.label_column=2"
         )
     if file.stat().st_size == 0 and suffix != ".txt":
         raise InputError(f"{file}: is empty; it needs rows with {' and '.join(options.columns)}")
@@ -125,7 +125,7 @@ def _explain_encoding(file: Path, options: ReadOptions) -> str:
 
 
 def _check_names(chunk: Chunk, options: ReadOptions, file: Path) -> None:
-    """Raise `InputError` if a column is missing; the message has its name in other case if there is one."""
+    """Raise `InputError` if a column is missing, with its name in other case if there is one."""
     keys = {
         "text_column": options.text_column,
         "label_column": options.label_column,

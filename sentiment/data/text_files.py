@@ -65,7 +65,7 @@ def _zipped(file: Path) -> str:
 
 @contextmanager
 def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
-    """Open a file, and the decompressed stream of its content if its first bytes say that it is compressed."""
+    """Open a file, and its content, decompressed if its first bytes say that it is compressed."""
     with file.open("rb") as raw:
         start = raw.peek(8)
         if start.startswith(b"PK\x03\x04"):
@@ -117,9 +117,10 @@ def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[Tex
 
 
 def guess_encoding(file: Path) -> str | None:
-    """`utf-8`, `utf-16-le` or `utf-16-be`, by the first bytes of a text file; None if they are none of these, or ASCII.
+    """`utf-8`, `utf-16-le` or `utf-16-be`, by the first bytes of a text file.
 
-    A few damaged lines leave UTF-8 what it is.
+    Returns:
+        The encoding, also if a few lines are damaged; None if it is another one, or ASCII.
     """
     try:
         with _open_bytes(file) as (_, stream):
@@ -137,7 +138,8 @@ def guess_encoding(file: Path) -> str | None:
 def find_undecodable_line(file: Path, encoding: str) -> int | None:
     """Number of the first line, from 1, that is not in an encoding with line ends as in ASCII."""
     with _open_bytes(file) as (_, stream):
-        return next((n for n, line in enumerate(stream, 1) if not _is_decodable(line, encoding)), None)
+        numbered = enumerate(stream, 1)
+        return next((n for n, line in numbered if not _is_decodable(line, encoding)), None)
 
 
 def _is_decodable(content: bytes, encoding: str) -> bool:

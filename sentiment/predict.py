@@ -14,6 +14,7 @@ import io
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -39,36 +40,41 @@ def run(arguments: Namespace) -> None:
     from rich.console import Console  # these take seconds
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
-    from sentiment.analysis.file_predictions import format_csv_header, format_predictions
+    from sentiment.analysis.file_predictions import Texts, format_csv_header, format_predictions
     from sentiment.classifier import Ensemble, TextCheck, load
 
-    classifier = Ensemble([load(path, arguments.trust) for path in [arguments.checkpoint, *arguments.ensemble]])
-    show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
-    bar = (BarColumn(), TaskProgressColumn(show_speed=False), TimeRemainingColumn(elapsed_when_finished=True))
-    columns: list[str] | None = None  # of the file
+    paths = [arguments.checkpoint, *arguments.ensemble]
+    classifier = Ensemble([load(path, arguments.trust) for path in paths])
+    chunks = read_texts(arguments)
+    first = next(chunks, Texts([]))
+    columns = list(first.cells)
+    if arguments.format == "csv":
+        sys.stdout.write(format_csv_header(columns, classifier.label_names))
+    if first.notes:
+        print(f"note: {arguments.file}: {', '.join(first.notes)}", file=sys.stderr)
+
     check = TextCheck(classifier.members[0].encoder)
     damaged = 0
-    with Progress(*bar, console=Console(stderr=True), redirect_stdout=False, disable=not show_progress) as progress:
+    show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
+    time_left = TimeRemainingColumn(elapsed_when_finished=True)
+    bar = (BarColumn(), TaskProgressColumn(show_speed=False), time_left)
+    console = Console(stderr=True)
+    with Progress(*bar, console=console, redirect_stdout=False, disable=not show_progress) as progress:
         task = progress.add_task("", total=1)
-        for texts in read_texts(arguments):
-            header = ""
-            if columns is None:
-                columns = list(texts.cells)
-                header = format_csv_header(columns, classifier.label_names) if arguments.format == "csv" else ""
-                if texts.notes:
-                    print(f"note: {arguments.file}: {', '.join(texts.notes)}", file=sys.stderr)
-            if arguments.format == "csv" and (left_out := [name for name in texts.cells if name not in columns]):
-                raise InputError(f"{arguments.file}: the first rows have no column {left_out[0]}; use --format jsonl")
+        for texts in chain([first], chunks):
+            added = [name for name in texts.cells if name not in columns]
+            if added and arguments.format == "csv":
+                raise InputError(f"{arguments.file}: the first rows have no column {added[0]}; use --format jsonl")
             predictions = classifier.predict(texts.texts, check)
-            sys.stdout.write(header + format_predictions(predictions, texts.cells, columns, arguments.format))
+            lines = format_predictions(predictions, texts.cells, columns, arguments.format)
+            sys.stdout.write(lines)
             sys.stdout.flush()
             damaged += sum("\ufffd" in text for text in texts.texts)
             progress.update(task, completed=texts.fraction)
-    if columns is None and arguments.format == "csv":
-        sys.stdout.write(format_csv_header([], classifier.label_names))
     problems = check.find_problems()
     if damaged:
-        problems.append(f"{damaged:,} texts have a character that could not be decoded (U+FFFD)")
+        count = f"{damaged:,} texts have a character"
+        problems.append(f"{count} that could not be decoded (U+FFFD)")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
 

@@ -182,12 +182,12 @@ def test_run_reads_its_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_predictions_are_text_whatever_the_labels_look_like(run: Path, tmp_path: Path) -> None:
     (tmp_path / ".hydra").symlink_to(run / ".hydra")
     header = "file,row,id,label,predicted,p(-a),p(1),p(NA),text"
-    table = f"{header}\nr,2,007,NA,1,0.1,0.6,0.3,'nan'\nr,3,,'-a,NA,0.1,0.3,0.6,NA\n"
+    table = f"{header}\nr,2,007,NA,1,0.1,0.6,0.3,'=1+1\nr,3,,'-a,NA,0.1,0.3,0.6,NA\n"
     (tmp_path / "test_predictions.csv").write_text(table)
     read = Run.read(tmp_path)
     expected = pd.DataFrame(
         {"file": ["r", "r"], "row": [2, 3], "id": ["007", ""], "label": ["NA", "-a"], "predicted": ["1", "NA"],
-         "p(-a)": [0.1, 0.1], "p(1)": [0.6, 0.3], "p(NA)": [0.3, 0.6], "text": ["'nan'", "NA"]}
+         "p(-a)": [0.1, 0.1], "p(1)": [0.6, 0.3], "p(NA)": [0.3, 0.6], "text": ["=1+1", "NA"]}
     )  # fmt: skip
     pd.testing.assert_frame_equal(read.predictions, expected, check_dtype=False)
     assert [text.get_text() for text in read.figures["confusion_matrix"].axes[0].get_xticklabels()] == ["-a", "1", "NA"]

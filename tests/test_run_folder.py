@@ -3,8 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pytest
 from datasets import Dataset
 
+from sentiment.runtime.files import escape_csv_formula, unescape_csv_formula
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
 
 
@@ -37,6 +39,15 @@ def test_predictions_say_where_a_review_stands_and_what_it_says(tmp_path: Path) 
     }
     assert (rows[1]["predicted"], rows[1]["text"]) == ("good", "'=1+1")
     assert [row["text"] for row in rows[2:]] == texts[2:]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "'=1+1", "''=1+1", "'quoted'", "'", "-5", "-5 stars", "'-5", "@x", "\rx", "", "a=1"]
+)
+def test_apostrophe_before_formulas_is_undone_exactly(text: str) -> None:
+    escaped = escape_csv_formula(text)
+    assert escaped[:1] not in ("=", "@", "\r")
+    assert unescape_csv_formula(escaped) == text
 
 
 def test_each_caller_gets_a_folder_of_its_own(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sentiment.runtime.config import flatten
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import escape_csv_formula
+from sentiment.runtime.files import unescape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -89,14 +89,15 @@ class Run:
         """`test_predictions.csv`: a row per test review, in the order of the test.
 
         Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class as `p(class)`,
-        `text`, and perhaps `file` and `id`. All but numbers are text, as written in the file.
+        `text`, and perhaps `file` and `id`. All but numbers are text, without the apostrophe that the file has before
+        what a spreadsheet would evaluate.
 
         Raises:
             InputError: the file is missing or damaged.
         """
         frame = _read_csv(self.folder.predictions_file, "nothing was tested, as with test_ckpt=null")
-        names = {escape_csv_formula(name): name for name in _class_names(frame)}
-        return frame.assign(label=frame["label"].replace(names), predicted=frame["predicted"].replace(names))
+        text = [name for name in ("file", "id", "label", "predicted", "text") if name in frame]
+        return frame.assign(**{name: frame[name].map(unescape_csv_formula) for name in text})
 
     @cached_property
     def model(self) -> "Classifier":

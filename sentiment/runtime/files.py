@@ -62,7 +62,17 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+_FORMULA = r"[=@\t\r]|[+-](?![0-9.]+$)"
+
+
 def escape_csv_formula(value: Any) -> Any:
-    """Put a quote in front of text that a spreadsheet would evaluate, such as `=1+1`; keep other values."""
-    formula = isinstance(value, str) and re.match(r"[=@\t\r]|[+-](?![0-9.]+$)", value)
-    return f"'{value}" if formula else value
+    """Put an apostrophe before text that a spreadsheet would evaluate, such as `=1+1`; keep other values.
+
+    Text that looks escaped gets one more, so that `unescape_csv_formula` returns every text.
+    """
+    return f"'{value}" if isinstance(value, str) and re.match(f"'*({_FORMULA})", value) else value
+
+
+def unescape_csv_formula(text: str) -> str:
+    """The text before `escape_csv_formula`."""
+    return text[1:] if re.match(f"'+({_FORMULA})", text) else text

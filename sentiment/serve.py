@@ -5,10 +5,13 @@ python -m sentiment.serve RUN RUN2 --port 8080
 curl http://127.0.0.1:8000/predict --json '{"text": "A slow start, but what an ending!"}'
 
 The server listens on this machine only, unless --host says otherwise; it has neither passwords nor encryption,
-which are the work of a proxy. GET /openapi.json describes the addresses.
+which are the work of a proxy. Pages of other sites cannot use it. GET /openapi.json describes the addresses.
 """
 
+import ipaddress
+import logging
 import socket
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,12 +19,12 @@ from pathlib import Path
 from sentiment.runtime.cli import CommandParser
 from sentiment.runtime.errors import InputError, check_at_least
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LIMITS = ("max_texts", "max_characters", "max_megabytes", "max_rows")
 
 
 def run(arguments: Namespace) -> None:
     """Load the models and answer requests until Ctrl-C."""
-    limits = {name: getattr(arguments, name) for name in ("max_texts", "max_characters", "max_megabytes")}
+    limits = {name: getattr(arguments, name) for name in LIMITS}
     for name, value in limits.items():
         check_at_least(1, **{f"--{name.replace('_', '-')}": value})
     listener = listen(arguments.host, arguments.port)
@@ -29,18 +32,45 @@ def run(arguments: Namespace) -> None:
         import uvicorn
 
         from sentiment.serving.app import make_app
+        from sentiment.serving.connections import Connection
     except ImportError as error:
         raise InputError(f"serve needs {error.name}; install it: pip install fastapi uvicorn") from error
     from sentiment.serving.limits import Limits
     from sentiment.serving.models import ServedModel
 
     models = [ServedModel(name, path, arguments.trust) for name, path in name_models(arguments.checkpoint).items()]
-    hosts = [*LOOPBACK, "[::1]"] if arguments.host in LOOPBACK else ["*"]
-    app = make_app(models, Limits(**limits), hosts)
-    host, port = listener.getsockname()[:2]
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port} (Ctrl-C ends it)", flush=True)
-    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=1)
+    names = {"localhost", socket.gethostname(), arguments.host, *arguments.allow_host}
+    app = make_app(models, Limits(**limits), {name.lower() for name in names})
+    url, warning = describe_address(*listener.getsockname()[:2])
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    print(f"{url} (Ctrl-C ends it)", flush=True)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.exc_info is not None)
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def describe_address(host: str, port: int) -> tuple[str, str]:
+    """A URL that reaches an address of this machine, and what to warn of if others reach it, too."""
+    address = ipaddress.ip_address(host)
+    name = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    if address.is_loopback:
+        return f"http://{name}:{port}", ""
+    called = socket.gethostname() if address.is_unspecified else name
+    return f"http://{name}:{port}", (
+        f"--host {host}: whoever reaches this machine, as http://{called}:{port} or otherwise, can use the models and "
+        "read their test sets, without a password"
+    )
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,6 +120,9 @@ def main() -> None:
     parser.add_argument(
         "--max-megabytes", type=int, default=20, metavar="N", help="megabytes of a request (default: 20)"
     )
+    parser.add_argument("--max-rows", type=int, default=100_000, metavar="N", help="rows of a file (default: 100,000)")
+    allow_host = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allow_host)
     parser.add_trust()
     parser.run(run)
 

@@ -1,5 +1,6 @@
 """Why a model predicted what it did for a text: attributions of the words, prefix probabilities, gates."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -126,7 +127,13 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
     return logits[:, target] - others.logsumexp(1)
 
 
-def attribute(net: Network, ids: Tensor, target: int, max_steps: int = MAX_STEPS) -> Attribution:
+def attribute(
+    net: Network,
+    ids: Tensor,
+    target: int,
+    max_steps: int = MAX_STEPS,
+    before_batch: Callable[[], object] = lambda: None,
+) -> Attribution:
     """Attribute the log-odds of a class to the embedded tokens, with zero vectors as the baseline.
 
     The number of steps is doubled until the sum converges or `max_steps` is reached: a network that changes almost like
@@ -137,6 +144,7 @@ def attribute(net: Network, ids: Tensor, target: int, max_steps: int = MAX_STEPS
         ids: one padded text, int64 `(1, padded length)`.
         target: index of the class.
         max_steps: of the integral.
+        before_batch: is called every `INTERNAL_BATCH_SIZE` steps; may raise an error to end the work.
 
     Raises:
         InputError: captum is not installed, or the network has no `forward_embedded`.
@@ -154,6 +162,7 @@ def attribute(net: Network, ids: Tensor, target: int, max_steps: int = MAX_STEPS
     zeros = torch.zeros_like(x)
 
     def explained(x: Tensor) -> Tensor:
+        before_batch()
         return log_odds(net.forward_embedded(x, None if lengths is None else lengths.expand(len(x))), target)
 
     with torch.no_grad():
@@ -209,6 +218,7 @@ def explain(
     target: str | None = None,
     max_steps: int = MAX_STEPS,
     max_prefixes: int | None = None,
+    before_batch: Callable[[], object] = lambda: None,
 ) -> Explanation:
     """Explain the prediction for a text.
 
@@ -218,6 +228,7 @@ def explain(
         target: name of the explained class; by default the second of two, else the most probable one.
         max_steps: see `attribute`.
         max_prefixes: see `trace`.
+        before_batch: see `attribute`.
 
     Raises:
         InputError: there is no such class, captum is not installed, or the network has no `forward_embedded`.
@@ -231,7 +242,7 @@ def explain(
     ids = torch.from_numpy(classifier.encode([text]).pad())
     net = classifier.net
     traced = trace(classifier, ids, None if target is None else names.index(target), max_prefixes)
-    attribution = attribute(net, ids.to(classifier.device), traced.target, max_steps)
+    attribution = attribute(net, ids.to(classifier.device), traced.target, max_steps, before_batch)
     (prediction,) = classifier.predict([text])
     is_token = ids[0].numpy() != PADDING
     return Explanation(

@@ -18,7 +18,7 @@ def find_examples(models: Sequence[ServedModel]) -> list[dict[str, Any]]:
     Returns:
         Reviews as `TestSet.describe` returns them, with the `reason` why each was chosen.
     """
-    tested = [model for model in models if model.folder.predictions_file.exists()]
+    tested = [model for model in models if model.has_test_set]
     examples = []
     if len(tested) > 1 and tested[0].test_set.texts == tested[1].test_set.texts:
         first, second = tested[0].test_set, tested[1].test_set

@@ -9,8 +9,6 @@ import numpy as np
 from sentiment.analysis.run import Run
 from sentiment.runtime.errors import check_choice
 
-ORDERS = ("most wrong", "least sure", "row")
-
 
 class TestSet:
     """The test texts of a run and the predictions for them.
@@ -48,7 +46,7 @@ class TestSet:
             search: what they contain, in any case.
             label: their class.
             predicted: their predicted class.
-            order: one of `ORDERS`.
+            order: a key of `orders`.
             start: how many of those found to skip.
             count: how many to return.
 
@@ -56,9 +54,8 @@ class TestSet:
             The number of texts found, `total`, and the `reviews`.
 
         Raises:
-            InputError: there is no such order or class.
+            InputError: there is no such class.
         """
-        check_choice(ORDERS, order=order)
         mask = np.ones(len(self.texts), bool)
         for key, name, values in (("label", label, self.labels), ("predicted", predicted, self.predicted)):
             if name is not None:

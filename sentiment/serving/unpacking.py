@@ -1,0 +1,120 @@
+"""Files that take thousands of times their size when they are read: archives, dictionaries, lists."""
+
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import ParquetFile
+from starlette.exceptions import HTTPException
+
+from sentiment.data.formats import CHUNK_SIZE
+from sentiment.data.text_files import COMPRESSIONS, DECOMPRESSION_ERRORS, open_text
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.serving.limits import Limits
+
+MAX_EXPANSION = 5  # times the limit of a body
+MAX_VALUES = 1_000_000  # in the objects and lists of a file, which take up to 200 bytes each
+BLOCK = 1 << 20  # bytes
+
+
+def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits) -> None:
+    """Copy a file, decompressed if it is compressed.
+
+    Args:
+        sent: the file.
+        unpacked: the copy.
+        name: for messages.
+        limits: of which a copy may have `MAX_EXPANSION` times the megabytes.
+
+    Raises:
+        InputError: it is damaged or compressed twice.
+        HTTPException: it is too large.
+    """
+    size = 0
+    try:
+        with open_text(sent, "latin-1") as stream:
+            content = cast(BinaryIO, stream.lines.buffer)
+            while block := content.read(BLOCK):
+                if not size and block.startswith((*COMPRESSIONS, b"PK\x03\x04")):
+                    raise InputError(f"{name}: is compressed twice; unpack it once")
+                size += len(block)
+                _check_size(size, name, limits)
+                unpacked.write(block)
+    except DECOMPRESSION_ERRORS as error:
+        raise InputError(f"{name}: cannot be unpacked ({one_line(error) or type(error).__name__})") from error
+
+
+def check_json(file: Path, name: str) -> None:
+    """Count the values of a file of JSON, which is read as a whole, by the characters before each of them.
+
+    Raises:
+        HTTPException: there are too many.
+    """
+    with file.open("rb") as lines:
+        count = 0
+        while block := lines.read(BLOCK):
+            count += sum(map(block.count, (b"{", b"[", b",")))
+    _check_values(count, name)
+
+
+def check_parquet(file: Path, name: str, limits: Limits) -> None:
+    """Check the sizes that a Parquet file states, and those of its texts, before any text is made.
+
+    Raises:
+        InputError: it is damaged.
+        HTTPException: it is too large.
+    """
+    try:
+        _check_parquet(file, name, limits)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{name}: cannot be read as parquet ({one_line(error)})") from error
+
+
+def _check_parquet(file: Path, name: str, limits: Limits) -> None:
+    size = values = 0
+    with ParquetFile(file) as table:
+        schema = table.schema
+        check_rows(table.metadata.num_rows, name, limits)
+        for group in map(table.metadata.row_group, range(table.num_row_groups)):
+            for i, leaf in enumerate(schema):
+                chunk = group.column(i)
+                size += max(chunk.total_uncompressed_size, chunk.num_values * (leaf.length or 8))
+                values += chunk.num_values if leaf.max_repetition_level else 0
+        texts = [leaf.path for leaf in schema if leaf.physical_type == "BYTE_ARRAY"]
+    _check_size(size, name, limits)
+    _check_values(values, name)
+    with ParquetFile(file, read_dictionary=texts) as table:
+        size = 0
+        for batch in table.iter_batches(CHUNK_SIZE):
+            size += sum(map(_measure, batch.columns))
+            _check_size(size, name, limits)
+
+
+def _measure(array: pa.Array) -> int:
+    """Bytes of an array without its dictionaries."""
+    if pa.types.is_dictionary(array.type):
+        lengths = pc.binary_length(array.dictionary).take(array.indices)
+        return pc.sum(lengths.cast(pa.int64())).as_py() or 0
+    if pa.types.is_struct(array.type):
+        return sum(map(_measure, array.flatten()))
+    if pa.types.is_list(array.type):
+        return _measure(array.flatten())
+    return int(array.nbytes)
+
+
+def _check_size(size: int, name: str, limits: Limits) -> None:
+    if size > MAX_EXPANSION * limits.max_bytes:
+        limit = MAX_EXPANSION * limits.max_megabytes
+        raise HTTPException(413, f"{name}: larger than {limit} MB when unpacked, the limit of this server")
+
+
+def _check_values(count: int, name: str) -> None:
+    if count > MAX_VALUES:
+        raise HTTPException(413, f"{name}: has more than {MAX_VALUES:,} values in objects and lists; split it")
+
+
+def check_rows(count: int, name: str, limits: Limits) -> None:
+    """Raise `HTTPException` if a file has too many rows."""
+    if count > limits.max_rows:
+        raise HTTPException(413, f"{name}: has more than {limits.max_rows:,} rows, the limit of this server")

@@ -19,14 +19,14 @@ from sentiment.analysis.file_predictions import (
     make_read_options,
     read_file,
 )
-from sentiment.data.text_files import COMPRESSED, find_uncompressed_name
+from sentiment.data.formats import find_format
+from sentiment.data.text_files import COMPRESSED
 from sentiment.runtime.errors import InputError, shorten
 from sentiment.serving.limits import Limits
 from sentiment.serving.models import ServedModel
-from sentiment.serving.unpacking import check_json, check_parquet, check_rows, unpack
+from sentiment.serving.unpacking import check_columns, check_json, check_parquet, check_rows, unpack
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
-MAX_COLUMNS = 1000
 FLAGS = {"text_column": "column={}", "encoding": "", "header": "no_header=true"}
 
 
@@ -104,8 +104,7 @@ class FileToLabel:
         count = empty = 0
         for texts in self._read():
             before_chunk()
-            if len(texts.cells) > MAX_COLUMNS:
-                raise HTTPException(413, f"{self._name}: has more than {MAX_COLUMNS:,} columns")
+            check_columns(len(texts.cells), self._name)
             for row, text in enumerate(texts.texts, count + 1):
                 if len(text) > self._limits.max_characters:
                     raise InputError(
@@ -118,16 +117,16 @@ class FileToLabel:
         return count, empty
 
     def _unpack(self) -> None:
-        suffix = Path(find_uncompressed_name(self._path)).suffix
-        if suffix not in SUFFIXES:
-            raise InputError(f"{self._name}: holds no file of a known format; use {', '.join(SUFFIXES)}")
-        sent, self._path = self._path, self._make_file(f"unpacked{suffix}")
-        with self._path.open("wb") as unpacked:
-            unpack(sent, unpacked, self._name, self._limits)
+        suffix = find_format(self._path)
         if suffix == ".parquet":
             check_parquet(self._path, self._name, self._limits)
-        elif suffix.startswith(".json"):
-            check_json(self._path, self._name)
+            return
+        path = self._make_file(f"unpacked{suffix}")
+        with path.open("wb") as unpacked:
+            unpack(self._path, unpacked, self._name, self._limits)
+        self._path = path
+        if suffix.startswith(".json"):
+            check_json(path, self._name)
 
     async def label(self) -> AsyncIterator[bytes]:
         """The rows as CSV, with a prediction each."""

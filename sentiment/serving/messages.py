@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from sentiment.runtime.cli import escape_control_chars
-from sentiment.runtime.errors import InputError
 
 MAX_NAME = 200  # characters of a word and of the name of a model, class, column or file
 
@@ -34,18 +34,18 @@ class JSONRequest(Request):
         """The body.
 
         Raises:
-            InputError: it is no JSON, or a key is given twice.
+            HTTPException: it is no JSON, or a key is given twice.
         """
         try:
             return json.loads(await self.body(), object_pairs_hook=_make_object)
         except UnicodeDecodeError as error:
-            raise InputError(f"body: not in UTF-8 (byte {error.start})") from error
+            raise HTTPException(400, f"body: not in UTF-8 (byte {error.start})") from error
         except json.JSONDecodeError as error:
-            raise InputError(f"body: not JSON ({error.msg}, character {error.pos})") from error
+            raise HTTPException(400, f"body: not JSON ({error.msg}, character {error.pos})") from error
         except RecursionError as error:
-            raise InputError("body: too many levels") from error
+            raise HTTPException(400, "body: too many levels") from error
         except ValueError as error:  # also a number of more than 4,300 digits
-            raise InputError(f"body: {error}") from error
+            raise HTTPException(400, f"body: {error}") from error
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sentiment.serving.limits import Limits
 
 MAX_EXPANSION = 5  # times the limit of a body
 MAX_VALUES = 1_000_000  # in the objects and lists of a file, which take up to 200 bytes each
+MAX_COLUMNS = 1000
 BLOCK = 1 << 20  # bytes
 
 
@@ -118,3 +119,9 @@ def check_rows(count: int, name: str, limits: Limits) -> None:
     """Raise `HTTPException` if a file has too many rows."""
     if count > limits.max_rows:
         raise HTTPException(413, f"{name}: has more than {limits.max_rows:,} rows, the limit of this server")
+
+
+def check_columns(count: int, name: str) -> None:
+    """Raise `HTTPException` if a file has too many columns."""
+    if count > MAX_COLUMNS:
+        raise HTTPException(413, f"{name}: has more than {MAX_COLUMNS:,} columns, the limit of this server")

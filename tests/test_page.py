@@ -18,11 +18,13 @@ MARKUP = "<img src=x onerror=document.title='hacked'> good film"
 
 
 @pytest.fixture(scope="module")
-def server(run: Path, masked_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server of two models."""
+def server(run: Path, masked_run: Path, run_of_three: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of five models, one of which has other classes."""
     pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install '.[serve]'")
     folder = tmp_path_factory.mktemp("serve")
-    process = background(str(run), str(masked_run), "--port", "0", cwd=folder, module="serve")
+    copies = [shutil.copytree(path, folder / name) for path, name in ((run, "fourth"), (masked_run, "fifth"))]
+    paths = map(str, (run, masked_run, run_of_three, *copies))
+    process = background(*paths, "--port", "0", cwd=folder, module="serve")
     assert process.stdout is not None
     yield process.stdout.readline().split()[0]
     process.send_signal(signal.SIGINT)
@@ -76,7 +78,7 @@ def type_text(page: Any, text: str) -> None:
 
 def test_typing_shows_probabilities_words_and_history_of_both_models(page: Any) -> None:
     type_text(page, "a good film, but xyzzy")
-    assert page.locator(".card").count() == 2
+    assert page.locator(".card").count() == 5
     card = page.locator(".card").first
     assert card.locator(".word").all_inner_texts() == ["a", "good", "film", "but", "xyzzy"]
     assert card.locator(".word.unknown").all_inner_texts() == ["xyzzy"]
@@ -127,7 +129,7 @@ def test_file_is_labelled_with_a_preview(page: Any, tmp_path: Path) -> None:
     page.click("#tab-file")
     page.set_input_files("#file", file)
     page.wait_for_selector("#download:visible")
-    assert page.inner_text("#file-status") == "1,200 of 1,200 rows"
+    assert page.inner_text("#file-status") == "1,200 of 1,200 rows of reviews.csv"
     assert page.locator("#preview tr").count() == 11
     assert page.locator("#preview tr >> nth=2").inner_text().startswith('2\ta "bad", film')
     with page.expect_download() as download:
@@ -135,6 +137,39 @@ def test_file_is_labelled_with_a_preview(page: Any, tmp_path: Path) -> None:
     labelled = pd.read_csv(download.value.path())
     assert len(labelled) == 1200
     assert page.title() == "sentiment"
+
+
+def test_second_file_replaces_the_first(page: Any, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.csv", tmp_path / "small.csv"
+    large.write_text("text\n" + "a good film\n" * 60_000)
+    small.write_text("text\nboring\n=good\n")
+    page.click("#tab-file")
+    page.set_input_files("#file", large)
+    page.wait_for_selector("#cancel:visible")
+    page.set_input_files("#file", small)
+    page.wait_for_selector("#download:visible")
+    page.wait_for_timeout(3000)
+    assert page.inner_text("#file-status") == "2 of 2 rows of small.csv"
+    assert page.get_attribute("#download", "download") == "small_labelled.csv"
+    page.set_input_files("#file", large)
+    page.click("#cancel")
+    page.wait_for_selector("#cancel", state="hidden")
+    assert page.inner_text("#file-status") == ""
+
+
+def test_empty_text_is_not_classified(page: Any) -> None:
+    page.fill("#text", " ")
+    assert page.inner_text("#example-note") == "Type a text."
+    assert page.locator(".card:visible").count() == 0
+    type_text(page, "xyzzy")
+    assert page.locator(".card .note", has_text="no token is in the vocabulary").count() >= 1
+
+
+def test_models_of_other_classes_are_explained_beside_each_other(page: Any) -> None:
+    page.select_option("#class", "b")
+    wait(page)
+    notes = page.locator(".explained .note").all_inner_texts()
+    assert [note.split(",")[0].rsplit(" ", 1)[1] for note in notes] == ["good", "good", "b", "good", "good"]
 
 
 def test_tabs_work_by_keyboard(page: Any) -> None:

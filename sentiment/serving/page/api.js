@@ -34,8 +34,8 @@ export async function post(path, body, signal) {
   return (await answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal }))).json();
 }
 
-export async function send(path, parameters, file) {
-  return answer(await fetch(`${path}?${new URLSearchParams(parameters)}`, { method: "POST", body: file }));
+export async function send(path, parameters, file, signal) {
+  return answer(await fetch(`${path}?${new URLSearchParams(parameters)}`, { method: "POST", body: file, signal }));
 }
 
 // Runs an action of the user and shows its error; one that a newer action aborted has none.

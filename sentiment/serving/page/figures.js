@@ -33,6 +33,13 @@ export function drawChart(svg, explanation) {
   );
 }
 
+// Values of a heat map in rows: signed bytes, of which 127 stands for the scale.
+function decode({ scale, data }, rows) {
+  const bytes = Int8Array.from(atob(data), (character) => character.charCodeAt(0));
+  const width = bytes.length / rows;
+  return Array.from({ length: rows }, (_, i) => Array.from(bytes.subarray(i * width, (i + 1) * width), (b) => (b / 127) * scale));
+}
+
 // Rows are units, columns tokens. Gates go from white to blue, states from red through white to blue.
 function drawHeatMap(values, signed) {
   const canvas = document.createElement("canvas");
@@ -55,7 +62,8 @@ export function drawGates(details, explanation) {
     details.append("This network has no gates that could be shown.");
   }
   for (const layer of explanation.layers) {
-    for (const [name, values] of Object.entries(layer.values)) {
+    for (const [name, map] of Object.entries(layer.values)) {
+      const values = decode(map, layer.units);
       const title = document.createElement("div");
       title.className = "note";
       title.textContent = `${layer.name}: ${name === layer.state_name ? name : `${name} gate`}`;
@@ -63,7 +71,7 @@ export function drawGates(details, explanation) {
       canvas.addEventListener("mousemove", (event) => {
         const row = Math.floor((event.offsetY / canvas.clientHeight) * values.length);
         const column = Math.floor((event.offsetX / canvas.clientWidth) * values[0].length);
-        canvas.title = `${explanation.tokens[column]?.token}: ${values[row]?.[column]}`;
+        canvas.title = `${explanation.tokens[column]?.token}: ${values[row]?.[column]?.toFixed(2)}`;
       });
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", `${title.textContent}, a row per unit, a column per word`);

@@ -4,6 +4,7 @@ import { attempt, byId, make, send } from "./api.js";
 
 const PREVIEW = 10; // rows
 let url = null;
+let running = new AbortController();
 
 // Splits CSV that arrives in parts into rows of cells.
 class Rows {
@@ -27,16 +28,20 @@ class Rows {
 }
 
 async function label(file) {
+  running.abort();
+  running = new AbortController();
+  const { signal } = running;
   const parameters = { name: file.name, model: byId("file-model").value };
   if (byId("column").value) parameters.column = byId("column").value;
   if (byId("no-header").checked) parameters.no_header = true;
   byId("download").hidden = true;
   byId("preview").replaceChildren();
-  byId("progress").hidden = false;
+  byId("progress").hidden = byId("cancel").hidden = false;
   byId("progress").removeAttribute("value");
   byId("file-status").textContent = `reading ${file.name}`;
   try {
-    const response = await send("label", parameters, file);
+    const response = await send("label", parameters, file, signal);
+    const empty = Number(response.headers.get("X-Empty"));
     const total = Number(response.headers.get("X-Rows"));
     const [parts, rows, decoder] = [[], new Rows(), new TextDecoder()];
     for await (const part of read(response)) {
@@ -44,22 +49,25 @@ async function label(file) {
       rows.add(decoder.decode(part, { stream: true }));
       const done = Math.max(0, rows.count - 1);
       byId("progress").value = total ? done / total : 1;
-      byId("file-status").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} rows`;
+      byId("file-status").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} rows of ${file.name}`;
     }
+    if (empty) byId("file-status").textContent += `; ${empty.toLocaleString("en")} have no text: their predictions mean nothing`;
     if (rows.count - 1 < total) throw new Error(`${file.name}: the server stopped after ${rows.count - 1} of ${total} rows`);
     URL.revokeObjectURL(url);
     url = URL.createObjectURL(new Blob(parts, { type: "text/csv" }));
     byId("download").href = url;
+    byId("download").download = `${file.name.replace(/\..*$/, "")}_labelled.csv`;
+    byId("download").textContent = `Download ${byId("download").download}`;
     byId("download").hidden = false;
     const [header, ...body] = rows.first;
     byId("preview").replaceChildren(
       make("tr", {}, ...(header ?? []).map((cell) => make("th", { textContent: cell }))),
       ...body.map((cells) => make("tr", {}, ...cells.map((cell) => make("td", { textContent: cell.slice(0, 200) })))));
   } catch (error) {
-    byId("file-status").textContent = "";
+    if (signal === running.signal) byId("file-status").textContent = "";
     throw error;
   } finally {
-    byId("progress").hidden = true;
+    if (signal === running.signal) byId("progress").hidden = byId("cancel").hidden = true;
   }
 }
 
@@ -70,6 +78,10 @@ async function* read(response) {
 
 export function startFile() {
   const drop = byId("drop");
+  byId("cancel").addEventListener("click", () => {
+    running.abort();
+    byId("file").value = "";
+  });
   byId("file").addEventListener("change", () => byId("file").files[0] && attempt(() => label(byId("file").files[0])));
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();

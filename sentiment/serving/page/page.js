@@ -37,6 +37,7 @@ function describeModels(models, limits) {
     ["vocabulary", (m) => m.vocabulary.toLocaleString("en")],
     ["maxlen", (m) => m.maxlen.toLocaleString("en")],
     ["test accuracy", (m) => ("test/accuracy" in m.metrics ? percent(m.metrics["test/accuracy"]) : "not tested")],
+    ["run", (m) => (m.changed ? "changed since the server started" : "as it was loaded")],
     ["commit", (m) => (m.commit ?? "unknown").slice(0, 12)],
   ];
   byId("model-table").replaceChildren(

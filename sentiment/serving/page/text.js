@@ -15,19 +15,20 @@ function makeCard(model) {
   const card = {
     model, last: {}, explanation: null,
     element: part("article", "card"), title: part("h2", "title"), bars: part("table", "bars"),
-    explained: part("div", "explained"), words: make("div", { className: "words", dir: "auto" }), notes: part("p", "note"),
+    warning: part("p", "note"), explained: part("div", "explained"), words: make("div", { className: "words", dir: "auto" }), notes: part("p", "note"),
     chart: document.createElementNS("http://www.w3.org/2000/svg", "svg"),
     gates: make("details", {}, make("summary", { textContent: "Gates and states" })),
   };
   card.chart.classList.add("chart");
-  card.title.textContent = model.name;
+  card.title.textContent = model.changed ? `${model.name} (its run has changed since the server started)` : model.name;
   card.gates.addEventListener("toggle", () => card.gates.open && attempt(() => explain(card, running.signal)));
   card.explained.append(card.words, card.notes, card.chart, card.gates);
-  card.element.append(card.title, card.bars, card.explained);
+  card.element.append(card.title, card.bars, card.warning, card.explained);
   return card;
 }
 
-function showProbabilities(card, { label, probabilities }) {
+function showProbabilities(card, { label, probabilities, warning }) {
+  card.warning.textContent = warning ?? "";
   const ranked = Object.entries(probabilities);
   if (ranked.length > 2) ranked.sort((a, b) => b[1] - a[1]);
   card.bars.replaceChildren(
@@ -81,7 +82,8 @@ function showExplanation(card, e) {
 }
 
 async function explain(card, signal) {
-  const target = byId("class").value || null;
+  const wanted = byId("class").value;
+  const target = card.model.classes.includes(wanted) ? wanted : null;
   const e = await post("explain", { text: shown, model: card.model.name, class: target, gates: card.gates.open }, signal);
   showExplanation(card, e);
   card.element.classList.remove("stale");
@@ -94,14 +96,21 @@ async function update() {
   clearTimeout(timer);
   const { signal } = running;
   shown = byId("text").value;
+  byId("models").hidden = !shown.trim();
   for (const card of cards) card.element.classList.add("stale");
+  if (!shown.trim()) {
+    byId("example-note").textContent = "Type a text.";
+    return;
+  }
   await Promise.all(cards.map(async (card) => {
     const { predictions } = await post("predict", { text: shown, model: card.model.name }, signal);
     showProbabilities(card, predictions[0]);
   }));
   await new Promise((resolve) => { timer = setTimeout(resolve, 250); });
   if (signal.aborted) return;
-  for (const card of cards) await explain(card, signal);
+  let failure = null; // of one model, which keeps none of the others from being explained
+  for (const card of cards) await explain(card, signal).catch((error) => { failure = error; });
+  if (failure) throw failure;
 }
 
 export function showText(text, note = "") {
@@ -180,16 +189,18 @@ async function loadExamples() {
 }
 
 export function startText(models) {
-  cards.push(...models.slice(0, 4).map(makeCard));
+  cards.push(...models.map(makeCard));
   byId("models").replaceChildren(...cards.map((card) => card.element));
-  const classes = models[0].classes;
-  if (classes.length > 2) {
+  const classes = [...new Set(models.filter((m) => m.classes.length > 2).flatMap((m) => m.classes))];
+  if (classes.length) {
     const choices = ["the predicted class", ...classes].map((name, i) => make("option", { value: i ? name : "", textContent: name }));
     byId("class").replaceChildren(...choices);
     byId("class-choice").hidden = false;
     byId("class").addEventListener("change", () => attempt(update));
   }
   byId("text").addEventListener("input", () => {
+    byId("example-note").textContent = "";
+    byId("examples").value = "";
     byId("undo").disabled = true;
     attempt(update);
   });

@@ -1,18 +1,24 @@
 import asyncio
 import base64
+import gzip
 import io
 import json
 import re
+import shutil
+import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
@@ -20,12 +26,12 @@ from fastapi.testclient import TestClient
 
 from sentiment.classifier import load
 from sentiment.runtime.errors import InputError
-from sentiment.serve import listen, name_models
+from sentiment.serve import describe_address, listen, name_models
 from sentiment.serving.app import make_app
 from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
 from sentiment.serving.limits import Limits
 from sentiment.serving.models import ServedModel
-from tests.helpers import FRAGMENTS, command
+from tests.helpers import FRAGMENTS, background, command, peak_memory
 
 LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1, max_rows=2000)
 TEXTS = ["a convincing film", "", "boring and dull", "电影", "\ud800", "<script>alert(1)</script>", "not good " * 100]
@@ -121,6 +127,138 @@ def test_large_bodies_are_refused_by_their_length_and_by_what_arrives(client: Te
 def test_other_hosts_are_refused(client: TestClient) -> None:
     assert client.get("/health", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),  # another port of this machine
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://of.a.proxy"}, 200),
+        ({"Origin": "http://testserver"}, 200),
+        ({}, 200),
+    ],
+)
+def test_other_sites_cannot_make_it_compute(client: TestClient, headers: dict[str, str], status: int) -> None:
+    assert client.post("/predict", json={"text": "x"}, headers=headers).status_code == status
+    assert client.post("/label?name=a.csv", content=b"text\nx\n", headers=headers).status_code == status
+    assert client.get("/reviews", headers=headers).status_code == status
+    assert client.get("/", headers=headers).status_code == 200  # a link to the page
+
+
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:80", 200), ("[::1]", 200), ("10.0.0.7:80", 200), ("[", 400)])
+def test_addresses_are_hosts(client: TestClient, host: str, status: int) -> None:
+    response = client.get("/health", headers={"Host": host})
+    assert response.status_code == status
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_wrong_methods_and_types_are_named(client: TestClient) -> None:
+    response = client.get("/predict")
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert client.head("/health").status_code == client.head("/").status_code == 200
+    response = client.post("/predict", content=b'{"text": "x"}', headers={"Content-Type": "text/plain"})
+    assert (response.status_code, error_of(response)) == (415, "send Content-Type: application/json")
+    assert client.get("/" + "x" * 9000).status_code == 414
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"text": "a", "text": "b"}', "body: a key is given twice"),
+        (b"{", "body: not JSON (Expecting property name"),
+        (b'{"text": "\xe9"}', "body: not in UTF-8 (byte 10)"),
+        (b"[" * 100_000, "body: too many levels"),
+    ],
+)
+def test_bodies_that_are_not_json_say_why(client: TestClient, body: bytes, message: str) -> None:
+    response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert error_of(response).startswith(message)
+
+
+def test_names_are_short(client: TestClient) -> None:
+    long = "x" * 201
+    for path, body in (("predict", {"text": "x"}), ("explain", {"text": "x"}), ("neighbors", {"word": "x"})):
+        for key in ("model", "class", "word"):
+            if key == "model" or (path, key) in (("explain", "class"), ("neighbors", "word")):
+                assert client.post(f"/{path}", json=body | {key: long}).status_code == 422
+    for query in ("reviews?label=", "reviews?predicted=", "reviews?model="):
+        assert client.get(f"/{query}{long}").status_code == 422
+    assert client.post(f"/label?name=a.csv&column={long}").status_code == 422
+
+
+def test_texts_that_say_nothing_are_warned_of(client: TestClient) -> None:
+    answer = client.post("/predict", json={"text": ["", " ", "xyzzy", "good"]}).json()
+    warnings = [prediction["warning"] for prediction in answer["predictions"]]
+    assert [warning and warning.split(";")[0] for warning in warnings] == [
+        "the text is empty",
+        "the text is empty",
+        "no token is in the vocabulary",
+        None,
+    ]
+    assert client.post("/explain", json={"text": ""}).json()["warning"] == warnings[0]
+
+
+def test_answers_are_as_openapi_describes_them(client: TestClient) -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+    described = client.get("/openapi.json").json()
+    bodies = {
+        "/predict": {"text": ["good", ""]},
+        "/explain": {"text": "a good film", "gates": True, "class": "bad"},
+        "/neighbors": {"word": "good"},
+    }
+    assert not any("ValidationError" in name for name in described["components"]["schemas"])
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            if path == "/label":
+                assert [*operation["requestBody"]["content"]] == ["application/octet-stream"]
+                assert [*operation["responses"]["200"]["content"]] == ["text/csv"]
+                continue
+            bad = {"json": {"x": 1}} if method == "post" else {"params": {"count": 0, "order": "x"}}
+            for sent in ({"json": bodies[path]} if path in bodies else {}, bad):
+                response = getattr(client, method)(path, **sent)
+                content = operation["responses"][str(response.status_code)]["content"]["application/json"]
+                jsonschema.validate(response.json(), {**content["schema"], "components": described["components"]})
+
+
+def make_parquet(**columns: Any) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, compression="zstd")
+    return file.getvalue()
+
+
+BOMBS = {
+    "texts.parquet": make_parquet(text=["x" * 100_000] * 1024),
+    "other.parquet": make_parquet(text=["x"] * 1000, other=[{"b": ["y" * 100_000]}] * 1000),
+    "list.parquet": make_parquet(text=["x"], other=pa.array([[None] * 20_000_000], pa.list_(pa.int64()))),
+    "rows.parquet": make_parquet(text=["x"] * 2_000_000),
+    "zeros.csv.gz": gzip.compress(b"text\n" + bytes(100_000_000)),
+    "objects.json": b"[" + b"{}," * 200_000 + b"[" * 100_000 + b"," * 100_000,
+    "lists.jsonl": b'{"text": "x", "other": [' + b"[]," * 330_000 + b"[]]}",
+    "rows.txt": b"x\n" * 400_000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_files_cannot_hide_large_ones(client: TestClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment.serving.unpacking.MAX_VALUES", 100_000)
+    client.post("/label?name=a.parquet", content=make_parquet(text=["x"]))  # imports
+    responses: list[Any] = []
+    used = peak_memory(lambda: responses.append(client.post(f"/label?name={name}", content=BOMBS[name])))
+    assert responses[0].status_code == 413
+    assert error_of(responses[0]).startswith(f"{name}: ")
+    assert used < 100  # MB
+
+
+def test_compressed_files_are_unpacked_once(client: TestClient) -> None:
+    packed = gzip.compress(b'text\ngood\n""\n')
+    response = client.post("/label?name=a.csv.gz", content=packed)
+    assert (response.headers["X-Rows"], response.headers["X-Empty"]) == ("2", "1")
+    response = client.post("/label?name=a.csv.gz", content=gzip.compress(packed))
+    assert error_of(response) == "a.csv.gz: is compressed twice; unpack it once"
 
 
 def test_explanation_has_the_tokens_gates_and_what_is_cut(client: TestClient, run: Path) -> None:
@@ -305,6 +443,119 @@ def test_batcher_passes_on_errors_to_the_texts_that_cause_them() -> None:
     first, second, third = asyncio.run(send())
     assert (first, third) == (["a"], ["b"])
     assert isinstance(second, ValueError)
+
+
+def test_run_that_changes_is_reported_and_keeps_its_figures(run: Path, masked_run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    with TestClient(make_app([ServedModel("run", folder)], LIMITS, {"testserver"})) as client:
+        before = client.get("/model").json()["models"][0]
+        assert not before["changed"]
+        for name in ("checkpoints/best.ckpt", "metrics.json", "test_predictions.csv"):
+            shutil.copy(masked_run / name, folder / name)
+        assert client.get("/model").json()["models"][0] == before | {"changed": True}
+        assert "its run has changed" in error_of(client.get("/reviews"))
+
+
+def test_texts_of_the_test_set_are_those_predicted(run: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    frame = pd.read_csv(run / "test_predictions.csv", dtype=str, keep_default_na=False)
+    frame.loc[:1, "text"] = ["'=1+1", "''=1+1"]
+    frame.to_csv(folder / "test_predictions.csv", index=False)
+    texts = ServedModel("run", folder).test_set.texts
+    assert texts[:2] == ["=1+1", "'=1+1"]
+    assert texts[2:] == frame["text"][2:].tolist()
+
+
+def test_explanation_ends_between_its_steps(run: Path) -> None:
+    def check() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        ServedModel("run", run).explain("a good film", None, False, check)
+
+
+@contextmanager
+def serving(*arguments: str, cwd: Path) -> Iterator[tuple[str, int]]:
+    """The address of a server in a process of its own; at the end it must have printed nothing more."""
+    process = background(*arguments, "--port", "0", cwd=cwd, module="serve")
+    try:
+        assert process.stdout
+        host, _, port = process.stdout.readline().split()[0].removeprefix("http://").partition(":")
+        yield host, int(port)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[0] == ""
+        assert process.returncode == 130
+    finally:
+        process.kill()
+
+
+HEAD = b" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def receive(end: socket.socket) -> bytes:
+    """An error, which ends in a brace."""
+    answer = b""
+    while not answer.endswith(b"}") and (part := end.recv(65536)):
+        answer += part
+    return answer
+
+
+def test_waiting_clients_learn_that_the_server_ends(run: Path, tmp_path: Path) -> None:
+    with serving(str(run), cwd=tmp_path) as address:
+        for path in (b"/predict", b"/label?name=a.csv"):  # clients that leave
+            with socket.create_connection(address) as left:
+                left.sendall(b"POST " + path + HEAD + b"Content-Length: 9\r\n\r\n{")
+        waiting = socket.create_connection(address)
+        waiting.sendall(b"POST /label?name=a.csv" + HEAD + b"Content-Length: 9\r\n\r\ntext")
+        time.sleep(1)
+    with waiting:
+        answer = receive(waiting)
+    assert b" 503 " in answer
+    assert answer.endswith(b'{"error":"the server ends"}')
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /" + b"x" * 1_000_000 + HEAD + b"\r\n", b" 400 "),
+        (b"POST /predict" + HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b" 400 "),
+        (b"POST /predict" + HEAD + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n{", b" 413 "),
+        (b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n", b" 400 "),
+    ],
+)
+def test_hostile_heads_get_an_answer(server: tuple[str, int], request_: bytes, status: bytes) -> None:
+    with socket.create_connection(server, timeout=30) as end:
+        end.sendall(request_)
+        answer = receive(end)
+    assert status in answer
+    assert b'{"error":' in answer
+
+
+@pytest.fixture(scope="module")
+def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """The address of a server."""
+    with serving(str(run), cwd=tmp_path_factory.mktemp("serve")) as address:
+        yield address
+
+
+@pytest.mark.slow
+def test_clients_that_do_not_go_on_are_left(server: tuple[str, int]) -> None:
+    head, body, silent = b"GET /he", b"POST /predict" + HEAD + b"Content-Length: 9\r\n\r\n{", b""
+    ends = [socket.create_connection(server, timeout=45) for _ in range(60)]
+    for end, sent in zip(ends, [head, body, silent] * 20, strict=True):
+        end.sendall(sent)
+    for end in ends:
+        with suppress(ConnectionResetError):
+            assert end.recv(1) == b""
+        end.close()
+
+
+def test_address_is_usable_and_warned_of() -> None:
+    assert describe_address("127.0.1.1", 80) == ("http://127.0.1.1:80", "")
+    assert describe_address("::1", 80) == ("http://[::1]:80", "")
+    url, warning = describe_address("0.0.0.0", 80)
+    assert url == "http://127.0.0.1:80"
+    assert warning.startswith(f"--host 0.0.0.0: whoever reaches this machine, as http://{socket.gethostname()}:80")
 
 
 def test_command_names_what_is_wrong(run: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_unusual_reviews_are_trained_on(unusual: Path, composed: Compose, tmp_pa
     cfg = composed(f"data.path={unusual}")
     train(cfg)
     assert read_metrics(tmp_path)["status"] == "finished"
-    datamodule = instantiate_checked(cfg.data, seed=cfg.seed)
+    datamodule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
     datamodule.setup()
     assert sum(map(len, datamodule.splits.values())) == len(VALID) - 1  # without the empty text
     with open(RunFolder(tmp_path).predictions_file, newline="") as file:

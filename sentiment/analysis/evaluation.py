@@ -203,7 +203,7 @@ def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Seq
 def _majority_class(run: DictConfig) -> str | None:
     """The most frequent class of a run's training rows; None if its data is gone."""
     with contextlib.suppress(InputError):
-        datamodule = instantiate_checked(run.data, seed=run.seed)
+        datamodule = instantiate_checked(run.data, "data", seed=run.seed)
         if is_complete(datamodule.folder):
             datamodule.setup()
             train = datamodule.splits["train"].reviews
@@ -215,7 +215,7 @@ def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:
     """Which rows the run's baselines predicted correctly, as far as their predictions are cached."""
     correct: dict[str, Correct] = {}
     try:
-        datamodule = instantiate_checked(run.data, seed=run.seed)
+        datamodule = instantiate_checked(run.data, "data", seed=run.seed)
     except InputError:  # the unlabelled texts are gone
         return correct
     if not is_complete(datamodule.folder):
@@ -223,7 +223,9 @@ def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:
     datamodule.setup()
     for name, settings in run.baseline.items():
         fit = CachedFit(
-            **instantiate_checked(settings), splits=datamodule.splits, data_fingerprint=datamodule.folder.name
+            **instantiate_checked(settings, f"baseline.{name}"),
+            splits=datamodule.splits,
+            data_fingerprint=datamodule.folder.name,
         )
         if predictions := fit.read():
             correct[str(name)] = predictions["test"] == labels

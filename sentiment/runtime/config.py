@@ -75,9 +75,8 @@ OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=Tru
 OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
 
 
-def instantiate_checked(settings: DictConfig, **arguments: Any) -> Any:
-    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
-    key = settings._get_full_key(None)
+def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
+    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key of the settings."""
     try:
         return instantiate(settings, **arguments)
     except MissingMandatoryValue as error:

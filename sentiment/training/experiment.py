@@ -78,7 +78,7 @@ def train(
         limit_threads(num_threads),
     ):
         check_settings(cfg)
-        datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
         datamodule.reshuffle = not cfg.trainer.overfit_batches
         seed_everything(cfg.seed, verbose=False)
         baselines, timer = _make_baselines(cfg, datamodule), make_timer(cfg)
@@ -194,8 +194,9 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
         return []
     baselines = []
     for name, settings in named_settings(cfg, "baseline"):
-        with prefix_key(f"baseline.{name}"):
-            baselines.append(Baseline(name, datamodule, **instantiate_checked(settings)))
+        key = f"baseline.{name}"
+        with prefix_key(key):
+            baselines.append(Baseline(name, datamodule, **instantiate_checked(settings, key)))
     return baselines
 
 

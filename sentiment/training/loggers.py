@@ -138,7 +138,8 @@ def _open_logger(name: str, settings: DictConfig, arguments: Mapping[str, Any]) 
         for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):  # they report what they create
             logging.getLogger(noisy).setLevel(logging.ERROR)
     with _lock_if(name == "mlflow"):
-        logger: Logger = instantiate_checked(settings, **{k: v for k, v in arguments.items() if k not in settings})
+        missing = {k: v for k, v in arguments.items() if k not in settings}
+        logger: Logger = instantiate_checked(settings, f"logger.{name}", **missing)
     if not isinstance(logger, Logger):
         raise InputError(f"logger.{name}._target_={settings._target_}: not a pytorch_lightning Logger; derive it")
     status = "failed"

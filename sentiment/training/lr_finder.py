@@ -41,6 +41,7 @@ def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule,
     """
     trainer: Trainer = instantiate_checked(
         cfg.trainer,
+        "trainer",
         callbacks=[],
         logger=False,
         max_epochs=-1,  # the finder limits the steps

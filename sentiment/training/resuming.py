@@ -96,7 +96,7 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
 
 def is_planned(cfg: DictConfig) -> bool:
     """Whether the schedule of the learning rate is planned over all steps of the training."""
-    return bool(cfg.scheduler) and takes_total_steps(instantiate_checked(cfg.scheduler, _partial_=True))
+    return bool(cfg.scheduler) and takes_total_steps(instantiate_checked(cfg.scheduler, "scheduler", _partial_=True))
 
 
 def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
@@ -106,7 +106,7 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
     if metrics["config_fingerprint"] != config_fingerprint(cfg):
         return False
     try:
-        datamodule = instantiate_checked(cfg.data, seed=cfg.seed)
+        datamodule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
     except InputError:
         return False
     return bool(metrics["data_fingerprint"] == datamodule.folder.name)

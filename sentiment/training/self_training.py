@@ -93,7 +93,9 @@ def label_texts(
         if name in cfg.self_training.baselines:
             log.info("self-training: teacher %s", name)
             fit = CachedFit(
-                **instantiate_checked(settings), splits=datamodule.splits, data_fingerprint=datamodule.folder.name
+                **instantiate_checked(settings, f"baseline.{name}"),
+                splits=datamodule.splits,
+                data_fingerprint=datamodule.folder.name,
             )
             probabilities.append(fit.label_unlabelled())
     mean: Probabilities = np.mean(probabilities, 0, dtype=np.float32)

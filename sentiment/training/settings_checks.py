@@ -42,15 +42,15 @@ def check_settings(cfg: DictConfig) -> None:
     if cfg.self_training:
         check_self_training(cfg)
         check_single_device(cfg)
-    optimizer = instantiate_checked(cfg.optimizer, _partial_=True)
+    optimizer = instantiate_checked(cfg.optimizer, "optimizer", _partial_=True)
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     _find_invalid_key("optimizer", optimizer, parameters)
-    _check_kind(cfg.optimizer, optimizer(parameters), Optimizer)
+    _check_kind(cfg.optimizer, "optimizer", optimizer(parameters), Optimizer)
     if cfg.scheduler:
-        scheduler = instantiate_checked(cfg.scheduler, _partial_=True)
+        scheduler = instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
         options = {"total_steps": 100} if takes_total_steps(scheduler) else {}
         _find_invalid_key("scheduler", scheduler, optimizer(parameters), **options)
-        _check_kind(cfg.scheduler, scheduler(optimizer(parameters), **options), LRScheduler)
+        _check_kind(cfg.scheduler, "scheduler", scheduler(optimizer(parameters), **options), LRScheduler)
     _check_loss(cfg)
     _check_network(cfg)
 
@@ -86,7 +86,7 @@ def _check_trainer(cfg: DictConfig) -> None:
 
 def _check_loss(cfg: DictConfig) -> None:
     """Compute the loss of three texts of two classes."""
-    loss = instantiate_checked(cfg.loss, _partial_=True)
+    loss = instantiate_checked(cfg.loss, "loss", _partial_=True)
     weights = {"weight": torch.ones(2)} if cfg.class_weights else {}
     log_probabilities, labels = torch.zeros(3, 2).log_softmax(1), torch.tensor([0, 1, 1])
 
@@ -103,9 +103,8 @@ def _check_loss(cfg: DictConfig) -> None:
     _find_invalid_key("loss", partial(compute, **loss.keywords), **weights)
 
 
-def _check_kind(settings: DictConfig, made: Any, kind: type) -> None:
+def _check_kind(settings: DictConfig, key: str, made: Any, kind: type) -> None:
     if not isinstance(made, kind):
-        key = settings._get_full_key(None)
         raise InputError(f"{key}._target_={settings._target_}: not a torch.optim {kind.__name__}; use one")
 
 
@@ -179,9 +178,9 @@ def make_module(
             encoder.to_dict(),
             label_names,
             model,
-            optimizer=instantiate_checked(cfg.optimizer, _partial_=True),
-            scheduler=instantiate_checked(cfg.scheduler, _partial_=True) if cfg.scheduler else None,
-            loss=instantiate_checked(cfg.loss, _partial_=True),
+            optimizer=instantiate_checked(cfg.optimizer, "optimizer", _partial_=True),
+            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True) if cfg.scheduler else None,
+            loss=instantiate_checked(cfg.loss, "loss", _partial_=True),
             class_weights=class_weights,
             objective=cfg.objective,
             adversarial_epsilon=cfg.adversarial_epsilon,

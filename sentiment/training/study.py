@@ -63,8 +63,8 @@ class Study:
         return optuna.create_study(
             study_name=self.tune.name,
             storage=storage,
-            sampler=instantiate_checked(self.tune.sampler),
-            pruner=instantiate_checked(self.tune.pruner),
+            sampler=instantiate_checked(self.tune.sampler, "tune.sampler"),
+            pruner=instantiate_checked(self.tune.pruner, "tune.pruner"),
             direction=OBJECTIVES[objective].direction,
             load_if_exists=True,
         )

@@ -26,21 +26,23 @@ def make_callbacks(cfg: DictConfig) -> list[Callback]:
         disabled.append(ProgressBar)
     if not cfg.trainer.enable_model_summary:
         disabled.append(ModelSummary)
-    return [callback for callback in _instantiate(cfg.callbacks) if not isinstance(callback, tuple(disabled))]
+    return [
+        callback for callback in _instantiate(cfg.callbacks, "callbacks") if not isinstance(callback, tuple(disabled))
+    ]
 
 
-def _instantiate(cfg: DictConfig) -> list[Callback]:
+def _instantiate(cfg: DictConfig, group: str) -> list[Callback]:
     """The callbacks of a group and its subgroups, in their order; null disables a callback or a subgroup."""
     callbacks: list[Callback] = []
-    for settings in cfg.values():
+    for name, settings in cfg.items():
         if settings is None:
             continue
+        key = f"{group}.{name}"
         if "_target_" not in settings:
-            callbacks += _instantiate(settings)
+            callbacks += _instantiate(settings, key)
             continue
-        callbacks.append(instantiate_checked(settings))
+        callbacks.append(instantiate_checked(settings, key))
         if not isinstance(callbacks[-1], Callback):
-            key = settings._get_full_key(None)
             raise InputError(f"{key}._target_={settings._target_}: not a pytorch_lightning.Callback; derive it")
     return callbacks
 
@@ -59,7 +61,7 @@ def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
     trainer: Trainer = instantiate_checked(
-        cfg.trainer, callbacks=[*callbacks], logger=[*loggers], plugins=[AtomicCheckpointIO()], **arguments
+        cfg.trainer, "trainer", callbacks=[*callbacks], logger=[*loggers], plugins=[AtomicCheckpointIO()], **arguments
     )
     return trainer
 

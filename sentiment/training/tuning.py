@@ -80,7 +80,7 @@ class Tuning:
         """
         for overrides in self.space.examples():
             self._compose_overrides([*self.fixed, *overrides])
-        datamodule = instantiate_checked(self.cfg.data, seed=self.cfg.seed)
+        datamodule = instantiate_checked(self.cfg.data, "data", seed=self.cfg.seed)
         datamodule.prepare_data()
         contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]
         self.study.check_unchanged("data", {"the vocabulary and labels of the data": fingerprint(contents)})

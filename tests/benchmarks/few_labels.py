@@ -22,7 +22,7 @@ from sentiment.training import compose
 def main() -> None:
     """Read the data that the overrides name and write the three files."""
     count, out, *arguments = sys.argv[1:]
-    corpus = instantiate_checked(compose(*arguments).data).source.load()
+    corpus = instantiate_checked(compose(*arguments).data, "data").source.load()
     rows = np.arange(corpus.train_rows)
     labels, names = corpus.labels, corpus.label_names
     others, few = stratified_split(rows, labels[rows], int(count) / len(rows), 0, "COUNT", names)

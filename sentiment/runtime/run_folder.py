@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sentiment import __version__
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import atomic_write, describe_write_error, escape_csv_formula
 
 if TYPE_CHECKING:
@@ -72,10 +72,10 @@ class RunFolder:
             return None
         try:
             cfg = OmegaConf.load(self.config_file)
+            return cfg if isinstance(cfg, DictConfig) and OmegaConf.is_dict(cfg.get("data")) else None
         except Exception as error:  # of YAML and OmegaConf, which have many
             message = f"{self.config_file}: cannot be read ({type(error).__name__}); repair or remove it"
             raise InputError(message) from error
-        return cfg if isinstance(cfg, DictConfig) and "data" in cfg else None
 
     def write_config(self, cfg: DictConfig) -> None:
         """Write the configuration to the file in which Hydra would keep it.
@@ -88,8 +88,18 @@ class RunFolder:
             OmegaConf.save(portable, temporary)
 
     def read_metrics(self) -> dict[str, Any]:
-        """The contents of `metrics.json`, empty if it is missing."""
-        metrics: dict[str, Any] = json.loads(self.metrics_file.read_text()) if self.metrics_file.exists() else {}
+        """The contents of `metrics.json`, empty if it is missing.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            metrics: dict[str, Any] = {} | json.loads(self.metrics_file.read_text())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            message = f"{self.metrics_file}: cannot be read ({one_line(error)})"
+            raise InputError(f"{message}; remove it or repeat the run") from error
         return metrics
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:

@@ -7,8 +7,9 @@ python -m sentiment.report RUN1 RUN2
 
 Runs on different data sets have tables and pictures of their own. The setting that is best on the validation set is
 compared with each other one on the reviews of the test set: McNemar's exact test for single runs, a t-test for several
-seeds. The files are written into the folder, or into the parent of several: report.csv has a row per run,
-report_mean.csv one per setting, report.tex the tables for LaTeX. Sweeps and studies write them at their end.
+seeds. The files are written into the folder, or into the parent of several, or into --output FOLDER, but never in
+place of a file that no report wrote: report.csv has a row per run, report_mean.csv one per setting, report.tex the
+tables for LaTeX. Sweeps and studies write them at their end.
 """
 
 from argparse import Namespace
@@ -21,13 +22,14 @@ def run(arguments: Namespace) -> None:
     """Compare the runs of a command line."""
     from sentiment.analysis.report import write_report  # takes seconds
 
-    write_report(arguments.folder)
+    write_report(arguments.folder, arguments.output)
 
 
 def main() -> None:
     """Parse the command line and run the command."""
     parser = CommandParser("report", __doc__)
     parser.add_argument("folder", type=Path, nargs="+", help="folder of a run, a sweep or a study; others are skipped")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for the files")
     parser.run(run)
 
 

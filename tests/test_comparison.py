@@ -7,7 +7,6 @@ import pytest
 
 from sentiment.analysis.comparison import Comparison, compare_with_best
 from sentiment.analysis.runs import Result, read_runs, summarize
-from sentiment.runtime.errors import InputError
 from tests.helpers import Compose
 from tests.report_helpers import write_predictions, write_run
 
@@ -30,7 +29,7 @@ def write(composed: Compose, tmp_path: Path) -> Write:
 
 def results(folder: Path) -> list[Result]:
     """The results in a folder, that of the most units first."""
-    return summarize(read_runs(folder), "val/accuracy")
+    return summarize(read_runs(folder)[0], "val/accuracy")
 
 
 def test_single_runs_are_compared_by_the_exact_mcnemar_test(write: Write, tmp_path: Path) -> None:
@@ -100,10 +99,23 @@ def test_a_single_setting_is_not_compared(write: Write, tmp_path: Path) -> None:
     assert compare_with_best(results(tmp_path)) == {}
 
 
-@pytest.mark.parametrize("content", ["", "row,label\n1,a\n", 'row,label,predicted\n1,a,"a\n'])
-def test_damaged_predictions_are_reported(write: Write, tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "row,label\n1,a\n", "row,label,predicted\n", 'row,label,predicted\n1,a,"a\n'])
+@pytest.mark.parametrize("damaged", [80, 90])
+def test_damaged_predictions_are_told(write: Write, tmp_path: Path, content: str, damaged: int) -> None:
     for units in (80, 90):
         write(units, 1, 30)
-    (tmp_path / "80-1" / "test_predictions.csv").write_text(content)
-    with pytest.raises(InputError, match=r"80-1/test_predictions.csv: cannot be read \(.*\); remove it or repeat"):
-        compare_with_best(results(tmp_path))
+    file = tmp_path / f"{damaged}-1" / "test_predictions.csv"
+    file.write_text(content)
+    found = compare_with_best(results(tmp_path))
+    assert str(found[1]).startswith(f"{file}: cannot be read (")
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2)])
+def test_a_single_review_is_not_compared(composed: Compose, tmp_path: Path, seeds: tuple[int, ...]) -> None:
+    for units in (80, 90):
+        for seed in seeds:
+            overrides = [f"model.units={units}", f"seed={seed}"]
+            metrics = {"val__accuracy": units / 100}
+            run = write_run(composed, tmp_path / f"{units}-{seed}", overrides, status="finished", **metrics)
+            write_predictions(run, [units == 80])
+    assert compare_with_best(results(tmp_path)) == {1: "a single test review"}

@@ -135,7 +135,7 @@ def test_config_fingerprint_covers_the_settings_that_affect_results(composed: Co
 
 def test_flattened_settings_name_the_classes_of_objects(composed: Compose) -> None:
     settings = flatten(composed())
-    assert (settings["optimizer"], settings["optimizer.lr"], settings["data.maxlen"]) == ("Adam", 0.001, 32)
+    assert (settings["optimizer"], settings["optimizer.lr"], settings["data.maxlen"]) == ("torch.optim.Adam", 0.001, 32)
     assert settings["scheduler"] is None
 
 

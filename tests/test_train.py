@@ -70,7 +70,7 @@ def test_metrics_of_a_run_are_those_that_tensorboard_shows(composed: Compose, tm
     hparams = HParamsPluginData.FromString(session).session_start_info.hparams
     assert hparams["seed"].string_value == "3"
     assert hparams["data.maxlen"].string_value == "32"
-    assert hparams["optimizer"].string_value == "Adam"
+    assert hparams["optimizer"].string_value == "torch.optim.Adam"
     registered = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     tags = [info.name.tag for info in registered.experiment.metric_infos]
     assert tags[:2] == [f"{FINAL}test/accuracy", f"{FINAL}val/accuracy"]

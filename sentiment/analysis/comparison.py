@@ -1,6 +1,6 @@
 """Compares the best setting of a sweep with the others on the reviews of the test set."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +8,9 @@ import pandas as pd
 
 from sentiment.analysis.runs import Result
 from sentiment.analysis.statistics import Correct, Difference, adjust_p_values, compare_accuracies
-from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.errors import one_line
+
+Predictions = dict[Any, pd.DataFrame]  # by seed
 
 _COLUMNS = ("file", "row", "label", "predicted")
 
@@ -37,9 +39,6 @@ def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
 
     Returns:
         By index of the others: the comparison, or why there is none.
-
-    Raises:
-        InputError: predictions cannot be read.
     """
     if len(results) < 2:
         return {}
@@ -51,8 +50,11 @@ def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
     return {**found, **corrected}
 
 
-def _compare(predictions: Mapping[Any, pd.DataFrame], best: Mapping[Any, pd.DataFrame]) -> Comparison | str:
+def _compare(predictions: Predictions | str, best: Predictions | str) -> Comparison | str:
     """Compare two settings by their predictions of each seed; the p-value is not corrected yet."""
+    for found in (best, predictions):
+        if isinstance(found, str):
+            return found
     if not predictions or not best:
         return "no test predictions"
     seeds = [seed for seed in best if seed in predictions]
@@ -64,12 +66,17 @@ def _compare(predictions: Mapping[Any, pd.DataFrame], best: Mapping[Any, pd.Data
     correct = _align([frame for pair in pairs for frame in pair])
     if correct is None:
         return "other test reviews"
+    if correct.shape[1] == 1:
+        return "a single test review"
     difference = compare_accuracies(correct[::2], correct[1::2])
     return Comparison(difference, difference.p_value, len(pairs), correct.shape[1])
 
 
-def _read_predictions(result: Result) -> dict[Any, pd.DataFrame]:
-    """Read the predictions by seed: columns `row`, `label`, `predicted` and, of a folder of files, `file`."""
+def _read_predictions(result: Result) -> Predictions | str:
+    """Read the predictions by seed, or return why they cannot be read.
+
+    Their columns are `row`, `label`, `predicted` and, of a folder of files, `file`.
+    """
     predictions = {}
     for seed, run in result.runs.items():
         file = run.folder.predictions_file
@@ -77,11 +84,13 @@ def _read_predictions(result: Result) -> dict[Any, pd.DataFrame]:
             frame = pd.read_csv(file, usecols=_COLUMNS.__contains__, dtype=str, keep_default_na=False)
             if missing := {*_COLUMNS[1:]} - {*frame}:
                 raise ValueError(f"no column {min(missing)}")
+            if frame.empty:
+                raise ValueError("no row")
             predictions[seed] = frame
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it or repeat the run") from error
+            return f"{file}: cannot be read ({one_line(error)})"
     return predictions
 
 

@@ -1,6 +1,7 @@
 """The report on runs: tables in the terminal, report.md, .tex and .csv, report_mean.csv, and a picture per data set."""
 
 import csv
+import io
 import os
 import re
 from collections import Counter
@@ -26,6 +27,7 @@ from sentiment.analysis.runs import (
     Result,
     data_has_changed,
     group_by_data,
+    has_result,
     is_study,
     load_study,
     read_runs,
@@ -38,6 +40,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, escape_csv_formula
 
 _OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
+_MARK = "<!-- written by python -m sentiment.report, which replaces"  # and then names, at the start of report.md
 
 
 class Section(NamedTuple):
@@ -48,6 +51,7 @@ class Section(NamedTuple):
         objective: that the results are sorted by.
         results: the best first, at least one.
         comparisons: with the best result, by index of the others.
+        folders: of the runs of each result, relative to that of the report.
         table: of the results.
         comparison_table: None if nothing is compared.
         caption: of the second table.
@@ -58,80 +62,107 @@ class Section(NamedTuple):
     objective: str
     results: list[Result]
     comparisons: Mapping[int, Comparison | str]
+    folders: list[list[str]]
     table: ReportTable
     comparison_table: ReportTable | None
     caption: str
     notes: list[str]
 
 
-def write_report(paths: Sequence[Path]) -> list[Run]:
-    """Print the comparison of runs, and write its files into the folder, or into the parent of several.
+def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
+    """Print the comparison of runs, and write its files.
 
     Args:
         paths: folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
+        output: folder for the files; the one of the runs by default, or the parent of several.
 
     Returns:
         The runs.
 
     Raises:
-        InputError: there is no run, or one cannot be read.
+        InputError: there is no run that can be read, or a file would replace one that no report wrote.
+        OSError: a file cannot be written.
     """
-    console = Console()
     runs, skipped = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))
-    sections = [section for name, group in group_by_data(runs).items() if (section := _make_section(name, group))]
-    status = Counter(run.status for run in runs)
-    counts = f"{len(runs)} run{'s' * (len(runs) != 1)}: " + ", ".join(f"{n} {name}" for name, n in status.most_common())
-    failures = [f"{run.folder.path.name}: {run.metrics.get('error')}" for run in runs if run.status == "failed"]
+    output = output.resolve() if output else parent
+    sections, failures = [], [*skipped]
+    for name, group in group_by_data(runs).items():
+        objective = _find_objective(group)
+        if results := summarize(group, objective):
+            sections.append(_make_section(name, objective, group, results, output))
+        for run in group:
+            if run.status == "failed":
+                failures.append(f"{_name(run, output)}: {run.metrics.get('error')}")
+            elif run.status == "finished" and not has_result(run, objective):
+                failures.append(f"{_name(run, output)}: finished without {objective}")
+    status = Counter(run.status for run in runs).most_common()
+    counts = ", ".join(f"{count} {name}" for name, count in status)
+    summary = f"{len(runs)} run{'s' * (len(runs) != 1)}: {counts}"
+
+    console = Console()
     for section in sections:
         if len(sections) > 1:
             _print_lines(console, "", section.name)
-        print_table(section.table, console)
-        if section.comparison_table:
-            console.print(section.caption, highlight=False, markup=False)
-            print_table(section.comparison_table, console)
-        _print_lines(console, *section.notes)
-    _print_lines(console, *skipped, counts, *failures)
+        _print_section(section, console)
+    _print_lines(console, summary, *failures)
 
-    figures = _save_figures(parent, sections)
-    lines = [f"# {parent.name}", "", counts]
+    figures = _draw_figures(parent, sections)
+    lines = [f"# {parent.name}", "", summary]
     for section, figure in zip(sections, figures, strict=True):
         lines += ["", *_format_section(section, figure)]
     lines += ["", *(f"- {failure}" for failure in failures)]
-    (parent / "report.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    _write_csv(parent / "report.csv", _run_rows(runs))
-    written = ["report.md", "report.csv"]
+    files = {
+        "report.md": "\n".join(lines).rstrip() + "\n",
+        "report.csv": _format_csv(_run_rows(runs, output)),
+    }
     if sections:
-        _write_csv(parent / "report_mean.csv", _mean_rows(sections, varying_keys(runs)))
         latex = [line for section in sections for line in _format_latex_section(section)]
-        (parent / "report.tex").write_text("\n".join(latex) + "\n", encoding="utf-8")
-        written += ["report_mean.csv", "report.tex", *figures]
-    _print_lines(console, f"{parent}: {', '.join(written)}")
+        files["report_mean.csv"] = _format_csv(_mean_rows(sections, varying_keys(runs)))
+        files["report.tex"] = "\n".join(latex) + "\n"
+    _write_files(output, {name: text.encode(errors="backslashreplace") for name, text in files.items()} | figures)
+    _print_lines(console, f"{output}: {', '.join([*files, *figures])}")
     return runs
 
 
+def _name(run: Run, output: Path) -> str:
+    """Return the folder of a run, relative to that of the report."""
+    path = run.path.resolve()
+    return path.name if path == output else Path(os.path.relpath(path, output)).as_posix()
+
+
 def _read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Read the runs in all folders; also return a line for each path that has none, but for files of the report."""
+    """Read the runs in all folders.
+
+    Returns:
+        The runs, and a line for each that cannot be read and for each path that has none.
+    """
     runs: dict[Path, Run] = {}
-    skipped = []
+    unreadable: list[str] = []
+    empty: list[str] = []
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such folder; pass a run, a sweep or a study")
-        found = read_runs(path) if path.is_dir() else []
-        runs |= {run.folder.path.resolve(): run for run in found}
-        if not found and not (path.is_file() and _OWN_FILE.fullmatch(path.name)):
-            skipped.append(f"{path}: skipped, contains no run")
+        found, problems = read_runs(path) if path.is_dir() else ([], [])
+        runs |= {run.path.resolve(): run for run in found}
+        unreadable += problems
+        if not found and not problems and not (path.is_file() and _OWN_FILE.fullmatch(path.name)):
+            empty.append(f"{path}: contains no run")
+    if not runs and unreadable:
+        raise InputError(unreadable[0])
     if not runs:
         contain = "contains" if len(paths) == 1 else "and the other arguments contain"
         raise InputError(f"{paths[0]}: {contain} no run (no .hydra/config.yaml); pass a run, a sweep or a study")
-    return list(runs.values()), skipped
+    return list(runs.values()), [f"skipped {line}" for line in [*unreadable, *empty]]
 
 
-def _make_section(name: str, runs: Sequence[Run]) -> Section | None:
-    objective = next((run.settings["objective"] for run in runs if "objective" in run.settings), "val/accuracy")
-    results = summarize(runs, objective)
-    if not results:
-        return None
+def _find_objective(runs: Sequence[Run]) -> str:
+    """Return the objective of the first run that has one."""
+    found = (run.settings["objective"] for run in runs if "objective" in run.settings)
+    return str(next(found, "val/accuracy"))
+
+
+def _make_section(name: str, objective: str, runs: Sequence[Run], results: list[Result], output: Path) -> Section:
     comparisons = compare_with_best(results)
     compared = [value for value in comparisons.values() if not isinstance(value, str)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
@@ -139,11 +170,31 @@ def _make_section(name: str, runs: Sequence[Run]) -> Section | None:
     notes += [f"Not compared with the best: {n} of {len(comparisons)}, {reason}" for reason, n in reasons.items()]
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):
         notes.append("data.validate_on=test: the best setting was chosen on the test set, so its lead is optimistic")
+    for result in results:
+        if result.repeated:
+            earlier = ", ".join(_name(run, output) for run in result.repeated)
+            counted = ", ".join(_name(run, output) for run in result.runs.values())
+            notes.append(f"Of runs with the same settings and seed, {counted} count, not {earlier}")
     if data_has_changed(runs):
         notes.append("The data changed between these runs: data_fingerprint differs although their settings do not")
     table = make_result_table(results, objective)
     comparison_table = make_comparison_table(results, comparisons) if compared else None
-    return Section(name, objective, results, comparisons, table, comparison_table, _describe_tests(compared), notes)
+    folders = [[_name(run, output) for run in result.runs.values()] for result in results]
+    caption = _describe_tests(compared)
+    return Section(name, objective, results, comparisons, folders, table, comparison_table, caption, notes)
+
+
+def _with_folders(section: Section) -> ReportTable:
+    """Return the table of the results, with the folders of the runs after the settings: `units-8_seed-{1,2}`."""
+    cells, settings = section.table
+    names = []
+    for folders in section.folders:
+        prefix = os.path.commonprefix(folders)  # noqa: RUF071 (of characters, not of folders)
+        rests = ",".join(folder.removeprefix(prefix) for folder in folders)
+        names.append(escape_control_chars(prefix if len(folders) == 1 else f"{prefix}{{{rests}}}"))
+    cells = cells.copy()
+    cells.insert(settings, "folder", names)
+    return ReportTable(cells, settings + 1)
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
@@ -162,25 +213,62 @@ def _describe_tests(compared: Sequence[Comparison]) -> str:
     )
 
 
+def _print_section(section: Section, console: Console) -> None:
+    print_table(_with_folders(section), console)
+    if section.comparison_table:
+        console.print(section.caption, highlight=False, markup=False)
+        print_table(section.comparison_table, console)
+    _print_lines(console, *section.notes)
+
+
 def _print_lines(console: Console, *lines: str) -> None:
     if lines:
         console.print(*map(escape_control_chars, lines), sep="\n", highlight=False, markup=False, soft_wrap=True)
 
 
-def _save_figures(folder: Path, sections: Sequence[Section]) -> list[str]:
-    """Save `report.png`, or `report_1.png` and so on of several data sets; return the names."""
-    for earlier in folder.glob("report_[0-9]*.png"):
-        earlier.unlink()
-    names = ["report.png"] if len(sections) == 1 else [f"report_{i}.png" for i in range(1, len(sections) + 1)]
-    for name, section in zip(names, sections, strict=True):
+def _draw_figures(folder: Path, sections: Sequence[Section]) -> dict[str, bytes]:
+    """Draw `report.png`, or `report_1.png` and so on of several data sets; return the files by name."""
+    figures = {}
+    for i, section in enumerate(sections, 1):
         figure = plot_study(load_study(folder)) if is_study(folder) else plot_sweep(section.results, section.objective)
-        figure.savefig(folder / name, dpi=150)
-    return names
+        file = io.BytesIO()
+        figure.savefig(file, dpi=150)
+        figures["report.png" if len(sections) == 1 else f"report_{i}.png"] = file.getvalue()
+    return figures
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a report, of which report.md is the first, in place of those of an earlier one.
+
+    Raises:
+        InputError: a file would replace one that no report wrote.
+    """
+    earlier = _find_earlier_files(folder)
+    for name in files.keys() - earlier:
+        if os.path.lexists(folder / name):
+            raise InputError(f"{folder / name}: is not of an earlier report; move it, or use --output FOLDER")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in earlier - files.keys():
+        (folder / name).unlink(missing_ok=True)
+    files = {**files, "report.md": f"{_MARK} {' '.join(files)} -->\n".encode() + files["report.md"]}
+    for name, content in files.items():
+        with atomic_write(folder / name) as temporary:
+            temporary.write_bytes(content)
+
+
+def _find_earlier_files(folder: Path) -> set[str]:
+    """Return the names of the files that the last report in a folder wrote, as its report.md lists them."""
+    file = folder / "report.md"
+    if not file.is_file():
+        return set()
+    with file.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline(1000)
+    return {name for name in first.split() if _OWN_FILE.fullmatch(name)} if first.startswith(_MARK) else set()
 
 
 def _format_section(section: Section, figure: str) -> list[str]:
     """Return the lines of a section of report.md."""
-    lines = [f"## {section.name}", "", f"{_describe_order(section)}.", "", format_markdown(section.table)]
+    lines = [f"## {section.name}", "", f"{_describe_order(section)}.", "", format_markdown(_with_folders(section))]
     lines += ["", f"![comparison]({figure})"]
     if section.comparison_table:
         lines += ["", section.caption, "", format_markdown(section.comparison_table)]
@@ -201,36 +289,37 @@ def _format_latex_section(section: Section) -> list[str]:
     return lines
 
 
-def _run_rows(runs: Sequence[Run]) -> Iterator[list[Any]]:
+def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[list[Any]]:
     """Yield the header, and a row per run: folder, status, the settings that vary, seed, and all metrics."""
     keys = [*varying_keys(runs), "seed"]
     tags = sorted({tag for run in runs for tag in run.metrics} - {"status", *keys})
     yield ["folder", "status", *keys, *tags]
     for run in runs:
-        yield [run.folder.path.name, run.status, *map(run.settings.get, keys), *map(run.metrics.get, tags)]
+        yield [_name(run, output), run.status, *map(run.settings.get, keys), *map(run.metrics.get, tags)]
 
 
 def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[list[Any]]:
-    """Yield the header, and a row per result: its settings, number, mean and standard deviation of each metric.
+    """Yield the header, and a row per result: its folders, settings, number, mean and deviation of each metric.
 
     Then follows the comparison with the best result of the same data set; accuracies are fractions.
     """
     tags = sorted({tag for section in sections for result in section.results for tag in result.mean})
     compared = [f"vs best {name}" for name in ("difference", "low", "high", "p", "p_holm", "seeds")]
-    yield [*keys, *(f"{tag} {name}" for tag in tags for name in ("n", "mean", "sd")), *compared]
+    yield ["folders", *keys, *(f"{tag} {name}" for tag in tags for name in ("n", "mean", "sd")), *compared]
     for section in sections:
         for i, result in enumerate(section.results):
             settings = next(iter(result.runs.values())).settings
             counts = result.metrics.count()
-            row = [settings.get(key) for key in keys]
+            row = [", ".join(section.folders[i]), *(settings.get(key) for key in keys)]
             for tag in tags:
                 row += [counts.get(tag, 0), result.mean.get(tag), result.sd.get(tag)]
             comparison = section.comparisons.get(i)
             if isinstance(comparison, Comparison):
                 row += [*comparison.difference, comparison.adjusted_p, comparison.seeds]
-            yield row + [None] * (len(keys) + 3 * len(tags) + len(compared) - len(row))
+            yield row + [None] * (1 + len(keys) + 3 * len(tags) + len(compared) - len(row))
 
 
-def _write_csv(path: Path, rows: Iterable[Sequence[Any]]) -> None:
-    with atomic_write(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(map(escape_csv_formula, row) for row in rows)
+def _format_csv(rows: Iterable[Sequence[Any]]) -> str:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(map(escape_csv_formula, row) for row in rows)
+    return file.getvalue()

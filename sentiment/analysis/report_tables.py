@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from sentiment.analysis.comparison import Comparison
-from sentiment.analysis.runs import Result, baseline_tags, find_objective
+from sentiment.analysis.runs import Result, baseline_tags
 from sentiment.analysis.setting_labels import label_values, shorten_keys
 from sentiment.analysis.statistics import format_p_value
+from sentiment.runtime.config import find_objective
 
 MIN_SETTINGS_WIDTH = 30  # of the column in which settings are stacked, even if the terminal is too narrow
 NBSP = "\N{NO-BREAK SPACE}"

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from sentiment.analysis.fonts import Figure
-from sentiment.analysis.runs import Result, baseline_tags, find_objective
+from sentiment.analysis.runs import Result, baseline_tags
 from sentiment.analysis.setting_labels import label_values, shorten_keys
-from sentiment.runtime.config import Objective
+from sentiment.runtime.config import Objective, find_objective, format_setting
 
 GREY = "0.45"
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
@@ -55,7 +55,8 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
         }
     ).rename(columns={objective_tag: "mean"})
     labels = {key: label_values(list(found.values())) for key, found in values.items()}
-    networks = {str(run.settings.get("model", "network")) for result in results for run in result.runs.values()}
+    runs = [run for result in results for run in result.runs.values()]
+    networks = {format_setting(run.settings.get("model", "network")) for run in runs}
     network = networks.pop().removesuffix("Classifier") if len(networks) == 1 else "network"
     line_labels = [f"{names[line]} {label}" for label in labels[line]] if line else ["run" if by_seed else network]
     panel_labels = [f"{names[panel]} {label}" for label in labels[panel]] if panel else [""]

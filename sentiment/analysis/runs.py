@@ -11,15 +11,15 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.analysis.run import Run
-from sentiment.runtime.config import CONF_DIR, OBJECTIVES, Objective, flatten
+from sentiment.runtime.config import CONF_DIR, find_objective, flatten
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, trial_path
 
 if TYPE_CHECKING:
     import optuna
 
-# Results are averaged over seeds; the others do not change the network.
-NOT_COMPARED = ("seed", "baseline", "objective", "tune", "trainer.accelerator")
+# Results are averaged over seeds and devices; baselines do not change the network.
+NOT_COMPARED = ("seed", "baseline", "tune", "trainer.accelerator")
 # Keys of `data` that determine the test set, by where it comes from.
 _TABLE = (
     *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
@@ -39,12 +39,14 @@ class Result:
     Attributes:
         settings: those that vary between the results.
         runs: by seed; of several runs with the same settings and seed, the last one.
+        repeated: the other runs with the same settings and seed.
         metrics: numbers of `metrics.json`: a row per seed, a column per tag, NaN where a run lacks a tag.
     """
 
     settings: dict[str, Any]
     runs: Mapping[Any, Run]
     metrics: pd.DataFrame
+    repeated: Sequence[Run] = ()
 
     @cached_property
     def mean(self) -> dict[str, float]:
@@ -57,28 +59,54 @@ class Result:
         return dict(self.metrics.std().mask(self.metrics.nunique() == 1, 0.0)[self.metrics.count() > 1])
 
 
-def find_objective(name: str) -> Objective:
-    """Return the objective of that name; an unknown one, of another version, is maximized and shown as a number."""
-    return OBJECTIVES.get(name, Objective("maximize", is_accuracy=False))
+def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
+    """Read all runs in a folder and its subfolders, but for the teachers of a run; there may be none.
 
-
-def read_runs(folder: Path) -> list[Run]:
-    """Read all runs in a folder and its subfolders; there may be none.
-
-    Raises:
-        InputError: a configuration or the storage of a study cannot be read.
+    Returns:
+        The runs, and a line for each that cannot be read.
     """
     runs: list[Run] = []
-    found = [RunFolder(path.parents[1]) for path in sorted(folder.rglob(".hydra/config.yaml"))]
-    configs = {run.path: cfg for run in found if (cfg := run.read_config()) is not None}
+    found, problems = _find_folders(folder)
+    configs = _read_configs(found, problems)
     studies = {path for path, cfg in configs.items() if "tune" in cfg}
     for path, cfg in configs.items():
-        if path in studies:
-            runs += _read_trials(path, configs)
-        elif studies.isdisjoint(path.parents):
-            run = RunFolder(path)
-            runs.append(Run(run, flatten(cfg), run.read_metrics()))
-    return runs
+        is_teacher = path.parent.name == "teachers" and path.parents[1] in found
+        if is_teacher or not studies.isdisjoint(path.parents):
+            continue
+        try:
+            if path in studies:
+                runs += _read_trials(path, configs, problems)
+            else:
+                run = RunFolder(path)
+                runs.append(Run(run, flatten(cfg), run.read_metrics()))
+        except InputError as error:
+            problems.append(str(error))
+    return runs, problems
+
+
+def _find_folders(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the folders that hold `.hydra`, and a line for each that cannot be listed."""
+    found, problems = [], []
+    for parent, names, _ in os.walk(folder, onerror=lambda error: problems.append(str(error))):
+        names.sort()
+        if ".hydra" in names:
+            found.append(Path(parent))
+    return found, problems
+
+
+def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, DictConfig]:
+    configs = {}
+    for run in map(RunFolder, folders):
+        try:
+            cfg = run.read_config()
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if cfg is not None:
+            configs[run.path] = cfg
+        elif run.metrics_file.exists():
+            problems.append(f"{run.config_file}: not the configuration of a run")
+    return configs
 
 
 def is_study(folder: Path) -> bool:
@@ -97,28 +125,49 @@ def load_study(folder: Path) -> "optuna.Study":
 
     cfg = RunFolder(folder).read_config()
     assert cfg is not None
+    file = folder / "study.db"
     try:
-        return optuna.load_study(study_name=cfg.tune.name, storage=cfg.tune.storage or f"sqlite:///{folder}/study.db")
+        if not cfg.tune.storage and not file.exists():  # Optuna would make an empty one
+            raise FileNotFoundError(f"{file.name} is missing")
+        return optuna.load_study(study_name=cfg.tune.name, storage=cfg.tune.storage or f"sqlite:///{file}")
     except Exception as error:  # of the storage's driver, whichever that is
         raise InputError(f"{folder}: the study cannot be read ({one_line(error)}); check tune.storage") from error
 
 
-def _read_trials(folder: Path, configs: Mapping[Path, DictConfig]) -> list[Run]:
+def _read_trials(folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]) -> list[Run]:
     """Read the trials of a study from its storage, which also knows those of workers on other machines."""
-    cfg = configs[folder]
+    study = flatten(configs[folder])
     runs = []
     for trial in load_study(folder).trials:
         if trial.state.name == "WAITING":
             continue
         run = RunFolder(trial_path(folder, trial.number))
-        metrics = {"status": "interrupted"} | run.read_metrics() | {cfg.objective: trial.value}
-        metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
-        if trial.state.name == "FAIL" and metrics["status"] == "finished":
-            metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
-        settings = flatten(configs[run.path]) if run.path in configs else flatten(cfg) | trial.params
-        settings["data.path"] = flatten(cfg).get("data.path")  # the same data may have another path on another machine
+        settings = flatten(configs[run.path]) if run.path in configs else study
+        # Another machine may have the same data in another place.
+        settings = settings | trial.params | {"data.path": study.get("data.path")}
+        metrics = _trial_metrics(run, trial, study["objective"], problems)
         runs.append(Run(run, settings, metrics, frozenset(trial.params)))
     return runs
+
+
+def _trial_metrics(
+    run: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
+) -> dict[str, Any]:
+    """Return the metrics of a trial: those of its folder, with the value and the state of the study's storage."""
+    metrics: dict[str, Any] = {"status": "interrupted", objective: None}
+    try:
+        metrics |= run.read_metrics()
+    except InputError as error:
+        problems.append(str(error))
+    trained = metrics["status"] == "finished"
+    metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
+    if trial.value is not None:
+        metrics[objective] = trial.value
+    if trial.state.name == "FAIL" and trained:
+        value = metrics.get(objective)
+        lost = f"trained to the end, {objective} {value}, but the study did not record it"
+        metrics |= {"status": "failed", "error": f"{objective} is not a number" if value is None else lost}
+    return metrics
 
 
 def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -172,7 +221,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
     def varies(key: str) -> bool:
         parent = key.rpartition(".")[0]
-        values = {(str(run.settings.get(parent)), str(run.settings.get(key))) for run in runs}
+        values = {(repr(run.settings.get(parent)), repr(run.settings.get(key))) for run in runs}
         return len(values) > len({of_parent for of_parent, _ in values})
 
     keys = dict.fromkeys(key for run in runs for key in run.settings)
@@ -181,13 +230,18 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
     return [key for key in compared if key in sampled or varies(key)]
 
 
+def has_result(run: Run, objective: str) -> bool:
+    """Return whether a run has come to its end with a number as its objective."""
+    return run.status == "finished" and isinstance(run.metrics.get(objective), float | int)
+
+
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
     """Average the finished runs over their seeds; the best result comes first."""
     keys = varying_keys(runs)
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        if run.status == "finished" and run.metrics.get(objective) is not None:
-            groups.setdefault(str([run.settings.get(key) for key in keys]), []).append(run)
+        if has_result(run, objective):
+            groups.setdefault(repr([run.settings.get(key) for key in keys]), []).append(run)
     results = [_collect_seeds({key: group[0].settings.get(key) for key in keys}, group) for group in groups.values()]
     descending = find_objective(objective).direction == "maximize"
     return sorted(results, key=lambda result: result.mean[objective], reverse=descending)
@@ -197,7 +251,8 @@ def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
     seeds = [run.settings.get("seed", run.folder.path.name) for run in runs]
     metrics = pd.DataFrame([run.metrics for run in runs], index=seeds).select_dtypes("number")
     last = metrics.groupby(level=0, sort=False).last()  # of repeated runs, the last number that is not missing
-    return Result(settings, dict(zip(seeds, runs, strict=True)), last)
+    by_seed = dict(zip(seeds, runs, strict=True))
+    return Result(settings, by_seed, last, [run for run in runs if run not in by_seed.values()])
 
 
 def baseline_tags(results: Sequence[Result], tag: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.cells import cell_len, set_cell_size
 
 from sentiment.runtime.cli import escape_control_chars
-from sentiment.runtime.config import format_setting
+from sentiment.runtime.config import format_distinctly
 
 MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
 
@@ -19,10 +19,9 @@ def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
 
 def label_values(values: Sequence[Any]) -> list[str]:
     """Return labels of the values of one setting, shortened unless that makes different values look alike."""
-    labels = [_shorten(escape_control_chars(format_setting(value))) for value in values]
-    if len(set(labels)) == len(set(map(str, values))):
-        return labels
-    return [escape_control_chars("none" if value is None else str(value)) for value in values]
+    labels = [escape_control_chars(label) for label in format_distinctly(values)]
+    short = [_shorten(label) for label in labels]
+    return short if len({*short}) == len({*labels}) else labels
 
 
 def _shorten(text: str) -> str:

@@ -8,8 +8,8 @@ from matplotlib.ticker import MaxNLocator
 
 from sentiment.analysis.fonts import Figure
 from sentiment.analysis.run_figures import GREY, axis_label, set_title
-from sentiment.analysis.runs import find_objective
 from sentiment.analysis.setting_labels import label_values, shorten_keys
+from sentiment.runtime.config import find_objective
 
 if TYPE_CHECKING:
     import optuna

@@ -50,6 +50,16 @@ OBJECTIVES = {
     "val/f1": Objective("maximize", False),
     "val/balanced_accuracy": Objective("maximize", True),
 }
+_OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
+
+
+class ClassName(str):
+    """The import path of a class, of which tables show the last part."""
+
+
+def find_objective(name: str) -> Objective:
+    """The objective of that name; another metric, which a callback may monitor, by whether it is a loss."""
+    return OBJECTIVES.get(name, Objective("minimize" if name.endswith("loss") else "maximize", False))
 
 
 def _job_folder_name(overrides: str) -> str:
@@ -67,7 +77,7 @@ def _cuda_or_cpu() -> str:
 
 
 def _objective_mode(name: str) -> str:
-    return "min" if name.endswith("loss") else "max"
+    return find_objective(name).direction[:3]
 
 
 OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)
@@ -105,33 +115,44 @@ def named_settings(cfg: DictConfig, group: str) -> Iterator[tuple[str, DictConfi
 def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
     """The settings that affect results, by dotted key.
 
-    An object's own key maps to the name of its class: `{"optimizer": "Adam", "optimizer.lr": 0.001}`.
+    An object's own key maps to its class: `{"optimizer": "torch.optim.Adam", "optimizer.lr": 0.001}`.
     """
     settings: Any = OmegaConf.to_container(cfg, resolve=resolve)
 
     def leaves(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if name.startswith("_") or key in NOT_IN_FINGERPRINT:
+            if name in _OF_HYDRA or key in NOT_IN_FINGERPRINT:
                 continue
             if not isinstance(value, dict) or key in MAPPINGS:
                 yield key, str(value) if isinstance(value, dict) else value
                 continue
             if "_target_" in value:
-                yield key, value["_target_"].rpartition(".")[2]
+                yield key, ClassName(value["_target_"])
             yield from leaves(value, f"{key}.")
 
     return dict(leaves(settings, ""))
 
 
 def format_setting(value: Any) -> str:
-    """A setting for a table or a title: `none`, `0.00123`."""
+    """A setting for a table or a title: `none`, `0.00123`, `Adam`."""
+    if isinstance(value, ClassName):
+        return value.rpartition(".")[2]
     return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def quote(text: str) -> str:
     """The text in quotes of Hydra's grammar."""
     return QuotedString(text, Quote.double).with_quotes()
+
+
+def format_distinctly(values: Sequence[Any]) -> list[str]:
+    """`format_setting` of the values of one setting, in full if different ones would look alike."""
+    labels, different = [format_setting(value) for value in values], {repr(value) for value in values}
+    if len({*labels}) == len(different):
+        return labels
+    full = ["none" if value is None else str(value) for value in values]
+    return full if len({*full}) == len(different) else [repr(value) for value in values]
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -174,6 +195,7 @@ def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, 
     settings = flatten(cfg, resolve=True)
     groups = ("data.", "model.", "optimizer", "scheduler")
     shown = {key: settings[key] for key in settings if key.startswith(groups) or key in varied}
+    shown |= {key: str(value) for key, value in shown.items() if isinstance(value, ClassName)}
     shown["scheduler"] = shown["scheduler"] or "none"
     trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
     return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer[key] for key in trainer} | shown

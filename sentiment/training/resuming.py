@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.model.schedules import takes_total_steps
-from sentiment.runtime.config import config_fingerprint, flatten, format_setting, instantiate_checked
+from sentiment.runtime.config import config_fingerprint, flatten, format_distinctly, instantiate_checked
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
@@ -90,8 +90,9 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
             continue
         if key in fixed or group in fixed:
             why = ", for which the learning rate schedule was planned" if group in ("trainer", "optimizer") else ""
-            advice = f"it is {format_setting(before.get(key))}{why}; remove it, or start a new run"
-            raise InputError(f"{key}={format_setting(after.get(key))}: cannot change when a run is resumed, {advice}")
+            was, new = format_distinctly((before.get(key), after.get(key)))
+            advice = f"it is {was}{why}; remove it, or start a new run"
+            raise InputError(f"{key}={new}: cannot change when a run is resumed, {advice}")
 
 
 def is_planned(cfg: DictConfig) -> bool:

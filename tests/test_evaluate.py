@@ -1,11 +1,12 @@
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from sentiment.analysis.evaluation import evaluate
 from sentiment.runtime.errors import InputError
-from tests.helpers import command, compose_config, evaluate_quick, read_metrics, train_quick, write_csv
+from tests.helpers import command, evaluate_quick, read_metrics, train_quick, write_csv
 
 
 @pytest.fixture
@@ -28,7 +29,6 @@ def test_evaluation_reproduces_the_test_metrics_of_a_run(
     assert read_metrics(tmp_path)["test/accuracy"] == metrics["test/accuracy"]
     assert (tmp_path / "test_predictions.csv").read_text() == (folder / "test_predictions.csv").read_text()
     assert "Test set, 100 reviews" in caplog.text
-    assert ("logistic_regression" in caplog.text) == (name == "run")
 
 
 def test_ensemble_is_compared_with_its_members(
@@ -98,12 +98,20 @@ def test_preprocessing_is_part_of_the_checkpoint(run: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (("bad", "great"), r"unknown class 'great'; .* \(bad, good\); map labels, for example data.labels={great:bad}"),
-        (("0", "1"), r"unknown class '0'; .* data.labels={0:bad}"),
+        (
+            ("bad", "great"),
+            r"unknown class 'great'; .* \(bad, good\); map labels, .*data.labels={great:good}",
+        ),
+        (("0", "1"), r"unknown class '0'; .*data.labels={0:bad,1:good}"),
+        (("Good", "BAD"), r"unknown class 'BAD'; .*data.labels={BAD:bad,Good:good}"),
+        (("Good", "awful"), r"unknown class 'Good'; .*data.labels={Good:good,awful:bad}"),
+        (("a", "b", "c"), r"unknown class 'a'; .*data.labels={a:bad,b:good,c:null}"),
+        (("bad", "good", "odd"), r"unknown class 'odd'; .*data.labels={odd:(good|null)}"),
     ],
 )
-def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[str, str], message: str) -> None:
-    data = write_csv(tmp_path / "other.csv", [("a film", labels[i % 2]) for i in range(10)])
+def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[str, ...], message: str) -> None:
+    rows: list[tuple[str, object]] = [("a film", labels[i % len(labels)]) for i in range(12)]
+    data = write_csv(tmp_path / "other.csv", rows)
     with pytest.raises(InputError, match=message):
         evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={data}")
 
@@ -145,12 +153,48 @@ def test_evaluation_without_a_checkpoint_is_rejected(tmp_path: Path) -> None:
         evaluate_quick(tmp_path)
 
 
-def test_folder_with_other_results_is_rejected(run: Path) -> None:
-    metrics = (run / "metrics.json").read_bytes()
-    cfg = compose_config(f"output_dir={run}", f"checkpoint={run}", name="evaluate")
-    with pytest.raises(InputError, match="holds other results; choose another folder"):
-        evaluate(cfg)
-    assert (run / "metrics.json").read_bytes() == metrics
+def test_a_copied_checkpoint_is_of_no_run(run: Path, masked_run: Path, small: Path, tmp_path: Path) -> None:
+    """Though it lies where a run could have written it."""
+    folder = tmp_path / "other"
+    shutil.copytree(masked_run / ".hydra", folder / ".hydra")
+    shutil.copytree(masked_run / "checkpoints", folder / "checkpoints")
+    copy = folder / "saved" / "best.ckpt"
+    copy.parent.mkdir()
+    shutil.copy(run / "checkpoints" / "best.ckpt", copy)
+    with pytest.raises(InputError, match="of its run is missing; set the data"):
+        evaluate_quick(tmp_path, f"checkpoint={copy}")
+    evaluate_quick(tmp_path, f"checkpoint={copy}", "data=files", f"data.path={small}/test.csv")
+    assert read_metrics(tmp_path)["copies"] is None
+    link = tmp_path / "link.ckpt"
+    link.symlink_to(run / "checkpoints" / "best.ckpt")
+    assert evaluate_quick(tmp_path, f"checkpoint={link}")["test/loss"] > 0
+
+
+def test_a_damaged_list_of_training_reviews_is_named(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "copy")
+    file = copy / "checkpoints" / "train_hashes.npy"
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(InputError, match=rf"^{file}: cannot be read \(.*\); remove it"):
+        evaluate_quick(tmp_path, f"checkpoint={copy}")
+
+
+def test_labels_replace_those_of_the_run(file_run: Path, tmp_path: Path) -> None:
+    cfg = OmegaConf.load(file_run / ".hydra" / "config.yaml")
+    cfg.data.labels = {"0": "good", "1": "good"}
+    OmegaConf.save(cfg, file_run / ".hydra" / "config.yaml")
+    data = write_csv(tmp_path / "other.csv", [(f"film {i}", i % 2) for i in range(10)])
+    settings = [f"data.path={data}", "data.labels={0:bad}"]
+    with pytest.raises(InputError, match="unknown class '1'"):
+        evaluate_quick(tmp_path, f"checkpoint={file_run}", *settings)
+
+
+def test_settings_of_a_run_that_cannot_be_resolved_are_named(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, copy := tmp_path / "copy")
+    cfg = OmegaConf.load(copy / ".hydra" / "config.yaml")
+    cfg.data.path = "${oc.env:NOT_SET}"
+    OmegaConf.save(cfg, copy / ".hydra" / "config.yaml")
+    with pytest.raises(InputError, match=r"^data\.path: .*NOT_SET"):
+        evaluate_quick(tmp_path, f"checkpoint={copy}")
 
 
 @pytest.mark.slow
@@ -158,9 +202,12 @@ def test_aborted_evaluation_keeps_files_that_it_did_not_write(tmp_path: Path) ->
     output = tmp_path / "mine"
     output.mkdir()
     (output / "thesis.txt").write_text("years of work")
-    for arguments in ([f"hydra.run.dir={output}"], []):
+    advice = "pass a run directory or its checkpoints/best.ckpt"
+    for arguments, message in (
+        ([f"hydra.run.dir={output}"], f"{output}: is not empty; choose a new folder"),
+        ([], f"absent: no such checkpoint; {advice}"),
+    ):
         done = command("checkpoint=absent", *arguments, cwd=tmp_path, module="evaluate")
-        assert done.returncode == 2
-        assert done.stderr == ("error: absent: no such checkpoint; pass a run directory or its checkpoints/best.ckpt\n")
+        assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
     assert (output / "thesis.txt").read_text() == "years of work"
     assert not list(tmp_path.glob("outputs/evaluations/*"))

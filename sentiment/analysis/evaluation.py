@@ -5,7 +5,7 @@ import inspect
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,23 +13,21 @@ import numpy as np
 import torch
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.analysis.statistics import Correct, format_class_table, format_result_table
-from sentiment.baselines.fitting import CachedFit
+from sentiment.analysis.statistics import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
 from sentiment.data import sources
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
+from sentiment.data.encoding import EMPTY, Integers, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
-from sentiment.runtime.config import instantiate_checked
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, provenance
-from sentiment.runtime.trust import check_run_config
 
 log = logging.getLogger(__name__)
 
@@ -51,84 +49,111 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
         InputError: a checkpoint or the data cannot be read, or they do not match.
     """
     if not cfg.checkpoint:
-        raise InputError(
-            "checkpoint: not set; pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
-        )
-    output = RunFolder(cfg.output_dir)
-    if output.metrics_file.exists():
-        raise InputError(f"output_dir={output.path}: holds other results; choose another folder")
-    paths = [Path(str(path)) for path in (cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint])]
+        advice = "pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
+        raise InputError(f"checkpoint: not set; {advice}")
+    given = cfg.checkpoint if OmegaConf.is_list(cfg.checkpoint) else [cfg.checkpoint]
+    paths = [Path(str(path)).expanduser() for path in given]
     ensemble = Ensemble([load(path, cfg.trust) for path in paths])
-    runs = [_run_of(path).read_config() for path in paths]
-    if runs[0]:
-        instantiated = OmegaConf.masked_copy(runs[0], ["data", "baseline"])
-        if "${" in OmegaConf.to_yaml(instantiated):
-            raise InputError(
-                f"{_run_of(paths[0]).config_file}: has interpolations in data or baseline; use another run"
-            )
-        check_run_config(instantiated, _run_of(paths[0]).config_file, cfg.trust)
-    data = _data_config(cfg, runs[0], named)
-    trained_on = [_training_source(run) for run in runs]
+    runs = [_run_of(path) for path in paths]
+    configs = [run.read_config() if run else None for run in runs]
+    data = _data_config(cfg, configs[0], named)
+    trained_on = [_training_source(config) for config in configs]
     source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
     corpus = source.load()
-    rows, labels = _test_rows(corpus, ensemble.label_names)
-
-    reviews = corpus.reviews.select(rows)
-    chunks = track(range(0, len(rows), CHUNK_SIZE), "Classifying reviews", transient=True)
-    check = TextCheck(ensemble.members[0].encoder)
-    parts = [ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"], check) for start in chunks]
-    by_member = torch.cat(parts, 1)  # (members, N, classes)
-    log_probabilities = average_probabilities(by_member)  # (N, classes)
-
-    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
-    names = [member.net.display_name for member in ensemble.members]
-    name = names[0] if len(paths) == 1 else f"ensemble of {len(paths)}"
-    correct = {name: log_probabilities.argmax(1).numpy() == labels}
-    if len(paths) > 1:
-        members = enumerate(zip(names, by_member, strict=True), 1)
-        correct |= {f"{name} {i}": member.argmax(1).numpy() == labels for i, (name, member) in members}
-    if runs[0] and trained_on[0] and trained_on[0].fingerprint == source.fingerprint:
-        correct |= _baselines(runs[0], labels)
-    copies = _count_copies(paths, ensemble, reviews)
     log.info("\n".join(corpus.notes))
+    rows, labels = _test_rows(corpus, ensemble.label_names)
+    reviews = corpus.reviews.select(rows)
+
+    check = TextCheck(ensemble.members[0].encoder)
+    by_member = _classify(ensemble, reviews, check)
+    log_probabilities = average_probabilities(by_member)  # (N, classes)
+    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
+    copies = _count_copies(runs, ensemble, reviews)
     for problem in corpus.warnings + check.find_problems():
         log.warning(problem)
     if copies:
-        log.warning(f"{copies:,} of {len(rows):,} reviews are copies of reviews that a checkpoint was trained on")
-    output.write_predictions(reviews, labels, log_probabilities.exp().numpy(), ensemble.label_names)
+        known = f"{copies:,} of {len(rows):,} reviews are copies of reviews"
+        log.warning(f"{known} that a checkpoint was trained on")
+
+    output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
+    output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
     record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "copies": copies}
     output.write_metrics(metrics | record | {"status": "finished", **provenance()})
-    title = "Test set" if corpus.train_rows else data.path
-    majority = _majority_class(runs[0]) if runs[0] else None
-    if majority in ensemble.label_names:
-        correct[f"majority class ({majority})"] = labels == ensemble.label_names.index(majority)
-    log.info(format_result_table(f"{title}, {len(rows):,} reviews: accuracy in per cent", correct, {}))
-    log.info(format_class_table(labels, log_probabilities.argmax(1).numpy(), ensemble.label_names))
-    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
-    log.info(", ".join(f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value)))
+    title = f"{'Test set' if corpus.train_rows else data.path}, {len(rows):,} reviews"
+    _print_tables(title, ensemble, by_member, labels, metrics)
     log.info("results in %s", os.path.relpath(output.path))
     return metrics
 
 
-def _count_copies(paths: Sequence[Path], ensemble: Ensemble, reviews: Dataset) -> int:
-    """How many reviews have the same tokens as one that a member was trained on, as far as the runs say."""
+def _classify(ensemble: Ensemble, reviews: Dataset, check: TextCheck) -> Tensor:
+    """Log-probabilities by each member, float32 `(members, N, classes)`."""
+    starts = range(0, len(reviews), CHUNK_SIZE)
+    parts = [
+        ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"], check)
+        for start in track(starts, "Classifying reviews", transient=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+def _print_tables(
+    title: str,
+    ensemble: Ensemble,
+    by_member: Tensor,
+    labels: Integers,
+    metrics: Mapping[str, float],
+) -> None:
+    """Log the accuracies of the ensemble and of its members, the classes, and the other metrics."""
+    names = [member.net.display_name for member in ensemble.members]
+    predicted = average_probabilities(by_member).argmax(1).numpy()
+    correct = {names[0] if len(names) == 1 else f"ensemble of {len(names)}": predicted == labels}
+    if len(names) > 1:
+        for i, (name, member) in enumerate(zip(names, by_member, strict=True), 1):
+            correct[f"{name} {i}"] = member.argmax(1).numpy() == labels
+    log.info(format_result_table(f"{title}: accuracy in per cent", correct, {}))
+    log.info(format_class_table(labels, predicted, ensemble.label_names))
+    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
+    shown = (f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value))
+    log.info(", ".join(shown))
+
+
+def _count_copies(runs: Sequence[RunFolder | None], ensemble: Ensemble, reviews: Dataset) -> int | None:
+    """How many reviews have the same tokens as one that a member was trained on.
+
+    None if no run says what it was trained on.
+
+    Raises:
+        InputError: a file of a run cannot be read.
+    """
     known: dict[Tokenizer, list[Integers]] = {}
-    for path, member in zip(paths, ensemble.members, strict=True):
-        file = _run_of(path).train_hashes_file
-        if file.exists():
-            known.setdefault(member.encoder.tokenize, []).append(np.load(file))
+    for run, member in zip(runs, ensemble.members, strict=True):
+        if run and run.train_hashes_file.exists():
+            known.setdefault(member.encoder.tokenize, []).append(_read_hashes(run.train_hashes_file))
+    if not known:
+        return None
     is_copy = np.zeros(len(reviews), dtype=bool)
     for tokenize, hashes in known.items():
         for start in range(0, len(reviews), CHUNK_SIZE):
             texts = reviews[start : start + CHUNK_SIZE]["text"]
             found = np.array([hash_tokens(tokenize(text)) for text in texts])
-            is_copy[start : start + len(texts)] |= np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+            known_texts = np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+            is_copy[start : start + len(texts)] |= known_texts
     return int(is_copy.sum())
 
 
-def _run_of(path: Path) -> RunFolder:
-    """The run that wrote a checkpoint, or whose folder is given."""
-    return RunFolder(path if path.is_dir() else path.resolve().parents[1])
+def _read_hashes(file: Path) -> Integers:
+    try:
+        hashes: Integers = np.load(file)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
+    return hashes
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """The run that is given, or that wrote a checkpoint; None for a checkpoint that was copied elsewhere."""
+    if path.is_dir():
+        return RunFolder(path)
+    folder = path.resolve().parent
+    return RunFolder(folder.parent) if folder.name == "checkpoints" else None
 
 
 def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
@@ -140,10 +165,12 @@ def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) 
     if "data" in named or (run is None and keys):
         return cast(DictConfig, cfg.data)
     if run is None:
-        raise InputError("checkpoint: the .hydra folder of its run is missing; set the data: data=… data.path=…")
+        advice = "set the data: data=… data.path=…"
+        raise InputError(f"checkpoint: the .hydra folder of its run is missing; {advice}")
     data = cast(DictConfig, run.data.copy())
     for key in keys:
-        OmegaConf.update(data, key.removeprefix("data."), OmegaConf.select(cfg, key), force_add=True)
+        value = OmegaConf.select(cfg, key)
+        OmegaConf.update(data, key.removeprefix("data."), value, merge=False, force_add=True)
     return data
 
 
@@ -176,7 +203,11 @@ def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None]
 
 
 def _resolve(data: Any) -> sources.Source:
-    return sources.resolve_source(**{key: data[key] for key in SOURCE_KEYS if key in data})
+    try:
+        settings = {key: data[key] for key in SOURCE_KEYS if key in data}
+    except OmegaConfBaseException as error:
+        raise InputError(f"{error.full_key}: {one_line(error)}") from error
+    return sources.resolve_source(**settings)
 
 
 def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
@@ -184,12 +215,22 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
     found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
     if unknown := [name for name in found if name not in label_names]:
-        known = ", ".join(label_names)
-        closest = find_closest(unknown[0], label_names) or label_names[0]
-        advice = f"map labels, for example {suggest_mapping({unknown[0]: closest})}"
-        raise InputError(f"data: unknown class {unknown[0]!r}; the model was trained on ({known}); {advice}")
+        free = [name for name in label_names if name not in found]
+        mapping = _map_labels(unknown, label_names, free)
+        trained = f"the model was trained on ({', '.join(label_names)})"
+        advice = f"map labels, for example {suggest_mapping(mapping)}"
+        raise InputError(f"data: unknown class {unknown[0]!r}; {trained}; {advice}")
     numbers = [label_names.index(name) if name in found else -1 for name in corpus.label_names]
     return rows, np.array(numbers)[corpus.labels[rows]]
+
+
+def _map_labels(
+    unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]
+) -> dict[str, str | None]:
+    """Map labels to the class that means the same, else to the next free one."""
+    closest = {label: find_closest(label, label_names) for label in unknown}
+    rest = (name for name in free if name not in closest.values())
+    return {label: name or next(rest, None) for label, name in closest.items()}
 
 
 def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]) -> dict[str, float]:
@@ -198,35 +239,3 @@ def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Seq
     metrics.update("test", log_probabilities.exp(), labels, torch.arange(len(labels)))
     values = {tag: float(value) for tag, value in metrics.compute_test().items()}
     return {"test/loss": float(F.nll_loss(log_probabilities, labels))} | values
-
-
-def _majority_class(run: DictConfig) -> str | None:
-    """The most frequent class of a run's training rows; None if its data is gone."""
-    with contextlib.suppress(InputError):
-        datamodule = instantiate_checked(run.data, "data", seed=run.seed)
-        if is_complete(datamodule.folder):
-            datamodule.setup()
-            train = datamodule.splits["train"].reviews
-            return str(datamodule.label_names[np.bincount(train.labels[train.rows]).argmax()])
-    return None
-
-
-def _baselines(run: DictConfig, labels: Integers) -> dict[str, Correct]:
-    """Which rows the run's baselines predicted correctly, as far as their predictions are cached."""
-    correct: dict[str, Correct] = {}
-    try:
-        datamodule = instantiate_checked(run.data, "data", seed=run.seed)
-    except InputError:  # the unlabelled texts are gone
-        return correct
-    if not is_complete(datamodule.folder):
-        return correct
-    datamodule.setup()
-    for name, settings in run.baseline.items():
-        fit = CachedFit(
-            **instantiate_checked(settings, f"baseline.{name}"),
-            splits=datamodule.splits,
-            data_fingerprint=datamodule.folder.name,
-        )
-        if predictions := fit.read():
-            correct[str(name)] = predictions["test"] == labels
-    return correct

@@ -17,6 +17,9 @@ from sentiment.training.resuming import check_changes
 from tests.helpers import Compose
 from tests.report_helpers import write_run, write_study, write_sweep
 
+HISTORY = "epoch,step,train/loss,val/loss,train/accuracy,val/accuracy"
+PREDICTIONS = "row,label,predicted,p(a)"
+
 
 def test_results_are_sorted_by_the_objective_and_averaged_over_seeds(composed: Compose, tmp_path: Path) -> None:
     runs = read_runs(write_sweep(composed, tmp_path))[0]
@@ -165,6 +168,30 @@ def test_folders_that_cannot_be_listed_are_told(
     runs, problems = read_runs(tmp_path)
     assert [run.path.name for run in runs] == ["b"]
     assert problems == [f"[Errno 13] Permission denied: '{tmp_path / 'a'}'"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("history.csv", "", "No columns to parse from file"),
+        ("history.csv", "epoch;step\n1;8\n", "no column epoch"),
+        ("history.csv", 'epoch,step\n1,"2', "Error tokenizing data"),
+        ("history.csv", f"{HISTORY}\n1,8,x,.5,.5,.5\n", "could not convert string to float: 'x'"),
+        ("history.csv", f"{HISTORY}\n1,", "Integer column has NA values in column 1"),
+        ("test_predictions.csv", "a,b\n", "no column row"),
+        ("test_predictions.csv", f"{PREDICTIONS},text\n1,a,a,x,t\n", "could not convert string to"),
+        ("test_predictions.csv", f"{PREDICTIONS},text\n1,b,a,1,t\n", r"no column p\(b\)"),
+        ("test_predictions.csv", f"{PREDICTIONS}\n1,a,a,1\n", "no column text"),
+    ],
+)
+def test_damaged_tables_of_a_run_are_named(tmp_path: Path, name: str, content: str, why: str) -> None:
+    (tmp_path / name).write_text(content)
+    run = Run(RunFolder(tmp_path), {}, {})
+    message = rf"^{tmp_path / name}: cannot be read \({why}.*\); remove it or repeat the run$"
+    with pytest.raises(InputError, match=message):
+        _ = run.history if name == "history.csv" else run.predictions
+    with pytest.raises(InputError, match=message):
+        _ = run.figures
 
 
 def make_run(settings: dict[str, object], **metrics: object) -> Run:

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sentiment.analysis.fonts import Figure
     from sentiment.classifier import Classifier
 
+_ACCURACIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
+_OF_HISTORY = {"epoch": "int64", "step": "int64", **dict.fromkeys(_ACCURACIES, "float64")}
+_OF_PREDICTIONS = {"row": "int64", "label": "str", "predicted": "str", "text": "str"}
 _SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")  # in the text of a run, besides the objective
 
 
@@ -82,7 +85,8 @@ class Run:
         Raises:
             InputError: the file is missing or damaged.
         """
-        return _read_csv(self.path / "history.csv", "no epoch ended, or callbacks.history=null").set_index("epoch")
+        why_missing = "no epoch ended, or callbacks.history=null"
+        return _read_csv(self.path / "history.csv", _OF_HISTORY, why_missing).set_index("epoch")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -95,9 +99,13 @@ class Run:
         Raises:
             InputError: the file is missing or damaged.
         """
-        frame = _read_csv(self.folder.predictions_file, "nothing was tested, as with test_ckpt=null")
+        why_missing = "nothing was tested, as with test_ckpt=null"
+        frame = _read_csv(self.folder.predictions_file, _OF_PREDICTIONS, why_missing)
         text = [name for name in ("file", "id", "label", "predicted", "text") if name in frame]
-        return frame.assign(**{name: frame[name].map(unescape_csv_formula) for name in text})
+        frame = frame.assign(**{name: frame[name].map(unescape_csv_formula) for name in text})
+        if unknown := {*frame["label"], *frame["predicted"]} - {*_class_names(frame)}:
+            raise _damaged(self.folder.predictions_file, f"no column p({min(unknown)})")
+        return frame
 
     @cached_property
     def model(self) -> "Classifier":
@@ -159,18 +167,31 @@ class Run:
         return f"<p>{escape(repr(self))}</p>{shown}"
 
 
-def _read_csv(path: Path, why_missing: str) -> pd.DataFrame:
-    """Read a table of a run; text stays text, whatever it looks like."""
+def _read_csv(path: Path, kinds: Mapping[str, str], why_missing: str) -> pd.DataFrame:
+    """Read a table of a run; text stays text, whatever it looks like.
+
+    Args:
+        path: of the file.
+        kinds: the dtypes of the columns that it must have; others are float64 in a history and
+            for the probability of a class, and else text.
+        why_missing: for the message.
+    """
     try:
         names = pd.read_csv(path, nrows=0).columns
-        numbers = {"row", *(name for name in names if path.name == "history.csv" or name.startswith("p("))}
-        text = {name: str for name in names if name not in numbers}
-        missing = {name: [""] for name in numbers}
-        return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing)
+        if missing := [name for name in kinds if name not in names]:
+            raise ValueError(f"no column {missing[0]}")
+        others = {name: "float64" if "epoch" in kinds or name.startswith("p(") else "str" for name in names}
+        dtypes = others | kinds
+        empty = {name: [""] for name, dtype in dtypes.items() if dtype != "str"}
+        return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=empty)
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; {why_missing}") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({one_line(error)}); remove it or repeat the run") from error
+        raise _damaged(path, one_line(error)) from error
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path}: cannot be read ({why}); remove it or repeat the run")
 
 
 def _class_names(predictions: pd.DataFrame) -> list[str]:

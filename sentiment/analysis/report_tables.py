@@ -1,9 +1,11 @@
-"""Tables of results and of comparisons, for the terminal, Markdown and LaTeX."""
+"""Tables of results: of one test set, and of the runs of a report, for the terminal, Markdown and LaTeX."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -15,13 +17,86 @@ from rich.text import Text
 from sentiment.analysis.comparison import Comparison
 from sentiment.analysis.runs import Result, baseline_tags
 from sentiment.analysis.setting_labels import label_values, shorten_keys
-from sentiment.analysis.statistics import format_p_value
+from sentiment.analysis.statistics import Correct, format_p_value, mcnemar_p_value
 from sentiment.runtime.config import find_objective
 
 MIN_SETTINGS_WIDTH = 30  # of the column in which settings are stacked, even if the terminal is too narrow
 NBSP = "\N{NO-BREAK SPACE}"
 _WIDE = Console(width=10_000)  # measures tables
 _LATEX = str.maketrans({"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"})
+
+
+def format_result_table(title: str, correct: Mapping[str, Correct], fit_seconds: Mapping[str, float]) -> str:
+    """Compare models on the same rows.
+
+    Args:
+        title: first line, which says what the rows are.
+        correct: whether each model classified each row correctly, `(N,)`; the first model is the
+            reference.
+        fit_seconds: training time of the models that were trained; empty omits the column.
+
+    Returns:
+        A line per model: accuracy in per cent with its 95 % confidence interval (Wilson 1927), and
+        the exact McNemar test (McNemar 1947) of the rows on which the model and the reference
+        disagree.
+    """
+    from scipy.stats import binomtest  # takes half a second
+
+    (reference, expected), *_ = correct.items()
+    columns: dict[str, list[str]] = {"model": [*correct], "accuracy": [], "95 % interval": []}
+    for rows in correct.values():
+        interval = binomtest(int(rows.sum()), len(rows)).proportion_ci(method="wilson")
+        accuracy = float(np.float32(rows.mean()))  # rounded as in metrics.json
+        columns["accuracy"].append(f"{100 * accuracy:.2f}")
+        columns["95 % interval"].append(f"{100 * interval.low:.2f} – {100 * interval.high:.2f}")
+    if others := [*correct.values()][1:]:
+        differences = [100 * (rows.mean() - expected.mean()) for rows in others]
+        p_values = [format_p_value(mcnemar_p_value(rows, expected)) for rows in others]
+        columns[f"vs {reference}"] = ["", *(f"{difference:+.2f}" for difference in differences)]
+        columns["McNemar p"] = ["", *p_values]
+    if fit_seconds:
+        seconds = [f"{fit_seconds[name]:.0f}" if name in fit_seconds else "" for name in correct]
+        columns["seconds"] = seconds
+    return _format_columns(title, columns)
+
+
+def format_class_table(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], label_names: Sequence[str]
+) -> str:
+    """Describe the predictions of each class.
+
+    Args:
+        labels: true classes, `(N,)`.
+        predicted: predicted classes, `(N,)`.
+        label_names: names of the classes.
+
+    Returns:
+        A line per class: its number of reviews, precision, recall and F1 in per cent, as in
+        `ClassificationMetrics.compute_test`; a dash if one is undefined.
+    """
+    from sklearn.metrics import precision_recall_fscore_support  # takes seconds
+
+    numbers = list(range(len(label_names)))
+    *scores, counts = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=np.nan)
+    scores[0][(counts > 0) & np.isnan(scores[0])] = 0  # never predicted
+    columns = {"class": [*label_names], "reviews": [f"{int(count):,}" for count in counts]}
+    for heading, of_classes in zip(("precision", "recall", "F1"), scores, strict=True):
+        columns[heading] = ["–" if np.isnan(score) else f"{100 * score:.2f}" for score in of_classes]
+    return _format_columns("Classes, in per cent", columns)
+
+
+def _format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
+    """Format a title and columns, of which the first one holds names, for log files of 80 columns."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for i, heading in enumerate(columns):
+        options: Any = {"justify": "right", "no_wrap": True} if i else {"overflow": "fold"}
+        table.add_column(Text(heading), **options)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, cells))
+    console = Console(force_terminal=False, width=80)
+    with console.capture() as text:
+        console.print(title, "", table, sep="\n", highlight=False, markup=False, soft_wrap=True)
+    return text.get()
 
 
 class ReportTable(NamedTuple):

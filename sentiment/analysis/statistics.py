@@ -1,90 +1,15 @@
 """Tests whether models that were scored on the same rows differ in accuracy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 Correct = npt.NDArray[np.bool_]
 
 
-def format_result_table(title: str, correct: Mapping[str, Correct], fit_seconds: Mapping[str, float]) -> str:
-    """Compare models on the same rows.
-
-    Args:
-        title: first line, which says what the rows are.
-        correct: whether each model classified each row correctly, `(N,)`; the first model is the reference.
-        fit_seconds: training time of the models that were trained; empty omits the column.
-
-    Returns:
-        A line per model: accuracy in per cent with its 95 % confidence interval (Wilson 1927), and the exact McNemar
-        test (McNemar 1947) of the rows on which the model and the reference disagree.
-    """
-    from scipy.stats import binomtest  # takes half a second
-
-    (reference, reference_correct), *_ = correct.items()
-    comparison = [f"vs {reference}", "McNemar p"] if len(correct) > 1 else []
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column("model", overflow="fold")
-    for heading in ("accuracy", "95 % interval", *comparison, *(["seconds"] if fit_seconds else [])):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, model_correct in correct.items():
-        interval = binomtest(int(model_correct.sum()), len(model_correct)).proportion_ci(method="wilson")
-        difference = p_value = ""
-        if name != reference:
-            difference = f"{100 * (model_correct.mean() - reference_correct.mean()):+.2f}"
-            p = _mcnemar_p_value(model_correct, reference_correct)
-            p_value = format_p_value(p)
-        table.add_row(
-            name,
-            f"{100 * float(np.float32(model_correct.mean())):.2f}",  # rounded as in metrics.json
-            f"{100 * interval.low:.2f} – {100 * interval.high:.2f}",
-            *([difference, p_value] if comparison else []),
-            *([f"{fit_seconds[name]:.0f}" if name in fit_seconds else ""] if fit_seconds else []),
-        )
-    return _render(title, table)
-
-
-def format_class_table(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], label_names: Sequence[str]
-) -> str:
-    """Describe the predictions of each class.
-
-    Args:
-        labels: true classes, `(N,)`.
-        predicted: predicted classes, `(N,)`.
-        label_names: names of the classes.
-
-    Returns:
-        A line per class: its number of reviews, precision, recall and F1 in per cent, as in
-        `ClassificationMetrics.compute_test`; a dash if one is undefined.
-    """
-    from sklearn.metrics import precision_recall_fscore_support  # takes seconds
-
-    numbers = list(range(len(label_names)))
-    *scores, counts = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=np.nan)
-    scores[0][(counts > 0) & np.isnan(scores[0])] = 0  # never predicted
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    table.add_column("class", overflow="fold")
-    for heading in ("reviews", "precision", "recall", "F1"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, count, *row in zip(label_names, counts, *scores, strict=True):
-        table.add_row(name, f"{int(count):,}", *("–" if np.isnan(score) else f"{100 * score:.2f}" for score in row))
-    return _render("Classes, in per cent", table)
-
-
-def _render(title: str, table: Table) -> str:
-    console = Console(force_terminal=False, width=80)  # the text also goes into log files
-    with console.capture() as text:
-        console.print(title, "", table, sep="\n", highlight=False, markup=False, soft_wrap=True)
-    return text.get()
-
-
-def _mcnemar_p_value(first: Correct, second: Correct) -> float:
+def mcnemar_p_value(first: Correct, second: Correct) -> float:
     """Exact two-sided p-value of the rows that only one model classified correctly."""
     from scipy.stats import binomtest
 
@@ -132,7 +57,7 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
         only_first, only_second = float((first & ~second).sum()), float((second & ~first).sum())
         center, variance = (only_first - only_second) / (n + 2), (only_first + only_second + 1) / (n + 2)
         margin = norm.isf(0.025) * np.sqrt((variance - center**2) / (n + 2))
-        p_value = _mcnemar_p_value(first[0], second[0])
+        p_value = mcnemar_p_value(first[0], second[0])
         return Difference(value, max(-1.0, float(center - margin)), min(1.0, float(center + margin)), p_value)
     of_seeds, of_reviews = differences.mean(1).var(ddof=1) / seeds, differences.mean(0).var(ddof=1) / n
     variance = of_seeds + of_reviews

@@ -14,8 +14,8 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.utils.class_weight import compute_class_weight
 
+from sentiment.analysis.report_tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
-from sentiment.analysis.statistics import format_class_table, format_result_table
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_hashes
 from sentiment.data.summary import describe, find_problems

@@ -62,6 +62,14 @@ def test_sweep_figure_has_a_panel_and_a_line_per_value(
     check_texts(figure)
 
 
+def test_values_of_different_types_have_places_of_their_own() -> None:
+    results = grid(data__label_column=[None, "None", 1, "1"])
+    (axis,) = plot_sweep(results, "val/accuracy").axes
+    (errorbar,) = axis.containers
+    assert list(errorbar[0].get_xdata()) == [0, 1, 2, 3]
+    assert len({label.get_text() for label in axis.get_xticklabels()}) == 4
+
+
 def test_sweep_figure_shows_the_best_result_over_the_other_settings() -> None:
     results = grid(pooling=["max", "last"], data__maxlen=[80, 200], model__units=[8], optimizer=["Adam"])
     (axis,) = plot_sweep(results, "val/accuracy").axes

@@ -52,9 +52,10 @@ def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
 
 def _compare(predictions: Predictions | str, best: Predictions | str) -> Comparison | str:
     """Compare two settings by their predictions of each seed; the p-value is not corrected yet."""
-    for found in (best, predictions):
-        if isinstance(found, str):
-            return found
+    if isinstance(best, str):
+        return best
+    if isinstance(predictions, str):
+        return predictions
     if not predictions or not best:
         return "no test predictions"
     seeds = [seed for seed in best if seed in predictions]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,37 +35,33 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
         results: at least one, the best first.
         objective_tag: of `metrics.json`.
     """
-    (best, *_), objective = results, find_objective(objective_tag)
+    best, objective = results[0], find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
     by_seed = not best.settings and len(best.runs) > 1
     points = _split_by_seed(best) if by_seed else results
-    names = shorten_keys(list(points[0].settings))
-    values = {key: _sorted_values(points, key) for key in names}
-    x, line, panel = _choose_axes(names, values)
+    x, line, panel = _choose_dimensions(points)
     baselines = baseline_tags(results, objective_tag)
-    frame = pd.DataFrame(
-        {
-            column: [list(values[key]).index(str(point.settings[key])) if key else 0 for point in points]
-            for column, key in (("x", x), ("line", line), ("panel", panel))
-        }
-        | {tag: [scale * point.mean.get(tag, np.nan) for point in points] for tag in (objective_tag, *baselines)}
-        | {
-            "sd": [scale * point.sd.get(objective_tag, np.nan) for point in points],
-            "runs": [scale * point.metrics[objective_tag].to_numpy() for point in points],
-        }
-    ).rename(columns={objective_tag: "mean"})
-    labels = {key: label_values(list(found.values())) for key, found in values.items()}
-    runs = [run for result in results for run in result.runs.values()]
-    networks = {format_setting(run.settings.get("model", "network")) for run in runs}
-    network = networks.pop().removesuffix("Classifier") if len(networks) == 1 else "network"
-    line_labels = [f"{names[line]} {label}" for label in labels[line]] if line else ["run" if by_seed else network]
-    panel_labels = [f"{names[panel]} {label}" for label in labels[panel]] if panel else [""]
-    figure, axes = _make_panels(len(panel_labels), [*line_labels, *baselines.values()])
-    for i, axis in enumerate(axes):
-        _plot_panel(axis, frame[frame["panel"] == i], line_labels, baselines, connect=not by_seed)
-        axis.set_title(_wrap(panel_labels[i], PANEL_WIDTH, 10), fontsize=10)
-        axis.set_xlabel(names[x] if x else "")
-        _label_ticks(axis, labels[x] if x else [])
+    columns: dict[str, list[Any]] = {
+        "x": x.positions,
+        "line": line.positions,
+        "panel": panel.positions,
+        "mean": [scale * point.mean[objective_tag] for point in points],
+        "sd": [scale * point.sd.get(objective_tag, np.nan) for point in points],
+        "runs": [scale * point.metrics[objective_tag].to_numpy() for point in points],
+    }
+    for tag in baselines:
+        columns[tag] = [scale * point.mean.get(tag, np.nan) for point in points]
+    frame = pd.DataFrame(columns)
+
+    lines = [f"{line.name} {label}" for label in line.labels]
+    if not line.name:
+        lines = ["run" if by_seed else _name_network(results)]
+    figure, axes = _make_panels(len(panel.labels), [*lines, *baselines.values()])
+    for i, (axis, label) in enumerate(zip(axes, panel.labels, strict=True)):
+        _plot_panel(axis, frame[frame["panel"] == i], lines, baselines, connect=not by_seed)
+        axis.set_title(_wrap(f"{panel.name} {label}", PANEL_WIDTH, 10), fontsize=10)
+        axis.set_xlabel(x.name)
+        _label_ticks(axis, x.labels)
     axes[0].set_ylabel(axis_label(objective_tag, objective))
     if by_seed:
         mean, sd = (scale * statistic[objective_tag] for statistic in (best.mean, best.sd))
@@ -74,6 +70,54 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     set_title(figure, _describe_best(results, objective_tag))
     return figure
+
+
+class _Dimension(NamedTuple):
+    """A setting that the x axis, the lines or the panels show.
+
+    Attributes:
+        name: empty if too few settings vary.
+        labels: of its values, in their order.
+        positions: of the value of each result among them.
+    """
+
+    name: str
+    labels: list[str]
+    positions: list[int]
+
+
+def _choose_dimensions(results: Sequence[Result]) -> tuple[_Dimension, _Dimension, _Dimension]:
+    """Return what the x axis, the lines and the panels show."""
+    names = shorten_keys(list(results[0].settings))
+    values = {key: _sorted_values(results, key) for key in names}
+    numeric = [key for key in names if all(map(_is_number, values[key]))]
+    numeric.sort(key=lambda key: (names[key] != "maxlen", -len(values[key])))
+    order = numeric + [key for key in names if key not in numeric]
+    dimensions = []
+    for key in order:
+        place = {repr(value): i for i, value in enumerate(values[key])}
+        positions = [place[repr(result.settings[key])] for result in results]
+        dimensions.append(_Dimension(names[key], label_values(values[key]), positions))
+    none = _Dimension("", [""], [0] * len(results))
+    x, line = [*dimensions, none, none][:2]
+    return x, line, dimensions[-1] if len(dimensions) > 2 else none
+
+
+def _sorted_values(results: Sequence[Result], key: str) -> list[Any]:
+    """Return the different values of a setting, numbers first."""
+    values = {repr(result.settings[key]): result.settings[key] for result in results}
+    numbers = sorted(filter(_is_number, values.values()))
+    return numbers + [values[text] for text in sorted(values) if not _is_number(values[text])]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _name_network(results: Sequence[Result]) -> str:
+    runs = [run for result in results for run in result.runs.values()]
+    names = {format_setting(run.settings.get("model", "network")) for run in runs}
+    return names.pop().removesuffix("Classifier") if len(names) == 1 else "network"
 
 
 def _split_by_seed(result: Result) -> list[Result]:
@@ -141,28 +185,6 @@ def _plot_panel(
         else:
             axis.plot(mean.index, mean, color=GREY, linestyle=dashes, label=name)
     axis.grid(alpha=0.3)
-
-
-def _choose_axes(
-    names: Mapping[str, str], values: Mapping[str, Mapping[str, Any]]
-) -> tuple[str | None, str | None, str | None]:
-    """Return the keys of the settings for the x axis, the lines and the panels; None if too few settings vary."""
-    numeric = [key for key in names if all(map(_is_number, values[key].values()))]
-    numeric.sort(key=lambda key: (names[key] != "maxlen", -len(values[key])))
-    order = numeric + [key for key in names if key not in numeric]
-    x, line = [*order, None, None][:2]
-    return x, line, order[-1] if len(order) > 2 else None
-
-
-def _sorted_values(results: Sequence[Result], key: str) -> dict[str, Any]:
-    """Return the different values of a setting by their text, numbers first."""
-    values = {str(result.settings[key]): result.settings[key] for result in results}
-    numbers = sorted((text for text in values if _is_number(values[text])), key=values.__getitem__)
-    return {text: values[text] for text in [*numbers, *sorted(values.keys() - numbers)]}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def axis_label(tag: str, objective: Objective) -> str:

@@ -37,7 +37,7 @@ def _instantiate(cfg: DictConfig, group: str) -> list[Callback]:
     for name, settings in cfg.items():
         if settings is None:
             continue
-        key = f"{group}.{name}"
+        key = ".".join((group, str(name)))
         if "_target_" not in settings:
             callbacks += _instantiate(settings, key)
             continue

@@ -170,12 +170,16 @@ def test_a_copied_checkpoint_is_of_no_run(run: Path, masked_run: Path, small: Pa
     assert evaluate_quick(tmp_path, f"checkpoint={link}")["test/loss"] > 0
 
 
-def test_a_damaged_list_of_training_reviews_is_named(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_list_of_training_reviews_is_named(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
     file = copy / "checkpoints" / "train_hashes.npy"
     file.write_bytes(file.read_bytes()[:200])
+    caplog.set_level("INFO")
     with pytest.raises(InputError, match=rf"^{file}: cannot be read \(.*\); remove it"):
         evaluate_quick(tmp_path, f"checkpoint={copy}")
+    assert "reviews" not in caplog.text  # nothing is logged, which would leave evaluate.log
 
 
 def test_labels_replace_those_of_the_run(file_run: Path, tmp_path: Path) -> None:

@@ -60,20 +60,21 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     trained_on = [_training_source(config) for config in configs]
     source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
     corpus = source.load()
-    log.info("\n".join(corpus.notes))
     rows, labels = _test_rows(corpus, ensemble.label_names)
     reviews = corpus.reviews.select(rows)
+    known = _read_hashes(runs, ensemble)
+    log.info("\n".join(corpus.notes))
 
     check = TextCheck(ensemble.members[0].encoder)
     by_member = _classify(ensemble, reviews, check)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
     metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
-    copies = _count_copies(runs, ensemble, reviews)
+    copies = _count_copies(known, reviews) if known else None
     for problem in corpus.warnings + check.find_problems():
         log.warning(problem)
     if copies:
-        known = f"{copies:,} of {len(rows):,} reviews are copies of reviews"
-        log.warning(f"{known} that a checkpoint was trained on")
+        found = f"{copies:,} of {len(rows):,} reviews are copies of reviews"
+        log.warning(f"{found} that a checkpoint was trained on")
 
     output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
     output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
@@ -116,36 +117,32 @@ def _print_tables(
     log.info(", ".join(shown))
 
 
-def _count_copies(runs: Sequence[RunFolder | None], ensemble: Ensemble, reviews: Dataset) -> int | None:
-    """How many reviews have the same tokens as one that a member was trained on.
-
-    None if no run says what it was trained on.
+def _read_hashes(runs: Sequence[RunFolder | None], ensemble: Ensemble) -> dict[Tokenizer, list[Integers]]:
+    """The hashes of the reviews that the members were trained on, as far as their runs have them.
 
     Raises:
-        InputError: a file of a run cannot be read.
+        InputError: a file cannot be read.
     """
     known: dict[Tokenizer, list[Integers]] = {}
     for run, member in zip(runs, ensemble.members, strict=True):
-        if run and run.train_hashes_file.exists():
-            known.setdefault(member.encoder.tokenize, []).append(_read_hashes(run.train_hashes_file))
-    if not known:
-        return None
+        if run and (file := run.train_hashes_file).exists():
+            try:
+                known.setdefault(member.encoder.tokenize, []).append(np.load(file))
+            except (OSError, ValueError, EOFError) as error:
+                raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
+    return known
+
+
+def _count_copies(known: Mapping[Tokenizer, list[Integers]], reviews: Dataset) -> int:
+    """How many reviews have the same tokens as one of these hashes, by tokenizer."""
     is_copy = np.zeros(len(reviews), dtype=bool)
     for tokenize, hashes in known.items():
         for start in range(0, len(reviews), CHUNK_SIZE):
             texts = reviews[start : start + CHUNK_SIZE]["text"]
             found = np.array([hash_tokens(tokenize(text)) for text in texts])
-            known_texts = np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
-            is_copy[start : start + len(texts)] |= known_texts
+            is_known = np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+            is_copy[start : start + len(texts)] |= is_known
     return int(is_copy.sum())
-
-
-def _read_hashes(file: Path) -> Integers:
-    try:
-        hashes: Integers = np.load(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
-    return hashes
 
 
 def _run_of(path: Path) -> RunFolder | None:

@@ -250,7 +250,8 @@ def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
 def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
     seeds = [run.settings.get("seed", run.folder.path.name) for run in runs]
     metrics = pd.DataFrame([run.metrics for run in runs], index=seeds).select_dtypes("number")
-    last = metrics.groupby(level=0, sort=False).last()  # of repeated runs, the last number that is not missing
+    # Of repeated runs, the last number that is not missing.
+    last = metrics.groupby(level=0, sort=False, dropna=False).last()
     by_seed = dict(zip(seeds, runs, strict=True))
     return Result(settings, by_seed, last, [run for run in runs if run not in by_seed.values()])
 

@@ -106,7 +106,7 @@ def test_preprocessing_is_part_of_the_checkpoint(run: Path, tmp_path: Path) -> N
         (("Good", "BAD"), r"unknown class 'BAD'; .*data.labels={BAD:bad,Good:good}"),
         (("Good", "awful"), r"unknown class 'Good'; .*data.labels={Good:good,awful:bad}"),
         (("a", "b", "c"), r"unknown class 'a'; .*data.labels={a:bad,b:good,c:null}"),
-        (("bad", "good", "odd"), r"unknown class 'odd'; .*data.labels={odd:(good|null)}"),
+        (("bad", "good", "odd"), r"unknown class 'odd'; .*data.labels={odd:null}"),
     ],
 )
 def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[str, ...], message: str) -> None:

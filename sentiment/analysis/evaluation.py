@@ -146,7 +146,7 @@ def _count_copies(known: Mapping[Tokenizer, list[Integers]], reviews: Dataset) -
 
 
 def _run_of(path: Path) -> RunFolder | None:
-    """The run that is given, or that wrote a checkpoint; None for a checkpoint that was copied elsewhere."""
+    """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
     if path.is_dir():
         return RunFolder(path)
     folder = path.resolve().parent
@@ -221,9 +221,7 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     return rows, np.array(numbers)[corpus.labels[rows]]
 
 
-def _map_labels(
-    unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]
-) -> dict[str, str | None]:
+def _map_labels(unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]) -> dict[str, str | None]:
     """Map labels to the class that means the same, else to the next free one."""
     closest = {label: find_closest(label, label_names) for label in unknown}
     rest = (name for name in free if name not in closest.values())

@@ -40,7 +40,8 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, escape_csv_formula
 
 _OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
-_MARK = "<!-- written by python -m sentiment.report, which replaces"  # and then names, at the start of report.md
+# At the start of report.md; the names of the files follow.
+_MARK = "<!-- written by python -m sentiment.report, which replaces"
 
 
 class Section(NamedTuple):
@@ -80,7 +81,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]
         The runs.
 
     Raises:
-        InputError: there is no run that can be read, or a file would replace one that no report wrote.
+        InputError: no run can be read, or a file would replace one that no report wrote.
         OSError: a file cannot be written.
     """
     runs, skipped = _read_all(paths)
@@ -120,7 +121,8 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]
         latex = [line for section in sections for line in _format_latex_section(section)]
         files["report_mean.csv"] = _format_csv(_mean_rows(sections, varying_keys(runs)))
         files["report.tex"] = "\n".join(latex) + "\n"
-    _write_files(output, {name: text.encode(errors="backslashreplace") for name, text in files.items()} | figures)
+    texts = {name: text.encode(errors="backslashreplace") for name, text in files.items()}
+    _write_files(output, texts | figures)
     _print_lines(console, f"{output}: {', '.join([*files, *figures])}")
     return runs
 
@@ -185,7 +187,7 @@ def _make_section(name: str, objective: str, runs: Sequence[Run], results: list[
 
 
 def _with_folders(section: Section) -> ReportTable:
-    """Return the table of the results, with the folders of the runs after the settings: `units-8_seed-{1,2}`."""
+    """Return the table of the results, with the folders of the runs: `units-8_seed-{1,2}`."""
     cells, settings = section.table
     names = []
     for folders in section.folders:
@@ -227,7 +229,7 @@ def _print_lines(console: Console, *lines: str) -> None:
 
 
 def _draw_figures(folder: Path, sections: Sequence[Section]) -> dict[str, bytes]:
-    """Draw `report.png`, or `report_1.png` and so on of several data sets; return the files by name."""
+    """Draw `report.png`, or `report_1.png` and so on of several data sets; return them by name."""
     figures = {}
     for i, section in enumerate(sections, 1):
         figure = plot_study(load_study(folder)) if is_study(folder) else plot_sweep(section.results, section.objective)
@@ -238,7 +240,7 @@ def _draw_figures(folder: Path, sections: Sequence[Section]) -> dict[str, bytes]
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a report, of which report.md is the first, in place of those of an earlier one.
+    """Write the files of a report, report.md first, in place of those of an earlier one.
 
     Raises:
         InputError: a file would replace one that no report wrote.
@@ -246,7 +248,8 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     earlier = _find_earlier_files(folder)
     for name in files.keys() - earlier:
         if os.path.lexists(folder / name):
-            raise InputError(f"{folder / name}: is not of an earlier report; move it, or use --output FOLDER")
+            advice = "move it, or use --output FOLDER"
+            raise InputError(f"{folder / name}: is not of an earlier report; {advice}")
     folder.mkdir(parents=True, exist_ok=True)
     for name in earlier - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -257,18 +260,21 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _find_earlier_files(folder: Path) -> set[str]:
-    """Return the names of the files that the last report in a folder wrote, as its report.md lists them."""
+    """Return the names of the files of the last report in a folder, as its report.md lists them."""
     file = folder / "report.md"
     if not file.is_file():
         return set()
     with file.open(encoding="utf-8", errors="replace") as lines:
         first = lines.readline(1000)
-    return {name for name in first.split() if _OWN_FILE.fullmatch(name)} if first.startswith(_MARK) else set()
+    if not first.startswith(_MARK):
+        return set()
+    return {name for name in first.split() if _OWN_FILE.fullmatch(name)}
 
 
 def _format_section(section: Section, figure: str) -> list[str]:
     """Return the lines of a section of report.md."""
-    lines = [f"## {section.name}", "", f"{_describe_order(section)}.", "", format_markdown(_with_folders(section))]
+    table = format_markdown(_with_folders(section))
+    lines = [f"## {section.name}", "", f"{_describe_order(section)}.", "", table]
     lines += ["", f"![comparison]({figure})"]
     if section.comparison_table:
         lines += ["", section.caption, "", format_markdown(section.comparison_table)]
@@ -299,7 +305,7 @@ def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[list[Any]]:
 
 
 def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[list[Any]]:
-    """Yield the header, and a row per result: its folders, settings, number, mean and deviation of each metric.
+    """Yield the header, and a row per result: folders, settings, number, mean and sd of each metric.
 
     Then follows the comparison with the best result of the same data set; accuracies are fractions.
     """

@@ -1,4 +1,4 @@
-"""Tables of results: of one test set, and of the runs of a report, for the terminal, Markdown and LaTeX."""
+"""Tables of one test set and of the runs of a report, for the terminal, Markdown and LaTeX."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -180,8 +180,8 @@ def _read_csv(path: Path, kinds: Mapping[str, str], why_missing: str) -> pd.Data
         names = pd.read_csv(path, nrows=0).columns
         if missing := [name for name in kinds if name not in names]:
             raise ValueError(f"no column {missing[0]}")
-        others = {name: "float64" if "epoch" in kinds or name.startswith("p(") else "str" for name in names}
-        dtypes = {**others, **kinds}
+        numbers = [name for name in names if "epoch" in kinds or name.startswith("p(")]
+        dtypes = {**dict.fromkeys(names, "str"), **dict.fromkeys(numbers, "float64"), **kinds}
         empty = {name: [""] for name, dtype in dtypes.items() if dtype != "str"}
         return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=empty)
     except FileNotFoundError as error:

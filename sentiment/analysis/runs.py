@@ -129,7 +129,8 @@ def load_study(folder: Path) -> "optuna.Study":
     try:
         if not cfg.tune.storage and not file.exists():  # Optuna would make an empty one
             raise FileNotFoundError(f"{file.name} is missing")
-        return optuna.load_study(study_name=cfg.tune.name, storage=cfg.tune.storage or f"sqlite:///{file}")
+        storage = cfg.tune.storage or f"sqlite:///{file}"
+        return optuna.load_study(study_name=cfg.tune.name, storage=storage)
     except Exception as error:  # of the storage's driver, whichever that is
         raise InputError(f"{folder}: the study cannot be read ({one_line(error)}); check tune.storage") from error
 
@@ -153,7 +154,7 @@ def _read_trials(folder: Path, configs: Mapping[Path, DictConfig], problems: lis
 def _trial_metrics(
     run: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
 ) -> dict[str, Any]:
-    """Return the metrics of a trial: those of its folder, with the value and the state of the study's storage."""
+    """Return the metrics of a trial: its folder's, with value and state from the study's storage."""
     metrics: dict[str, Any] = {"status": "interrupted", objective: None}
     try:
         metrics |= run.read_metrics()
@@ -166,7 +167,8 @@ def _trial_metrics(
     if trial.state.name == "FAIL" and trained:
         value = metrics.get(objective)
         lost = f"trained to the end, {objective} {value}, but the study did not record it"
-        metrics |= {"status": "failed", "error": f"{objective} is not a number" if value is None else lost}
+        error = f"{objective} is not a number" if value is None else lost
+        metrics |= {"status": "failed", "error": error}
     return metrics
 
 

@@ -58,8 +58,9 @@ class ClassName(str):
 
 
 def find_objective(name: str) -> Objective:
-    """The objective of that name; another metric, which a callback may monitor, by whether it is a loss."""
-    return OBJECTIVES.get(name, Objective("minimize" if name.endswith("loss") else "maximize", False))
+    """The objective of that name; a callback may monitor other metrics, of which losses are minimized."""
+    other = Objective("minimize" if name.endswith("loss") else "maximize", False)
+    return OBJECTIVES.get(name, other)
 
 
 def _job_folder_name(overrides: str) -> str:
@@ -86,7 +87,7 @@ OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
 
 
 def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
-    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key of the settings."""
+    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
     try:
         return instantiate(settings, **arguments)
     except MissingMandatoryValue as error:
@@ -148,7 +149,8 @@ def quote(text: str) -> str:
 
 def format_distinctly(values: Sequence[Any]) -> list[str]:
     """`format_setting` of the values of one setting, in full if different ones would look alike."""
-    labels, different = [format_setting(value) for value in values], {repr(value) for value in values}
+    labels = [format_setting(value) for value in values]
+    different = {repr(value) for value in values}
     if len({*labels}) == len(different):
         return labels
     full = ["none" if value is None else str(value) for value in values]

@@ -167,8 +167,8 @@ def _trial_metrics(
     if trial.state.name == "FAIL" and trained:
         value = metrics.get(objective)
         lost = f"trained to the end, {objective} {value}, but the study did not record it"
-        error = f"{objective} is not a number" if value is None else lost
-        metrics |= {"status": "failed", "error": error}
+        why = f"{objective} is not a number" if value is None else lost
+        metrics |= {"status": "failed", "error": why}
     return metrics
 
 

@@ -69,7 +69,7 @@ def test_texts_and_labels_are_read_as_written(tmp_path: Path, suffix: str) -> No
         ([True, False, True], ["True", "False", "True"]),
         ([1.0, 2.5, float("nan")], ["1", "2.5", None]),
         (["a\u200b", " b\xa0", "\n"], ["a", "b", None]),
-        (["NaN", "n/a", "None"], [None, None, "None"]),
+        (["NaN", "n/a", "007"], ["NaN", "n/a", "007"]),
     ],
 )
 def test_labels_of_any_type_are_text(tmp_path: Path, suffix: str, labels: list[Any], expected: list[str]) -> None:

@@ -80,7 +80,7 @@ def test_run_beside_files_of_the_user(small: Path, tmp_path: Path, end: str) -> 
     overrides, size = ENDS[end]
     planted = plant(tmp_path, tmp_path / "outputs", tmp_path / "outputs" / "runs")
     line = [*QUICK, f"data.path={small}", *overrides, "hydra.run.dir=outputs/runs/new"]
-    done = command(*line, cwd=tmp_path, preexec_fn=size and limit_file_size(size))
+    done = command(*line, cwd=tmp_path, preexec_fn=limit_file_size(size) if size else None)
     assert (done.returncode == 0) == (end == "success"), done.stderr
     assert_unchanged(planted, line, done.stderr)
     if end in ("typo", "invalid setting", "invalid data"):
@@ -94,7 +94,7 @@ def test_resumed_run_with_files_of_the_user_in_it(small: Path, tmp_path: Path, e
     run = train_quick(tmp_path / "run", small, "trainer.max_epochs=1")
     planted = plant(tmp_path, run)
     line = [f"resume={run}", "trainer.max_epochs=3", *overrides, "trust=tests"]
-    done = command(*line, cwd=tmp_path, preexec_fn=size and limit_file_size(size))
+    done = command(*line, cwd=tmp_path, preexec_fn=limit_file_size(size) if size else None)
     assert_unchanged(planted, line, done.stderr)
 
 

@@ -95,8 +95,8 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str
     key = getattr(cause, "full_key", None) or ""
     if isinstance(error, HydraException) and "Could not override" in str(error):
         key = re.findall(r"Could not override '([^']*)'", str(error))[0].partition("@")[0]
-        if match := _find_similar(key, list(_list_keys(config_name, overrides))):
-            return f"{key}: no such key; did you mean {match}?"
+        if similar := _find_similar(key, list(_list_keys(config_name, overrides))):
+            return f"{key}: no such key; did you mean {similar}?"
         line = next((line for line in overrides if line.startswith(f"{key}=")), f"{key}=…")
         return f"{key}: no such key; +{line} adds it, --help lists all"
     if "Config group override must be a string or a list" in first_line:
@@ -126,8 +126,9 @@ def _find_similar(key: str, keys: Sequence[str]) -> str | None:
     """The first of the keys that are most similar, as a whole or by their last names."""
 
     def similarity(known: str) -> float:
-        ends = (re.split("[./]", name)[-1] for name in (known, key))
-        return max(SequenceMatcher(None, *pair).ratio() for pair in ((known, key), tuple(ends)))
+        whole = SequenceMatcher(None, known, key).ratio()
+        end, wanted = (re.split("[./]", name)[-1] for name in (known, key))
+        return max(whole, SequenceMatcher(None, end, wanted).ratio())
 
     best = max(keys, key=similarity)
     return best if similarity(best) >= 0.75 else None

@@ -82,7 +82,7 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     cfg, defaults = run.read_config(), OmegaConf.load(CONF_DIR / "config.yaml")
     if cfg is None or not {*defaults} - {"defaults", "hydra"} <= {*cfg}:
         raise InputError(f"{line}: created by another version; start a new run")
-    trusted = overrides["trust"].value() if "trust" in overrides else []
+    trusted: Any = overrides["trust"].value() if "trust" in overrides else []
     check_run_config(cfg, run.config_file, trusted)
     for key, override in overrides.items():
         if (CONF_DIR / key).is_dir():

@@ -52,6 +52,8 @@ class SweepCallback(Callback):
 
         try:
             write_report([Path(config.hydra.sweep.dir)])
+        except InputError as error:
+            exit_with_error(error)
         except Exception:  # Hydra would turn it into a warning
             log.exception("The report failed, the runs did not")
             sys.exit(1)

@@ -6,6 +6,7 @@ import pytest
 from sentiment.data.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
 from sentiment.data.encoding import EncodedReviews
 from sentiment.data.text import TextEncoder, Vocabulary
+from sentiment.runtime.errors import InputError
 
 REVIEWS = EncodedReviews(
     ids=np.array([2, 2, 2, 2, 3, 3, 3, 4, 4, 3, 2], np.int32),
@@ -107,3 +108,9 @@ def test_replicas_share_every_position_in_equally_many_steps(
     assert len({len(sampler) for sampler in samplers} | {len(own) for own in batches}) == 1
     assert all(len(batch) for own in batches for batch in own)
     assert sorted(np.concatenate([batch for own in batches for batch in own])) == list(range(count))
+
+
+def test_fewer_rows_than_devices_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^trainer\.devices: 3 devices cannot share 2 rows; use"):
+        BucketBatchSampler(2, 5, num_replicas=3)
+    BucketBatchSampler(3, 5, num_replicas=3)

@@ -43,13 +43,19 @@ KILLS = 8
 
 
 @pytest.mark.parametrize("lr", ["1e6", "1e30", "inf"])
-def test_diverging_training_stops_at_the_next_logging_step(composed: Compose, tmp_path: Path, lr: str) -> None:
+def test_diverging_training_stops_within_the_epoch_whatever_is_logged(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lr: str
+) -> None:
     settings = ["optimizer=rmsprop", f"optimizer.lr={lr}", "trainer.max_epochs=9"]
-    with pytest.raises(DivergedError, match=r"step 4: training diverged, the loss is .*; lower optimizer\.lr="):
-        train(composed(*settings, "trainer.log_every_n_steps=4"))
-    assert read_metrics(tmp_path)["status"] == "failed"
     with pytest.raises(DivergedError, match="step 9: "):  # the end of an epoch
         train(composed(*settings))
+    assert read_metrics(tmp_path)["status"] == "failed"
+    monkeypatch.setattr("sentiment.model.module.DIVERGENCE_INTERVAL", 4)
+    with pytest.raises(
+        DivergedError,
+        match=r"step 4: training diverged, the loss is .*; lower optimizer\.lr=",
+    ):
+        train(composed(*settings, "trainer.log_every_n_steps=0"))
     assert not list(tmp_path.glob("checkpoints/*.ckpt"))
 
 

@@ -16,10 +16,10 @@ def compute(probabilities: torch.Tensor, labels: torch.Tensor, label_names: Sequ
     metrics = ClassificationMetrics(label_names)
     for start in range(0, len(labels), 64):
         part = slice(start, start + 64)
-        metrics.update("test", probabilities[part], labels[part], torch.arange(len(labels))[part])
-    values = {tag: float(value) for tag, value in metrics.compute_test().items()}
-    metrics.update("test", probabilities, labels, torch.arange(len(labels)))
-    again = {tag: float(value) for tag, value in metrics.compute_test().items()}
+        metrics.update("test", torch.tensor(0.5), probabilities[part], labels[part], torch.arange(len(labels))[part])
+    values = {tag: float(value) for tag, value in metrics.compute("test").items()}
+    metrics.update("test", torch.tensor(0.5), probabilities, labels, torch.arange(len(labels)))
+    again = {tag: float(value) for tag, value in metrics.compute("test").items()}
     assert again == pytest.approx(values, nan_ok=True)  # it starts from zero
     return values
 

@@ -10,10 +10,11 @@ import pytest
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sentiment.data.batching import Batch
+from sentiment.data.demo import reviews
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
-from tests.helpers import Compose, load_weights, read_metrics, weights_equal, write_csv
+from tests.helpers import QUICK, Compose, command, load_weights, read_metrics, weights_equal, write_csv
 
 
 def read_history(folder: Path) -> list[dict[str, str]]:
@@ -149,3 +150,35 @@ def test_label_smoothing_and_weights_change_the_training_but_not_the_metric(comp
     assert weights_equal(load_weights(tmp_path / "plain"), load_weights(tmp_path / "zero"))
     assert not weights_equal(load_weights(tmp_path / "plain"), load_weights(tmp_path / "smooth"))
     assert losses["smooth"] == pytest.approx(losses["plain"], abs=0.05)
+
+
+@pytest.mark.slow
+def test_figures_of_several_devices_are_those_of_one(tmp_path: Path) -> None:
+    """Neither 41 training nor 9 validation nor 21 test rows divide by 2 devices or by 3."""
+    rows: list[tuple[str, object]] = [(text, ("bad", "good")[label]) for text, label in reviews(71)]
+    for name, part in (("train", rows[:41]), ("val", rows[41:50]), ("test", rows[50:])):
+        write_csv(tmp_path / f"{name}.csv", part)
+    settings = [*QUICK, "data.path=.", "data.batch_size=8", "model.dropout=0", "model.recurrent_dropout=0"]
+    settings += ["optimizer.lr=1e-12", "trainer.max_epochs=1", "logger=none"]  # the batches differ
+    figures = []
+    for devices in (1, 2, 3):
+        ddp = ["trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={devices}"]
+        done = command(*settings, *ddp, f"hydra.run.dir=run{devices}", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        metrics = read_metrics(tmp_path / f"run{devices}")
+        speed = "train/reviews_per_second"
+        figures.append({tag: value for tag, value in metrics.items() if "/" in tag and tag != speed})
+    assert {"train/loss", "train/accuracy", "val/loss", "val/f1", "test/loss"} <= figures[0].keys()
+    for of_several in figures[1:]:
+        assert of_several == pytest.approx(figures[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_last_group_of_batches_is_a_mean_over_its_own_size(composed: Compose, tmp_path: Path, size: int) -> None:
+    settings = ["optimizer=sgd", "trainer.max_epochs=1", "test_ckpt=null"]
+    settings += [f"trainer.limit_train_batches={size}"]
+    for name, full in (("complete", size), ("incomplete", 4)):
+        accumulate = f"trainer.accumulate_grad_batches={full}"
+        train(composed(*settings, accumulate, folder=tmp_path / name))
+    complete, incomplete = (load_weights(tmp_path / name) for name in ("complete", "incomplete"))
+    assert weights_equal(complete, incomplete)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from sentiment.data.encoding import EncodedReviews, Integers
 from sentiment.data.text import PADDING, UNKNOWN, TextEncoder
+from sentiment.runtime.errors import InputError
 
 PAD_TO_MULTIPLE_OF = 8  # many distinct lengths bloat the caches of oneDNN
 POOL_SIZE = 50  # batches whose reviews are sorted by length together
@@ -123,6 +124,9 @@ class BucketBatchSampler(Sampler[Integers]):
         rank: of this device.
         num_replicas: devices that share the batches.
 
+    Raises:
+        InputError: there are fewer positions than devices.
+
     Attributes:
         reshuffle: whether each epoch has an order of its own.
     """
@@ -137,6 +141,8 @@ class BucketBatchSampler(Sampler[Integers]):
         rank: int = 0,
         num_replicas: int = 1,
     ) -> None:
+        if 0 < count < num_replicas:
+            raise InputError(f"trainer.devices: {num_replicas} devices cannot share {count} rows; use fewer devices")
         # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
         starts = np.arange(0, max(1, count - num_replicas + 1), batch_size * num_replicas)
         self.bounds = np.append(starts, count)

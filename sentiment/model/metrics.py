@@ -1,13 +1,22 @@
 """The metrics of a classifier, and its predictions for every review of a split."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import AUROC, Accuracy, CalibrationError, CatMetric, ConfusionMatrix, Metric, MetricCollection
+from torchmetrics import (
+    AUROC,
+    Accuracy,
+    CalibrationError,
+    CatMetric,
+    ConfusionMatrix,
+    Metric,
+    MetricCollection,
+    SumMetric,
+)
 
 METRICS_BY_CLASS = ("test/precision/", "test/recall/")  # start of the tags; the name of the class follows
 
@@ -25,10 +34,11 @@ class Predictions(NamedTuple):
 
 
 class ClassificationMetrics(nn.Module):
-    """torchmetrics' metrics, by their tags in `metrics.json`.
+    """torchmetrics' metrics of a split, from all devices; each is computed once and starts anew.
 
-    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected calibration error
-    (15 bins) is that of the most probable class, with two classes that of the second one.
+    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected
+    calibration error (15 bins) is that of the most probable class, with two classes that of the
+    second one.
 
     Args:
         label_names: names of the classes, at least 2.
@@ -38,56 +48,60 @@ class ClassificationMetrics(nn.Module):
         super().__init__()
         self.label_names = list(label_names)
         self.binary = len(label_names) == 2
-        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
-        self.val = MetricCollection({"val/accuracy": Accuracy(**task, average="micro")})
-        self.test = MetricCollection(
-            {
-                "test/accuracy": Accuracy(**task, average="micro"),
-                "test/auroc": AUROC(**task),
-                "test/ece": CalibrationError(**task, n_bins=15),
-            },
-            compute_groups=False,
+        task = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
+        self._loss_sum = SumMetric(nan_strategy="disable")  # MeanMetric would drop the weights then
+        self._accuracy = Accuracy(**task, average="micro")
+        self._test = MetricCollection(
+            {"auroc": AUROC(**task), "ece": CalibrationError(**task, n_bins=15)}, compute_groups=False
         )
         self._confusion = ConfusionMatrix(task="multiclass", num_classes=len(label_names))
         self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # exact for any row number
         self._probabilities = CatMetric(nan_strategy="disable")
 
-    def update(self, split: str, probabilities: Tensor, labels: Tensor, rows: Tensor) -> None:
+    def update(self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Add a batch.
 
         Args:
             split: `val` or `test`.
+            loss: mean of the batch, a float scalar.
             probabilities: of the classes, float `(B, classes)`.
             labels: true classes, int64 `(B,)`.
             rows: row numbers, int64 `(B,)`.
         """
-        getattr(self, split).update(probabilities[:, 1] if self.binary else probabilities, labels)
+        scores = probabilities[:, 1] if self.binary else probabilities
+        self._loss_sum.update(loss * len(labels))
+        self._accuracy.update(scores, labels)
         self._confusion.update(probabilities.argmax(1), labels)
         self._rows.update(rows)
         self._probabilities.update(probabilities)
+        if split == "test":
+            self._test.update(scores, labels)
 
-    def compute_val(self) -> dict[str, Tensor]:
-        """F1 and balanced accuracy of the validation set since the last call, from all devices; float32 scalars."""
-        _, recall, f1, _ = self._compute_by_class()
-        return {"val/f1": f1.nanmean(), "val/balanced_accuracy": recall.nanmean()}
+    def compute(self, split: str) -> dict[str, Tensor]:
+        """The metrics of the split that was added, `val` or `test`.
 
-    def compute_test(self) -> dict[str, Tensor]:
-        """The metrics of the test set since the last call, from all devices.
-
-        Those that are undefined are NaN: the recall of a class without reviews, its precision if it was never predicted
-        either, and the AUROC unless there are reviews of every class. Means are over the other classes. The precision
-        of a class with reviews that was never predicted is 0.
+        Those that are undefined are NaN: the recall of a class without reviews, its precision if it
+        was never predicted either, and the AUROC unless there are reviews of every class. Means are
+        over the other classes. The precision of a class with reviews that was never predicted is 0.
 
         Returns:
-            Float32 scalars by tag; those of a class end in its name.
+            Float32 scalars by their tags in `metrics.json`; those of a class end in its name.
         """
         precision, recall, f1, reviews = self._compute_by_class()
-        values = {"test/f1": f1.nanmean(), "test/balanced_accuracy": recall.nanmean()}
-        for tag, metric in self.test.items():
-            values[tag] = metric.compute() if tag != "test/auroc" or reviews.all() else f1.new_tensor(torch.nan)
-        self.test.reset()
-        for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
-            values |= {f"{tag}{name}": value for name, value in zip(self.label_names, by_class, strict=True)}
+        values = {
+            f"{split}/loss": _compute_and_reset(self._loss_sum) / reviews.sum(),
+            f"{split}/accuracy": _compute_and_reset(self._accuracy),
+            f"{split}/f1": f1.nanmean(),
+            f"{split}/balanced_accuracy": recall.nanmean(),
+        }
+        if split == "test":
+            nan = f1.new_tensor(torch.nan)
+            auroc, ece = self._test["auroc"], self._test["ece"]
+            values["test/auroc"] = auroc.compute() if reviews.all() else nan
+            values["test/ece"] = ece.compute()
+            self._test.reset()
+            for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
+                values |= {tag + name: value for name, value in zip(self.label_names, by_class, strict=True)}
         return values
 
     def _compute_by_class(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -20,7 +20,10 @@ from sentiment.model.network import build_network, cross_entropy, log_probabilit
 from sentiment.model.schedules import make_scheduler, takes_total_steps
 from sentiment.runtime.errors import DivergedError, InputError
 
+DIVERGENCE_INTERVAL = 50  # steps; each look waits for the device
 DIVERGENCE_THRESHOLD = 100.0  # a cross-entropy; float32 cannot represent a probability of e^-104
+
+_EQUAL_ON_ALL_DEVICES: dict[str, Any] = {"sync_dist": True, "reduce_fx": "max"}  # a mean may round
 
 
 class SentimentModule(LightningModule):
@@ -47,6 +50,7 @@ class SentimentModule(LightningModule):
     Attributes:
         predictions: of the latest validation or test epoch.
         data_contents: of the data, see `ReviewDataModule.contents`.
+        may_diverge: go on if the loss becomes NaN or large.
         num_trained: reviews in all training batches of this device, repeated ones included.
 
     Raises:
@@ -54,6 +58,7 @@ class SentimentModule(LightningModule):
     """
 
     predictions: Predictions
+    may_diverge = False
 
     def __init__(
         self,
@@ -79,14 +84,14 @@ class SentimentModule(LightningModule):
             "seed": seed,
         }
         self.save_hyperparameters(hyperparameters, logger=False)
-        self.optimizer = optimizer
-        self.scheduler = scheduler
+        self.make_optimizer = optimizer
+        self.make_scheduler = scheduler
+        self.make_loss = loss
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
         self.num_trained = 0
         self.data_contents = ""
         self.objective = objective
-        self.loss = loss
         self.class_weights = class_weights
         self.net = build_network(model, TextEncoder.from_dict(text_encoder, trust), label_names, trust)
         if adversarial_epsilon and not self.net.has_forward_embedded:
@@ -99,24 +104,25 @@ class SentimentModule(LightningModule):
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
         return log_probabilities(self.net(ids)).exp()
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss that is minimized, of logits `(B, C)` and labels `(B,)`."""
-        if self._is_cross_entropy:
-            return cross_entropy(logits, labels)
-        loss: Tensor = self._criterion(log_probabilities(logits), labels)
-        return loss
-
     @cached_property  # which nn.Module does not register: a resumed run may have another loss
-    def _criterion(self) -> nn.Module:
+    def criterion(self) -> nn.Module:
+        """The loss of log-probabilities `(B, classes)` and labels that is minimized."""
         weights = {"weight": torch.tensor(self.class_weights)} if self.class_weights else {}
-        return self.loss(**weights).to(self.device)
+        return self.make_loss(**weights).to(self.device)
 
     @cached_property
     def _is_cross_entropy(self) -> bool:
         """Whether the loss is the cross-entropy without weights and smoothing, which is faster from the logits."""
-        loss = self._criterion
+        loss = self.criterion
         plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean"
         return plain and not loss.label_smoothing
+
+    def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss that is minimized, of logits `(B, C)` and labels `(B,)` or `(B, classes)`."""
+        if self._is_cross_entropy:
+            return cross_entropy(logits, labels)
+        loss: Tensor = self.criterion(log_probabilities(logits), labels)
+        return loss
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
@@ -126,44 +132,60 @@ class SentimentModule(LightningModule):
 
     def training_step(self, batch: Batch) -> Tensor:
         if self.adversarial_epsilon:
-            x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
-            detached = x.detach().requires_grad_()
-            logits = self.net.forward_embedded(detached, lengths).float()  # (B, C)
-        else:
-            logits = self.net(batch.ids).float()  # (B, C)
-        loss = self._loss(logits, batch.labels)
-        self._loss_sum.add_(loss.detach(), alpha=len(batch.labels))
-        classes = batch.labels.argmax(1) if batch.labels.is_floating_point() else batch.labels
-        self._num_correct.add_((predict_classes(logits) == classes).sum())
-        self._num_reviews += len(batch.labels)
-        self.num_trained += len(batch.labels)
-        if self.adversarial_epsilon:
-            weights = [weight for weight in self.net.parameters() if weight.requires_grad]
-            gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
-            loss = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
-            num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
-            perturbed = x + adversarial_perturbation(gradients[0], num_tokens, self.adversarial_epsilon)
-            loss = loss + self._loss(self.net.forward_embedded(perturbed, lengths).float(), batch.labels)
+            return self._adversarial_step(batch)
+        logits = self.net(batch.ids).float()  # (B, C)
+        loss = self._compute_loss(logits, batch.labels)
+        self._count(batch, logits, loss)
         return loss
+
+    def _adversarial_step(self, batch: Batch) -> Tensor:
+        """The loss of a batch and of the same batch with perturbed embeddings."""
+        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
+        detached = x.detach().requires_grad_()
+        logits = self.net.forward_embedded(detached, lengths).float()  # (B, C)
+        loss = self._compute_loss(logits, batch.labels)
+        self._count(batch, logits, loss)
+        weights = [weight for weight in self.net.parameters() if weight.requires_grad]
+        gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
+        loss = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
+        num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
+        perturbed = x + adversarial_perturbation(gradients[0], num_tokens, self.adversarial_epsilon)
+        logits = self.net.forward_embedded(perturbed, lengths).float()
+        return loss + self._compute_loss(logits, batch.labels)
+
+    def _count(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
+        """Add a batch to the figures of the training epoch."""
+        labels = batch.labels.argmax(1) if batch.labels.is_floating_point() else batch.labels
+        self._loss_sum.add_(loss.detach(), alpha=len(labels))
+        self._num_correct.add_((predict_classes(logits) == labels).sum())
+        self._num_reviews += len(labels)
+        self.num_trained += len(labels)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Weight every batch of an incomplete last group by its size; Lightning divides by the full one."""
+        trainer, full = self.trainer, self.trainer.accumulate_grad_batches
+        size = trainer.num_training_batches % full  # of the last group; 0 if it is complete
+        if trainer.fit_loop.batch_idx >= trainer.num_training_batches - size:
+            loss = loss * (full / size)
+        super().backward(loss, *args, **kwargs)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # then Lightning validates, though the epoch is cut short
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-        if every and self.global_step % every == 0:
+        if self.global_step % DIVERGENCE_INTERVAL == 0:
             self._raise_if_diverged(outputs["loss"])
 
     def on_train_epoch_end(self) -> None:
         self._metrics_step["train"] = self.global_step
-        loss = self._loss_sum / self._num_reviews
+        sums = self._loss_sum, self._num_correct, torch.tensor(self._num_reviews, device=self.device)
+        loss_sum, num_correct, num_reviews = (self.trainer.strategy.reduce(part, reduce_op="sum") for part in sums)
+        loss, accuracy = loss_sum / int(num_reviews), num_correct / int(num_reviews)
         self._raise_if_diverged(loss)
-        self.log("train/loss", loss, sync_dist=True, prog_bar=True, logger=False)
-        accuracy = self._num_correct / self._num_reviews
-        self.log("train/accuracy", accuracy, sync_dist=True, prog_bar=True, logger=False)
+        values = {"train/loss": loss, "train/accuracy": accuracy}
+        self.log_dict(values, prog_bar=True, logger=False, **_EQUAL_ON_ALL_DEVICES)
         self._step_plateau()
         # Lightning would log them after the checkpoint: a run that is killed in between would lack the points.
-        known = self.trainer.callback_metrics  # mean over the devices
-        points = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")}
+        points = {tag: float(value) for tag, value in values.items()}
         points |= {"train/lr": self.learning_rate, "epoch": self.current_epoch}
         for logger in self.loggers:
             logger.log_metrics(points, step=self.global_step - 1)
@@ -189,7 +211,7 @@ class SentimentModule(LightningModule):
     def _raise_if_diverged(self, loss: Tensor) -> None:
         """Raise `DivergedError` on all devices if the loss of one is NaN or above the threshold."""
         trainer = self.trainer
-        if not trainer.strategy.reduce_boolean_decision(float(loss) < DIVERGENCE_THRESHOLD):
+        if not self.may_diverge and not trainer.strategy.reduce_boolean_decision(float(loss) < DIVERGENCE_THRESHOLD):
             lr = trainer.optimizers[0].defaults["lr"]
             raise DivergedError(
                 f"step {self.global_step}: training diverged, the loss is {float(loss):.3g}; lower "
@@ -204,28 +226,29 @@ class SentimentModule(LightningModule):
 
     def _evaluate(self, batch: Batch, split: str) -> None:
         logits = self.net(batch.ids).float()  # (B, C)
-        self.metrics.update(split, log_probabilities(logits).exp(), batch.labels, batch.rows)
-        loss = cross_entropy(logits, batch.labels)
-        # What is logged of a test is final figures. Lightning would warn of True if there is no logger.
-        options: dict[str, Any] = {"prog_bar": True} if split == "val" else {"logger": False}
-        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(batch.labels), sync_dist=True, **options)
+        loss, probabilities = cross_entropy(logits, batch.labels), log_probabilities(logits).exp()
+        self.metrics.update(split, loss, probabilities, batch.labels, batch.rows)
 
     def on_validation_epoch_end(self) -> None:
         self._metrics_step["val"] = self.global_step
-        self.log_dict(self.metrics.val, prog_bar=True)
-        self.log_dict(self.metrics.compute_val(), sync_dist=True)
+        for tag, value in self.metrics.compute("val").items():
+            shown = tag in ("val/loss", "val/accuracy")
+            self.log(tag, value, prog_bar=shown, **_EQUAL_ON_ALL_DEVICES)
         self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
-        self.log_dict(self.metrics.compute_test(), sync_dist=True, logger=False)
+        # Final figures, no points of a curve. Lightning would warn of True if there is no logger.
+        self.log_dict(self.metrics.compute("test"), logger=False, **_EQUAL_ON_ALL_DEVICES)
         self.predictions = self.metrics.gather_predictions()
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer([weight for weight in self.net.parameters() if weight.requires_grad])
-        if self.scheduler is None:
+        weights = [weight for weight in self.net.parameters() if weight.requires_grad]
+        optimizer = self.make_optimizer(weights)
+        if self.make_scheduler is None:
             return optimizer
-        total_steps = int(self.trainer.estimated_stepping_batches) if takes_total_steps(self.scheduler) else 0
-        scheduler = make_scheduler(self.scheduler, optimizer, total_steps)
+        planned = takes_total_steps(self.make_scheduler)
+        total_steps = int(self.trainer.estimated_stepping_batches) if planned else 0
+        scheduler = make_scheduler(self.make_scheduler, optimizer, total_steps)
         is_plateau = isinstance(scheduler, ReduceLROnPlateau)
         plan = {"scheduler": scheduler, "interval": "epoch" if is_plateau else "step"}
         return {

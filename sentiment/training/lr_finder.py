@@ -49,10 +49,10 @@ def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule,
         overfit_batches=0,
         enable_checkpointing=False,
         enable_model_summary=False,
-        log_every_n_steps=0,  # a diverging loss is what the finder looks for
     )
     module.lr = float(cfg.optimizer.lr)  # type: ignore[assignment]  # Lightning looks for it
-    module.scheduler = None
+    module.make_scheduler = None
+    module.may_diverge = True  # which is what the finder looks for
     bar = partial(tqdm, disable=not cfg.trainer.enable_progress_bar)
     with patch.object(lr_finder, "tqdm", bar), translate_lightning_errors():
         finder = Tuner(trainer).lr_find(

@@ -88,7 +88,7 @@ class Barebones(LightningModule):
         super().__init__()
         self.comparison = comparison
         module = make_module(cfg, datamodule.encoder, datamodule.label_names)
-        self.net, self.optimizer = module.net, module.optimizer
+        self.net, self.optimizer = module.net, module.make_optimizer
 
     def training_step(self, batch: Batch) -> torch.Tensor:
         return F.binary_cross_entropy_with_logits(self.net(batch.ids)[:, 0], batch.labels.float())

@@ -71,8 +71,8 @@ def fit_and_test(baseline: Baseline, folder: Path, accelerator: str) -> None:
         **device,
     )
     datamodule = baseline.datamodule
-    encoder, model = datamodule.encoder.to_dict(), {"embedding_dim": 4, "units": 4}
-    module = SentimentModule(encoder, datamodule.label_names, model)
+    model = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 4, "units": 4}
+    module = SentimentModule(datamodule.encoder.to_dict(), datamodule.label_names, model)
     trainer.fit(module, datamodule)
     assert "baseline/forest/test_accuracy" not in baseline.metrics
     trainer.test(module, datamodule, verbose=False)

@@ -3,12 +3,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig, OmegaConf
 
+from sentiment.classifier import load
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.runtime.errors import InputError
 from sentiment.training.checkpoint_io import AtomicCheckpointIO
-from tests.helpers import Bomb
+from sentiment.training.experiment import train
+from sentiment.training.settings_checks import check_settings
+from tests.helpers import Bomb, Compose
 
+ODD = "tests.odd_networks"
 CHECKPOINT = {
     "hyper_parameters": {"text_encoder": {}, "label_names": [], "model": {}},
     "state_dict": {},
@@ -108,3 +113,41 @@ def test_weights_that_are_not_finite_are_rejected(run: Path, tmp_path: Path) -> 
     checkpoint["state_dict"]["net.linear.bias"][0] = torch.nan
     with pytest.raises(InputError, match="the weights are not finite, training diverged; use another one"):
         restore_model(tmp_path / "changed.ckpt", checkpoint)
+
+
+def with_network(cfg: DictConfig, name: str, **settings: object) -> DictConfig:
+    """A configuration with a network of `tests.odd_networks`."""
+    cfg.model = OmegaConf.create({"_target_": f"{ODD}.{name}", **settings})
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), [("OneMatrix", {}), ("SharedLayers", {"num_layers": 12}), ("Buffers", {})]
+)
+def test_odd_network_of_ones_own_is_trained_and_restored(
+    composed: Compose, tmp_path: Path, name: str, settings: dict[str, int]
+) -> None:
+    run = train(with_network(composed("trainer.max_epochs=1"), name, **settings))
+    assert run.metrics["status"] == "finished"
+    weights = torch.load(tmp_path / "checkpoints" / "best.ckpt")["state_dict"]
+    restored = load(tmp_path, [ODD])
+    assert all(torch.equal(weights[f"net.{key}"], value) for key, value in restored.net.state_dict().items())
+    assert len(restored.predict(["a good film"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("NoWeights", "model: NoWeights has no weights to train; make them nn.Parameter"),
+        ("AllFrozen", "model: AllFrozen has no weights to train"),
+        ("PlainTensor", "model: PlainTensor returns other logits when it is restored from a checkpoint; register"),
+        ("RandomInEvaluation", "model: RandomInEvaluation returns other logits when it is restored"),
+        ("Doubles", "model: Doubles cannot be restored from a checkpoint, "),
+    ],
+)
+def test_network_that_cannot_be_restored_is_refused_before_the_training(
+    composed: Compose, name: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        check_settings(with_network(composed(), name))
+    assert "\n" not in str(error.value)

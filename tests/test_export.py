@@ -69,7 +69,8 @@ def test_every_pooling_and_three_classes_are_exported(
     tmp_path: Path, pooling: str, chunk_length: int | None, padding: str
 ) -> None:
     encoder = make_encoder(padding)
-    model = {"embedding_dim": 12, "units": 10, "pooling": pooling, "bidirectional": True, "chunk_length": chunk_length}
+    model = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 12, "units": 10}
+    model |= {"pooling": pooling, "bidirectional": True, "chunk_length": chunk_length}
     net = build_network(model, encoder, ["a", "b", "c"]).eval()
     assert export_onnx(net, encoder, ["a", "b", "c"], tmp_path / "model.onnx") <= 1e-4
 

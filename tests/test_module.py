@@ -13,7 +13,8 @@ from tests.helpers import Compose
 
 ENCODER = {"vocabulary": ["<pad>", "<unk>", *map(str, range(28))], "tokenizer": "words", "maxlen": 9,
            "padding": "post", "truncating": "pre"}  # fmt: skip
-MODEL = {"embedding_dim": 12, "units": 10, "dropout": 0.0, "recurrent_dropout": 0.0}
+MODEL = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 12, "units": 10,
+         "dropout": 0.0, "recurrent_dropout": 0.0}  # fmt: skip
 
 
 def make_batch(labels: list[int]) -> Batch:

@@ -251,7 +251,7 @@ def test_limited_test_batches_are_compared_with_the_baseline(
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("seed=-1", "seed=-1: must be an integer >= 0"),
+        ("seed=-1", "seed=-1: must be an integer from 0 to 4294967295"),
         ("num_threads=0", "num_threads=0: must be an integer >= 1"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be an integer >= 1"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: leave some batches to choose the best epoch"),
@@ -267,7 +267,7 @@ def test_limited_test_batches_are_compared_with_the_baseline(
         ("adversarial_epsilon=-1", "adversarial_epsilon=-1: must be a finite number >= 0"),
         ("objective=test/accuracy", "objective=test/accuracy: must be one of val/accuracy, val/loss"),
         ("test_ckpt=both", "test_ckpt=both: must be one of best, last, null"),
-        ("optimizer.lr=-1", "optimizer.lr=-1: Invalid learning rate: -1"),
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate: -1; change one of lr=-1, "),
         pytest.param(
             "trainer=gpu",
             "trainer: ",

@@ -7,13 +7,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import open_dict
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sentiment.data.batching import Batch
 from sentiment.data.demo import reviews
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
+from sentiment.training.settings_checks import TRAINER_KEYS, check_settings
 from tests.helpers import QUICK, Compose, command, load_weights, read_metrics, weights_equal, write_csv
 
 
@@ -70,7 +74,20 @@ def test_argument_works(composed: Compose, tmp_path: Path, overrides: list[str],
         (["callbacks.best=null"], "callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last"),
         (["callbacks.last=null", "test_ckpt=last"], "callbacks.last=null: without it there is no last checkpoint"),
         (["loss._target_=torch.nn.MSELoss"], "loss"),
-        (["loss.label_smoothing=2"], "loss.label_smoothing=2"),
+        (["loss.label_smoothing=2"], r"loss: label_smoothing must be .* 2; change one of label_smoothing=2"),
+        (["optimizer.lr=fast"], r"optimizer: .* 'str'; change one of lr=fast, "),
+        (["+optimizer.betaz=1"], r"optimizer: .* unexpected keyword argument 'betaz'; change one of"),
+        (["optimizer._target_=torch.nn.Linear"], r"optimizer: "),
+        (["scheduler=onecycle", "scheduler.pct_start=3"], r"scheduler: .*pct_start, but got 3; change"),
+        (
+            ["loss._target_=tests.test_trainer.NotReduced", "~loss.label_smoothing"],
+            r"loss.*: must return the mean loss, a scalar",
+        ),
+        *(
+            (["seed=" + seed], f"seed={seed}: must be an integer from 0 to 4294967295")
+            for seed in ("99999999999", "-1", "1.5", "True", "4294967296")
+        ),
+        (["data.split_seed=99999999999"], "data.split_seed=99999999999: must be an integer from 0 to"),
         (["class_weights=equal"], "class_weights=equal: must be one of balanced, null"),
         (["objective=val/recall"], "objective=val/recall: must be one of val/accuracy, val/loss, val/f1"),
         (["model._target_=torch.nn.Linear"], "model._target_=torch.nn.Linear: not a subclass of sentiment.model"),
@@ -81,6 +98,48 @@ def test_setting_is_refused_in_one_line(composed: Compose, overrides: list[str],
     with pytest.raises(InputError, match=f"^{message}") as error:
         train(composed(*overrides))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", TRAINER_KEYS)
+def test_trainer_of_ones_own_without_a_key_is_refused_in_one_line(composed: Compose, key: str) -> None:
+    cfg = composed()
+    with open_dict(cfg):
+        del cfg.trainer[key]
+    with pytest.raises(InputError, match=f"^trainer: has no {key}; begin its file with defaults: "):
+        train(cfg)
+
+
+def test_keys_that_are_not_needed_may_be_missing(composed: Compose, tmp_path: Path) -> None:
+    cfg = composed("trainer.max_epochs=1", "trainer.limit_test_batches=0", "test_ckpt=null")
+    with open_dict(cfg):
+        for key in cfg.trainer.keys() - {*TRAINER_KEYS, "accelerator"}:
+            del cfg.trainer[key]
+        del cfg.callbacks.early_stopping.patience
+    train(cfg)
+    assert read_metrics(tmp_path)["status"] == "finished"
+
+
+class NotReduced(nn.Module):
+    """The losses of the texts."""
+
+    def forward(self, log_probabilities: Tensor, labels: Tensor) -> Tensor:
+        return F.nll_loss(log_probabilities, labels, reduction="none")
+
+
+def test_loss_must_take_the_probabilities_of_self_training(composed: Compose) -> None:
+    settings = ["self_training=teachers", "self_training.baselines=[]", "data.unlabelled=train.csv"]
+    cfg = composed(*settings, "loss._target_=torch.nn.NLLLoss", "~loss.label_smoothing")
+    with pytest.raises(InputError, match=r"^loss: .*; change one of "):
+        check_settings(cfg)
+    cfg.loss._target_ = "torch.nn.CrossEntropyLoss"
+    check_settings(cfg)
+
+
+def test_learning_rate_of_zero_is_told(composed: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    check_settings(composed())
+    assert not caplog.text
+    check_settings(composed("optimizer.lr=0"))
+    assert "optimizer.lr=0: the weights stay as they are; raise it" in caplog.text
 
 
 @pytest.mark.slow

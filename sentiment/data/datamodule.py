@@ -29,7 +29,7 @@ from sentiment.data.encoding import (
 )
 from sentiment.data.preprocessing import RowError, encode
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
-from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction
+from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction, check_seed
 from sentiment.runtime.files import cache_dir, fingerprint
 from sentiment.runtime.trust import find_targets
 
@@ -99,7 +99,7 @@ class ReviewDataModule(LightningDataModule):
         super().__init__()
         check_at_least(1, batch_size=batch_size)
         check_at_least(3, max_features=max_features)  # padding, unknown, and one word
-        check_at_least(0, split_seed=split_seed, seed=seed)
+        check_seed(split_seed=split_seed, seed=seed)
         check_fraction(val_fraction=val_fraction, test_fraction=test_fraction)
         check_choice(("train", "test"), validate_on=validate_on)
         check_choice(("random", "tail"), val_split=val_split)

@@ -11,8 +11,8 @@ import torch
 
 from sentiment.data.text import TextEncoder
 from sentiment.model.network import Network, build_network, without_memory
-from sentiment.runtime.errors import InputError, check_choice, one_line
-from sentiment.runtime.trust import ImportFailedError, UntrustedError
+from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.trust import ImportFailedError, UntrustedError, is_ours
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -70,32 +70,28 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
     settings = checkpoint["hyper_parameters"]
     model, label_names = settings["model"], settings["label_names"]
     try:
-        if "ngram_buckets" in model:  # an earlier version
-            if model.get("max_ngram", 1) > 1:
-                raise ValueError("ngram_buckets: it has hashed n-grams, which are no longer read")
-            model = {key: value for key, value in model.items() if key != "ngram_buckets"}
         encoder = TextEncoder.from_dict(settings["text_encoder"], trust)
         if not all(isinstance(name, str) for name in label_names) or len(set(label_names)) < 2:
             raise ValueError("label_names: not two different names or more")
-        weights = {_weight_name(key): weight for key, weight in checkpoint["state_dict"].items()}
-        check_choice(tuple(range(1, len(weights))), num_layers=model.get("num_layers", 1))
+        state = checkpoint["state_dict"].items()
+        weights = {key.removeprefix("net."): weight for key, weight in state}
+        ours = is_ours(model["_target_"])
+        if ours and model.get("num_layers", 1) > len(weights):  # even without memory they take time
+            raise ValueError("num_layers: there are fewer weights")
         with without_memory(model):
             net = build_network(model, encoder, label_names, trust)
         net.load_state_dict(weights, assign=True)
+        if ours and not all(weight.is_floating_point() for weight in net.parameters()):
+            raise TypeError("state_dict: weights that are no floats")
     except (UntrustedError, ImportFailedError) as error:
         raise InputError(f"{path}: names {error}") from error
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: weights and settings do not match ({one_line(error)[:200]}); use another one"
         ) from error
-    if not all(weight.is_floating_point() and weight.isfinite().all() for weight in net.parameters()):
+    if not all(weight.isfinite().all() for weight in net.parameters()):
         raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
     return TrainedModel(net.float(), encoder, label_names)
-
-
-def _weight_name(key: str) -> str:
-    """The name of a weight in its network; in version 0.1.0, layers had other names."""
-    return key.removeprefix("net.").replace("_lstms.", "_layers.")
 
 
 def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:

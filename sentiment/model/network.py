@@ -16,8 +16,6 @@ from sentiment.data.text import PADDING, TextEncoder
 from sentiment.runtime.errors import InputError, describe_failure
 from sentiment.runtime.trust import import_trusted, is_ours
 
-LSTM = "sentiment.model.lstm.LSTMClassifier"  # of checkpoints that do not name their network
-
 
 class Network(nn.Module):
     """Maps word ids to logits; the base class of all networks.
@@ -101,7 +99,7 @@ def build_network(
         ArgumentError: an argument is out of range.
     """
     arguments = dict(settings)
-    target = arguments.pop("_target_", LSTM)
+    target = arguments.pop("_target_")
     cls = import_trusted(target, trust)
     if not (isinstance(cls, type) and issubclass(cls, Network)):
         raise InputError(f"model._target_={target}: not a subclass of sentiment.model.network.Network; derive it")
@@ -117,7 +115,7 @@ def build_network(
 @contextmanager
 def without_memory(settings: Mapping[str, Any]) -> Iterator[None]:
     """Build the network of these settings on the device `meta`, if it is one of ours, which allow it."""
-    if is_ours(settings.get("_target_", LSTM)):
+    if is_ours(settings["_target_"]):
         with torch.device("meta"), _SkipNormal():
             yield
     else:

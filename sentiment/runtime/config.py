@@ -200,4 +200,4 @@ def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, 
     shown |= {key: str(value) for key, value in shown.items() if isinstance(value, ClassName)}
     shown["scheduler"] = shown["scheduler"] or "none"
     trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
-    return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer[key] for key in trainer} | shown
+    return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer.get(key) for key in trainer} | shown

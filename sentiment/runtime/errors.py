@@ -38,6 +38,13 @@ def check_at_least(minimum: int, **arguments: object) -> None:
             raise ArgumentError(f"{name}={value}: must be an integer >= {minimum}")
 
 
+def check_seed(**arguments: object) -> None:
+    """Raise `ArgumentError` for the first argument that is no seed of NumPy."""
+    for name, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+            raise ArgumentError(f"{name}={value}: must be an integer from 0 to {(1 << 32) - 1}")
+
+
 def check_choice(choices: tuple[object, ...], **arguments: object) -> None:
     """Raise `ArgumentError` for the first argument that is not one of `choices`."""
     for name, value in arguments.items():

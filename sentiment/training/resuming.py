@@ -126,7 +126,7 @@ def check_contents(resumed: ResumePoint, datamodule: ReviewDataModule) -> None:
 def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
     """Log where the training continues; keep it from continuing if early stopping had ended it."""
     early_stopping, epochs = cfg.callbacks.get("early_stopping"), cfg.trainer.max_epochs
-    if early_stopping and resumed.without_improvement >= max(1, early_stopping.patience):
+    if early_stopping and resumed.without_improvement >= max(1, early_stopping.get("patience", 3)):
         trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
         log.info(
             "nothing left to train: early stopping ended the training after epoch %d; to go on, set "
@@ -184,7 +184,7 @@ class Resumption(Callback):
                 }
         if settings := self.cfg.callbacks.get("early_stopping"):
             for callback in trainer.early_stopping_callbacks:
-                callback.patience = settings.patience
+                callback.patience = settings.get("patience", 3)  # as in Lightning
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the configuration, before the checkpoint of the epoch."""

@@ -1,10 +1,14 @@
 """SentimentModule: losses, the adversarial perturbation, and errors of training."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sentiment.classifier import load
 from sentiment.data.batching import Batch
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import InputError
@@ -98,3 +102,41 @@ def test_mixed_precision_with_clipping_is_rejected_in_one_line(composed: Compose
     with pytest.raises(InputError) as error:
         train(composed("trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"))
     assert str(error.value) == message
+
+
+@pytest.mark.skipif(not has_bfloat16_lstm(), reason="the CPU has no kernel")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true", "64-true"])
+@pytest.mark.parametrize("settings", [
+    ["model.freeze_embedding=true", "model.embedding_init=ppmi", "adversarial_epsilon=0.02"],
+    ["class_weights=balanced", "loss.label_smoothing=0.1"],
+])  # fmt: skip
+def test_figures_of_every_precision_are_those_of_the_predictions(
+    composed: Compose, tmp_path: Path, precision: str, settings: list[str]
+) -> None:
+    """The test rows have numbers above 256, which bf16 would round."""
+    ngrams = ["model.max_ngram=2", "model.min_ngram_count=3"]
+    quick = ["trainer.max_epochs=1", f"trainer.precision={precision}"]
+    run = train(composed(*settings, *ngrams, *quick))
+    predictions = run.predictions
+    assert len(predictions) == len(set(predictions["row"])) == 100
+    accuracy = (predictions["label"] == predictions["predicted"]).mean()
+    assert accuracy == pytest.approx(run.metrics["test/accuracy"], abs=1e-6)
+    true = [row[f"p({row['label']})"] for _, row in predictions.iterrows()]
+    assert -np.log(true).mean() == pytest.approx(run.metrics["test/loss"], abs=1e-5)
+    again = load(tmp_path).log_probabilities(list(predictions["text"])).exp()[:, 1]
+    assert again.numpy() == pytest.approx(predictions["p(good)"].to_numpy(), abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("label_names", [["a", "b"], ["a", "b", "c"]])
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0]])
+def test_probabilities_as_labels_are_cast_to_the_precision_of_the_logits(
+    dtype: torch.dtype, label_names: list[str], weights: list[float] | None
+) -> None:
+    num_classes = len(label_names)
+    class_weights = weights and weights[:num_classes]
+    module = SentimentModule(ENCODER, label_names, MODEL, class_weights=class_weights)
+    torch.manual_seed(0)
+    logits, labels = torch.randn(4, 1 if num_classes == 2 else 3), torch.rand(4, num_classes).softmax(1)
+    expected = module._compute_loss(logits, labels)
+    assert module._compute_loss(logits, labels.to(dtype)) == pytest.approx(float(expected), abs=0.01)

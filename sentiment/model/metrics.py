@@ -1,22 +1,14 @@
 """The metrics of a classifier, and its predictions for every review of a split."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import (
-    AUROC,
-    Accuracy,
-    CalibrationError,
-    CatMetric,
-    ConfusionMatrix,
-    Metric,
-    MetricCollection,
-    SumMetric,
-)
+from torchmetrics import AUROC, Accuracy, CalibrationError, ConfusionMatrix, Metric, MetricCollection
+from torchmetrics.utilities import dim_zero_cat
 
 METRICS_BY_CLASS = ("test/precision/", "test/recall/")  # start of the tags; the name of the class follows
 
@@ -49,14 +41,12 @@ class ClassificationMetrics(nn.Module):
         self.label_names = list(label_names)
         self.binary = len(label_names) == 2
         task = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
-        self._loss_sum = SumMetric(nan_strategy="disable")  # MeanMetric would drop the weights then
+        self._batches = _Batches()
         self._accuracy = Accuracy(**task, average="micro")
         self._test = MetricCollection(
             {"auroc": AUROC(**task), "ece": CalibrationError(**task, n_bins=15)}, compute_groups=False
         )
         self._confusion = ConfusionMatrix(task="multiclass", num_classes=len(label_names))
-        self._rows = CatMetric(nan_strategy="disable").set_dtype(torch.float64)  # exact for any row number
-        self._probabilities = CatMetric(nan_strategy="disable")
 
     def update(self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor) -> None:
         """Add a batch.
@@ -69,27 +59,27 @@ class ClassificationMetrics(nn.Module):
             rows: row numbers, int64 `(B,)`.
         """
         scores = probabilities[:, 1] if self.binary else probabilities
-        self._loss_sum.update(loss * len(labels))
+        self._batches.update(loss, rows, probabilities)
         self._accuracy.update(scores, labels)
         self._confusion.update(probabilities.argmax(1), labels)
-        self._rows.update(rows)
-        self._probabilities.update(probabilities)
         if split == "test":
             self._test.update(scores, labels)
 
-    def compute(self, split: str) -> dict[str, Tensor]:
-        """The metrics of the split that was added, `val` or `test`.
+    def compute(self, split: str) -> tuple[dict[str, Tensor], Predictions]:
+        """The metrics of the split that was added, `val` or `test`, and its predictions.
 
         Those that are undefined are NaN: the recall of a class without reviews, its precision if it
         was never predicted either, and the AUROC unless there are reviews of every class. Means are
         over the other classes. The precision of a class with reviews that was never predicted is 0.
 
         Returns:
-            Float32 scalars by their tags in `metrics.json`; those of a class end in its name.
+            Float32 scalars by their tags in `metrics.json`, of which those of a class end in its
+            name; the predictions.
         """
         precision, recall, f1, reviews = self._compute_by_class()
+        loss_sum, rows, probabilities = _compute_and_reset(self._batches)
         values = {
-            f"{split}/loss": _compute_and_reset(self._loss_sum) / reviews.sum(),
+            f"{split}/loss": loss_sum / reviews.sum(),
             f"{split}/accuracy": _compute_and_reset(self._accuracy),
             f"{split}/f1": f1.nanmean(),
             f"{split}/balanced_accuracy": recall.nanmean(),
@@ -102,7 +92,9 @@ class ClassificationMetrics(nn.Module):
             self._test.reset()
             for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
                 values |= {tag + name: value for name, value in zip(self.label_names, by_class, strict=True)}
-        return values
+        order = rows.argsort()
+        predictions = Predictions(rows[order].cpu().numpy(), probabilities[order].cpu().numpy())
+        return values, predictions
 
     def _compute_by_class(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Precision, recall, F1 and number of reviews of each class, `(classes,)`."""
@@ -111,14 +103,35 @@ class ClassificationMetrics(nn.Module):
         precision = correct / torch.where(reviews > 0, predicted.clamp(min=1), predicted)
         return precision, correct / reviews, 2 * correct / (reviews + predicted), reviews
 
-    def gather_predictions(self) -> Predictions:
-        """The predictions since the last call, from all devices."""
-        rows, probabilities = (_compute_and_reset(metric) for metric in (self._rows, self._probabilities))
-        order = rows.argsort()
-        return Predictions(rows[order].long().cpu().numpy(), probabilities[order].float().cpu().numpy())
+
+class _Batches(Metric):
+    """The sum of the losses, row numbers and probabilities of all batches, each in its own precision.
+
+    torchmetrics' aggregators have that of the network: in bf16, row 257 would be row 256.
+    """
+
+    loss_sum: Tensor
+    rows: list[Tensor]
+    probabilities: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("loss_sum", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+
+    def update(self, loss: Tensor, rows: Tensor, probabilities: Tensor) -> None:
+        """Add a batch; `loss` is its mean."""
+        self.loss_sum = self.loss_sum + loss * len(rows)  # unlike +=, promotes the type
+        self.rows.append(rows)
+        self.probabilities.append(probabilities)
+
+    def compute(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum, float32, the rows, int64 `(N,)`, and the probabilities, float32 `(N, classes)`."""
+        return self.loss_sum, dim_zero_cat(self.rows), dim_zero_cat(self.probabilities)
 
 
-def _compute_and_reset(metric: Metric) -> Tensor:
-    value: Tensor = metric.compute()
+def _compute_and_reset(metric: Metric) -> Any:
+    value = metric.compute()
     metric.reset()
     return value

@@ -107,8 +107,10 @@ class SentimentModule(LightningModule):
     @cached_property  # which nn.Module does not register: a resumed run may have another loss
     def criterion(self) -> nn.Module:
         """The loss of log-probabilities `(B, classes)` and labels that is minimized."""
-        weights = {"weight": torch.tensor(self.class_weights)} if self.class_weights else {}
-        return self.make_loss(**weights).to(self.device)
+        options = {}
+        if self.class_weights:
+            options["weight"] = torch.tensor(self.class_weights, dtype=torch.float32)
+        return self.make_loss(**options).to(self.device)
 
     @cached_property
     def _is_cross_entropy(self) -> bool:
@@ -119,6 +121,8 @@ class SentimentModule(LightningModule):
 
     def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss that is minimized, of logits `(B, C)` and labels `(B,)` or `(B, classes)`."""
+        if labels.is_floating_point():
+            labels = labels.to(logits.dtype)  # Lightning casts them to trainer.precision
         if self._is_cross_entropy:
             return cross_entropy(logits, labels)
         loss: Tensor = self.criterion(log_probabilities(logits), labels)
@@ -231,15 +235,15 @@ class SentimentModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._metrics_step["val"] = self.global_step
-        for tag, value in self.metrics.compute("val").items():
+        values, self.predictions = self.metrics.compute("val")
+        for tag, value in values.items():
             shown = tag in ("val/loss", "val/accuracy")
             self.log(tag, value, prog_bar=shown, **_EQUAL_ON_ALL_DEVICES)
-        self.predictions = self.metrics.gather_predictions()
 
     def on_test_epoch_end(self) -> None:
+        values, self.predictions = self.metrics.compute("test")
         # Final figures, no points of a curve. Lightning would warn of True if there is no logger.
-        self.log_dict(self.metrics.compute("test"), logger=False, **_EQUAL_ON_ALL_DEVICES)
-        self.predictions = self.metrics.gather_predictions()
+        self.log_dict(values, logger=False, **_EQUAL_ON_ALL_DEVICES)
 
     def configure_optimizers(self) -> Any:
         weights = [weight for weight in self.net.parameters() if weight.requires_grad]

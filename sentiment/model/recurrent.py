@@ -142,10 +142,11 @@ class RecurrentNetwork(Network):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Embed word ids, and the n-grams that end at each of them: int64 `(B, T)` → `(B, T, E)`."""
-        x: Tensor = self.embedding(ids)
+        dtype = self.linear.weight.dtype  # that of a frozen embedding may be another one
+        x: Tensor = self.embedding(ids).to(dtype)
         if self.ngram_embedding is not None:
-            x = torch.cat([x, self.ngram_embedding(ids)], 2)
-        return x.to(self.linear.weight.dtype)
+            x = torch.cat([x, self.ngram_embedding(ids).to(dtype)], 2)
+        return x
 
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Classify embedded tokens, as in `Network`."""

@@ -7,6 +7,7 @@ load("outputs/runs/2026-01-31_12-00-00").predict(["A slow start, but what an end
 
 import itertools
 import math
+import os
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -200,7 +201,7 @@ def average_probabilities(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
-def load(path: str | Path, trust: Collection[str] = ()) -> Classifier:
+def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifier:
     """Load a trained model, onto a CUDA device if there is one.
 
     Args:

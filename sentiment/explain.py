@@ -28,7 +28,11 @@ def run(arguments: Namespace) -> None:
     from sentiment.analysis.explanation_views import print_explanation, render_html
     from sentiment.classifier import load
 
-    explanation = explain(load(arguments.checkpoint, arguments.trust), text, arguments.target)
+    classifier = load(arguments.checkpoint, arguments.trust)
+    tokens, _ = classifier.encoder.split(text)
+    if not tokens:
+        raise InputError("text: there is no token in it to explain; pass a text with a word")
+    explanation = explain(classifier, text, arguments.target)
     if arguments.html is not None:
         with output_file(arguments.html) as temporary:
             temporary.write_text(render_html(explanation), encoding="utf-8", errors="replace")

@@ -8,6 +8,7 @@ import torch
 
 import sentiment
 from sentiment.analysis.explanation import trace
+from sentiment.analysis.run import Run
 from sentiment.classifier import Classifier, Ensemble, load
 from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.errors import InputError
@@ -45,6 +46,7 @@ def test_load_takes_the_checkpoint_that_was_tested(small: Path, tmp_path: Path) 
     expected = load(run / "checkpoints" / "last.ckpt").predict(["a film"])
     (run / "checkpoints" / "best.ckpt").unlink()
     assert load(run).predict(["a film"]) == expected
+    assert load(Run.read(run).folder).predict(["a film"]) == expected
 
 
 def test_prediction_does_not_depend_on_the_other_texts(classifier: Classifier) -> None:

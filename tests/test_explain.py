@@ -248,3 +248,11 @@ def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             explain_command.run(Namespace(checkpoint=run, trust=[], text=TEXT, html=tmp_path / path, target=None))
     assert list(tmp_path.iterdir()) == [page]
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "?!"])
+def test_command_refuses_a_text_without_a_token(run: Path, tmp_path: Path, text: str) -> None:
+    page = tmp_path / "page.html"
+    with pytest.raises(InputError, match=r"^text: there is no token in it to explain; "):
+        explain_command.run(Namespace(checkpoint=run, trust=[], text=text, html=page, target=None))
+    assert not page.exists()

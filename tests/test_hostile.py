@@ -157,6 +157,10 @@ def _resaved_model(**changes: object) -> Callable[[Path, Path], object]:
     return _resaved(lambda checkpoint: checkpoint["hyper_parameters"]["model"].update(changes))
 
 
+def _resaved_encoder(**changes: object) -> Callable[[Path, Path], object]:
+    return _resaved(lambda checkpoint: checkpoint["hyper_parameters"]["text_encoder"].update(changes))
+
+
 def _resaved_weights(name: str, weights: torch.Tensor) -> Callable[[Path, Path], object]:
     return _resaved(lambda checkpoint: checkpoint["state_dict"].update({name: weights}))
 
@@ -166,6 +170,17 @@ def _zip_bomb(valid: Path, path: Path) -> None:
     with zipfile.ZipFile(valid) as archive, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for record in archive.namelist():
             bomb.writestr(record, bytes(1 << 28) if record.endswith("data/0") else archive.read(record))
+
+
+def _expand(checkpoint: dict[str, Any]) -> None:
+    """Sizes that agree, of 6 GB in a file of some kilobytes."""
+    units, weights = 20_000, checkpoint["state_dict"]
+    checkpoint["hyper_parameters"]["model"]["units"] = units
+    shapes = {"weight_ih_l0": (4 * units, 8), "weight_hh_l0": (4 * units, units)}
+    shapes |= dict.fromkeys(("bias_ih_l0", "bias_hh_l0"), (4 * units,))
+    zero = torch.zeros(1)
+    weights |= {f"net.forward_layers.0.{name}": zero.expand(shape) for name, shape in shapes.items()}
+    weights["net.linear.weight"] = zero.expand(1, units)
 
 
 HOSTILE: dict[str, Callable[[Path, Path], object]] = {
@@ -184,9 +199,25 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "vocabulary of numbers": _resaved(
         lambda checkpoint: checkpoint["hyper_parameters"]["text_encoder"].update(vocabulary=list(range(9)))
     ),
+    "long padding": _resaved_encoder(maxlen=10**12),
+    "negative maxlen": _resaved_encoder(maxlen=-1),
+    "maxlen of text": _resaved_encoder(maxlen="200"),
+    "no tokenizer": _resaved_encoder(tokenizer=None),
+    "negative units": _resaved_model(units=-6),
+    "negative size of the embedding": _resaved_model(embedding_dim=-8),
+    "negative n-grams": _resaved_model(max_ngram=2, num_ngrams=-1),
+    "negative layers": _resaved_model(num_layers=-1),
+    "layers of text": _resaved_model(num_layers="many"),
+    "no network": _resaved_model(_target_="sentiment.data.text.Vocabulary"),
+    "number as network": _resaved_model(_target_=7),
     "shape": _resaved_weights("net.linear.weight", torch.zeros(1, 9)),
     "expanded": _resaved_weights("net.linear.weight", torch.zeros(1, 1).expand(1 << 20, 1 << 20)),
+    "expanded to sizes that agree": _resaved(_expand),
     "dtype": _resaved_weights("net.linear.bias", torch.zeros(1, dtype=torch.complex64)),
+    "integers": _resaved_weights("net.linear.bias", torch.zeros(1, dtype=torch.int64)),
+    "on no device": _resaved_weights("net.linear.bias", torch.zeros(1, device="meta")),
+    "sparse": _resaved_weights("net.linear.bias", torch.zeros(1).to_sparse()),
+    "text as weights": _resaved(lambda checkpoint: checkpoint["state_dict"].update({"net.linear.bias": "0"})),
     "list of weights": _resaved(lambda checkpoint: checkpoint.update(state_dict=[])),
 }
 
@@ -201,6 +232,15 @@ def test_hostile_checkpoint_is_rejected_without_running_code(
         load(tmp_path / "hostile.ckpt")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("part", [i / 16 for i in range(16)])
+def test_truncated_checkpoint_is_rejected_in_one_line(run: Path, tmp_path: Path, part: float) -> None:
+    valid = (run / "checkpoints" / "best.ckpt").read_bytes()
+    (tmp_path / "hostile.ckpt").write_bytes(valid[: int(part * len(valid))])
+    with pytest.raises(InputError, match=r"hostile\.ckpt: ") as error:
+        load(tmp_path / "hostile.ckpt")
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")

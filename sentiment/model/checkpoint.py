@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sentiment.data.text import TextEncoder
 from sentiment.model.network import Network, build_network, without_memory
@@ -75,6 +76,8 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
             raise ValueError("label_names: not two different names or more")
         state = checkpoint["state_dict"].items()
         weights = {key.removeprefix("net."): weight for key, weight in state}
+        if not all(map(_is_stored, weights.values())):
+            raise TypeError("state_dict: tensors of another kind than torch.save writes")
         ours = is_ours(model["_target_"])
         if ours and model.get("num_layers", 1) > len(weights):  # even without memory they take time
             raise ValueError("num_layers: there are fewer weights")
@@ -92,6 +95,14 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
     if not all(weight.isfinite().all() for weight in net.parameters()):
         raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
     return TrainedModel(net.float(), encoder, label_names)
+
+
+def _is_stored(value: object) -> bool:
+    """Whether each element of a tensor is in the file, unlike those of an expanded or sparse one."""
+    if not isinstance(value, Tensor):
+        return True  # extra state, which its module checks
+    is_dense = value.layout is torch.strided and value.device.type == "cpu"
+    return is_dense and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -48,6 +48,10 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.json"
         self.train_hashes_file = self.path / "checkpoints" / "train_hashes.npy"
 
+    def __fspath__(self) -> str:
+        """The folder, for `open`, `Path` and `load`."""
+        return str(self.path)
+
     def checkpoint(self, name: str) -> Path:
         """Path of the `best` or `last` checkpoint."""
         return self.path / "checkpoints" / f"{name}.ckpt"

@@ -176,7 +176,7 @@ def _expand(checkpoint: dict[str, Any]) -> None:
     """Sizes that agree, of 6 GB in a file of some kilobytes."""
     units, weights = 20_000, checkpoint["state_dict"]
     checkpoint["hyper_parameters"]["model"]["units"] = units
-    shapes = {"weight_ih_l0": (4 * units, 8), "weight_hh_l0": (4 * units, units)}
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih_l0": (4 * units, 8), "weight_hh_l0": (4 * units, units)}
     shapes |= dict.fromkeys(("bias_ih_l0", "bias_hh_l0"), (4 * units,))
     zero = torch.zeros(1)
     weights |= {f"net.forward_layers.0.{name}": zero.expand(shape) for name, shape in shapes.items()}

@@ -231,6 +231,7 @@ def _map_labels(unknown: Sequence[str], label_names: Sequence[str], free: Sequen
 def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]) -> dict[str, float]:
     """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
     metrics = ClassificationMetrics(label_names)
-    metrics.update("test", log_probabilities.exp(), labels, torch.arange(len(labels)))
-    values = {tag: float(value) for tag, value in metrics.compute_test().items()}
-    return {"test/loss": float(F.nll_loss(log_probabilities, labels))} | values
+    loss = F.nll_loss(log_probabilities, labels)
+    metrics.update("test", loss, log_probabilities.exp(), labels, torch.arange(len(labels)))
+    values, _ = metrics.compute("test")
+    return {tag: float(value) for tag, value in values.items()}

@@ -72,7 +72,7 @@ def format_class_table(
 
     Returns:
         A line per class: its number of reviews, precision, recall and F1 in per cent, as in
-        `ClassificationMetrics.compute_test`; a dash if one is undefined.
+        `ClassificationMetrics.compute`; a dash if one is undefined.
     """
     from sklearn.metrics import precision_recall_fscore_support  # takes seconds
 

@@ -40,7 +40,7 @@ class ClassificationMetrics(nn.Module):
         super().__init__()
         self.label_names = list(label_names)
         self.binary = len(label_names) == 2
-        task = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
+        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
         self._batches = _Batches()
         self._accuracy = Accuracy(**task, average="micro")
         self._test = MetricCollection(

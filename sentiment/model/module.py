@@ -151,11 +151,11 @@ class SentimentModule(LightningModule):
         self._count(batch, logits, loss)
         weights = [weight for weight in self.net.parameters() if weight.requires_grad]
         gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
-        loss = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
+        known: Tensor = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
         num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
         perturbed = x + adversarial_perturbation(gradients[0], num_tokens, self.adversarial_epsilon)
         logits = self.net.forward_embedded(perturbed, lengths).float()
-        return loss + self._compute_loss(logits, batch.labels)
+        return known + self._compute_loss(logits, batch.labels)
 
     def _count(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Add a batch to the figures of the training epoch."""

@@ -68,3 +68,15 @@ def test_precision_of_a_class_that_is_never_predicted() -> None:
     assert values[f"test/precision/{NAMES[1]}"] == values[f"test/recall/{NAMES[1]}"] == 0
     assert math.isnan(values[f"test/precision/{NAMES[2]}"])  # it has no reviews either
     assert values["test/f1"] == pytest.approx((6 / 7 + 0) / 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_row_numbers_and_the_loss_are_exact_in_any_precision(dtype: torch.dtype) -> None:
+    metrics = ClassificationMetrics(NAMES[:2]).to(device="cpu", dtype=dtype).to("cpu")
+    rows = torch.arange(2**24, 2**24 + 3)
+    probabilities = torch.tensor([[0.123456, 0.876544]]).expand(3, 2)
+    metrics.update("test", torch.tensor(0.123456), probabilities, torch.tensor([0, 1, 1]), rows)
+    values, predictions = metrics.compute("test")
+    assert predictions.rows.tolist() == rows.tolist()
+    assert predictions.probabilities.tolist() == probabilities.tolist()
+    assert float(values["test/loss"]) == pytest.approx(0.123456, abs=1e-7)

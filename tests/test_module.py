@@ -113,7 +113,6 @@ def test_mixed_precision_with_clipping_is_rejected_in_one_line(composed: Compose
 def test_figures_of_every_precision_are_those_of_the_predictions(
     composed: Compose, tmp_path: Path, precision: str, settings: list[str]
 ) -> None:
-    """The test rows have numbers above 256, which bf16 would round."""
     ngrams = ["model.max_ngram=2", "model.min_ngram_count=3"]
     quick = ["trainer.max_epochs=1", f"trainer.precision={precision}"]
     run = train(composed(*settings, *ngrams, *quick))

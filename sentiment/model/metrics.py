@@ -107,7 +107,8 @@ class ClassificationMetrics(nn.Module):
 class _Batches(Metric):
     """The sum of the losses, row numbers and probabilities of all batches, each in its own precision.
 
-    torchmetrics' aggregators have that of the network: in bf16, row 257 would be row 256.
+    torchmetrics' aggregators cast all of them to the precision of the network, or to float32 once they
+    were moved to a device, whatever `set_dtype` said: 2**24 + 1 would be row 2**24.
     """
 
     loss_sum: Tensor

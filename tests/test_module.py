@@ -122,10 +122,8 @@ def test_figures_of_every_precision_are_those_of_the_predictions(
     assert accuracy == pytest.approx(run.metrics["test/accuracy"], abs=1e-6)
     true = [row[f"p({row['label']})"] for _, row in predictions.iterrows()]
     assert -np.log(true).mean() == pytest.approx(run.metrics["test/loss"], abs=1e-5)
-    classifier = load(tmp_path)
-    encoded = classifier.encode(predictions["text"])
-    again = classifier.log_probabilities(encoded).exp()[:, 1]
-    assert again.numpy() == pytest.approx(predictions["p(good)"].to_numpy(), abs=0.02)
+    again = [made.probabilities["good"] for made in load(tmp_path).predict(list(predictions["text"]))]
+    assert again == pytest.approx(predictions["p(good)"].to_numpy(), abs=0.02)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

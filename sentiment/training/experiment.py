@@ -183,7 +183,7 @@ def _log_final_figures(
 ) -> None:
     """Log the figures under tags of their own, first those that the HParams tab shows first."""
     first = {tag: metrics[tag] for tag in ("test/accuracy", cfg.objective) if tag in metrics}
-    ordered = (first | metrics).items()
+    ordered = {**first, **metrics}.items()
     overall = {tag: value for tag, value in ordered if not tag.startswith(METRICS_BY_CLASS)}
     last_batch = trainer.global_step - 1
     log_final_figures(trainer.loggers, settings, overall, step=last_batch)

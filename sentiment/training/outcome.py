@@ -57,7 +57,7 @@ def record_failure(
         if not run.config_file.exists():
             rank_zero_only(run.write_config)(cfg)
         record = {"status": status, "error": f"{type(error).__name__}: {error}"}
-        metrics = run.read_metrics() | record | (origin or _describe_origin(cfg))
+        metrics = {**run.read_metrics(), **record, **(origin or _describe_origin(cfg))}
         rank_zero_only(run.write_metrics)(metrics)
 
 

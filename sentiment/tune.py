@@ -13,10 +13,10 @@ tag(log,interval(0.0001,0.1)). With --config-dir DIR tune=mine, DIR/tune/mine.ya
 its defaults: [default] keep the other settings.
 
 Trials never see the test set; at the end the best trial is tested, once. The same command continues
-a study, on any number of machines if they share the storage.
+a study, on any number of machines if they share the storage. PostgreSQL's password belongs in
+~/.pgpass or the environment variable PGPASSWORD: other users can see command lines.
 """
 
-import logging
 import re
 import sys
 import warnings
@@ -26,9 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import quote
-from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.run_folder import RunFolder, exit_on_user_error
+from sentiment.runtime.hydra_app import quote, run_hydra_app
+from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, remove_if_empty
 
 
 def job(cfg: DictConfig) -> None:
@@ -42,11 +41,11 @@ def job(cfg: DictConfig) -> None:
     prepare_process()
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # about the heartbeat
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("sentiment.training.experiment").setLevel(logging.WARNING)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         exit_with_error("-m: a study is not a sweep; describe the search space in tune.space")
+    run = RunFolder(cfg.output_dir)
     try:
-        with exit_on_user_error(cfg.output_dir), RunFolder(cfg.output_dir).log_to("tune.log"):
+        with exit_on_user_error(cfg.output_dir), run.log_to("tune.log"):
             tuning = Tuning(cfg, HydraConfig.get().overrides.task)
             tuning.search()
             try:
@@ -56,6 +55,8 @@ def job(cfg: DictConfig) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command continues the study", file=sys.stderr)
         sys.exit(130)
+    finally:
+        remove_if_empty(run.path)
 
 
 def main() -> None:

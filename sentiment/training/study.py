@@ -1,140 +1,136 @@
 """A study in Optuna's storage, shared by any number of workers, any of which may be killed."""
 
-import contextlib
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
-from omegaconf import DictConfig
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
 from sentiment.runtime.errors import DivergedError, InputError, one_line
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 60.0  # seconds for which a storage may be away
 GRACE_PERIODS = 4  # heartbeat intervals after which a trial without a heartbeat is stale
 
 
 class Study:
-    """Runs trials until there are enough of them, whoever ran them, and retries those that were interrupted.
+    """Runs trials until there are enough of them, whoever ran them.
+
+    Trials that were interrupted are repeated with the same parameters; the user attribute
+    `retry_of` holds the number of the earlier one.
 
     Args:
         tune: the configuration of the group `tune`.
-        objective: what trials return, a name in `OBJECTIVES`.
+        settings: what all workers must agree on; among it `objective`, what trials return.
         folder: of the SQLite file, unless `tune.storage` names another storage.
 
     Attributes:
         optuna_study: the study itself.
 
     Raises:
-        InputError: the storage cannot be used, or the study was started with another objective.
+        InputError: the storage cannot be used, or the study was started with other settings.
     """
 
-    def __init__(self, tune: DictConfig, objective: str, folder: Path) -> None:
+    def __init__(self, tune: DictConfig, settings: Mapping[str, Any], folder: Path) -> None:
         self.tune = tune
         self._own: int | None = None  # number of the trial that runs in this process
-        self._enqueue_retry = RetryHeartbeatStaleTrialCallback()
+        objects = {name: instantiate_checked(tune[name]) for name in ("sampler", "pruner")}
         try:
-            with FileLock(folder / "study.lock"):  # two workers may create the SQLite file
-                storage = self._open_storage(tune.storage or f"sqlite:///{folder}/study.db")
-                self.optuna_study = self._open_study(storage, objective)
-                states = {trial.state for trial in self._trials()}
-                if states == {TrialState.FAIL}:  # only failed trials: the search space may have been the reason
-                    optuna.delete_study(study_name=tune.name, storage=storage)
-                    self.optuna_study = self._open_study(storage, objective)
+            url = tune.storage or f"sqlite:///{folder}/study.db"
+            storage = _open_storage(url, tune.heartbeat_interval)
+            self.optuna_study = self._open_study(storage, settings, **objects)
         except InputError:
             raise
         except Exception as error:  # of the storage's driver, whichever that is
-            raise InputError(f"tune.storage: {one_line(error)}") from error
-        first = self.optuna_study.user_attrs.get("objective", objective)
-        if first != objective:
-            raise InputError(f"tune.name={tune.name}: was started with objective={first}; choose another tune.name")
-        self.optuna_study.set_user_attr("objective", objective)
+            raise _explain(error) from error
 
-    def _open_study(self, storage: RDBStorage, objective: str) -> optuna.Study:
-        return optuna.create_study(
-            study_name=self.tune.name,
-            storage=storage,
-            sampler=instantiate_checked(self.tune.sampler, "tune.sampler"),
-            pruner=instantiate_checked(self.tune.pruner, "tune.pruner"),
-            direction=OBJECTIVES[objective].direction,
-            load_if_exists=True,
+    def _open_study(self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any) -> optuna.Study:
+        """Create the study and record the settings, or load it and compare them.
+
+        Of several workers, one creates it, since names are unique in a storage.
+        """
+        options: dict[str, Any] = {"study_name": self.tune.name, "storage": storage} | objects
+        objective = settings["objective"]
+        try:
+            study = optuna.create_study(**options, direction=OBJECTIVES[objective].direction)
+        except DuplicatedStudyError:
+            study = optuna.load_study(**options)
+            self._check_unchanged(self._read_settings(study), settings)
+        else:
+            study.set_user_attr("objective", objective)
+            study.set_user_attr("settings", dict(settings))
+        return study
+
+    def _read_settings(self, study: optuna.Study, attempts: int = 10) -> dict[str, Any]:
+        """What the worker that created the study has recorded, or will within seconds."""
+        for attempt in range(attempts):
+            time.sleep(min(attempt, 1))
+            recorded: dict[str, Any] | None = study.user_attrs.get("settings")
+            if recorded is not None:
+                return recorded
+        raise InputError(
+            f"tune.name={self.tune.name}: the storage holds a study of this name without settings, "
+            "of another program or of a worker that was killed; choose another tune.name"
         )
 
-    def _open_storage(self, url: str, attempts: int = 3) -> RDBStorage:
-        try:
-            return RDBStorage(
-                url,
-                heartbeat_interval=self.tune.heartbeat_interval,
-                grace_period=GRACE_PERIODS * self.tune.heartbeat_interval,
-                heartbeat_stale_trial_callback=self._enqueue_retry,
-            )
-        except (IntegrityError, ProgrammingError):  # another worker is creating the tables
-            if attempts == 1:
-                raise
-            time.sleep(1)
-            return self._open_storage(url, attempts - 1)
-
-    def check_unchanged(self, name: str, values: Mapping[str, Any]) -> None:
-        """Record `values` under `name` when the study starts; compare them when it continues.
-
-        Raises:
-            InputError: a value changed.
-        """
-        recorded = self.optuna_study.user_attrs.get(name, values) if self._trials() else values
-        for key in sorted(values.keys() | recorded.keys()):
-            if values.get(key) != recorded.get(key):
+    def _check_unchanged(self, recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+        for key in sorted(settings.keys() | recorded.keys()):
+            was, now = (_show(values.get(key, "not set")) for values in (recorded, settings))
+            if was != now:
                 raise InputError(
-                    f"tune.name={self.tune.name}: was started with {key}={recorded.get(key)}, not {values.get(key)}; "
-                    "keep that, or choose another tune.name"
+                    f"tune.name={self.tune.name}: when the study started, {key} was {was}, "
+                    f"now it is {now}; keep that, or choose another tune.name"
                 )
-        self.optuna_study.set_user_attr(name, dict(values))
 
     def optimize(self, objective: Callable[[Trial], float]) -> None:
-        """Run trials until there are enough.
+        """Run trials until there are enough, and wait for those that run elsewhere.
 
-        Optuna's `n_trials` and `MaxTrialsCallback` count the trials of one process, or a retried trial twice.
+        Optuna's `MaxTrialsCallback` does not know those that run elsewhere. With failed trials it
+        counts one that is repeated twice; without them, a study whose trials all diverge never ends.
 
         Raises:
-            InputError: a trial's settings are invalid.
+            InputError: a trial's settings are invalid, or the storage is away.
+            OSError: a trial could not write its files.
         """
-        while (finished := self._count(finished=True)) < self.tune.trials:
-            if finished + self._count(finished=False) < self.tune.trials:
-                self._run_trial(objective)
-            else:  # the last ones run in other processes, or were interrupted and will be retried here
-                time.sleep(self.tune.heartbeat_interval)
-                self._retry_stale()
+        with _explain_storage_errors():
+            while (finished := self._count(finished=True)) < self.tune.trials:
+                if finished + self._count(finished=False) < self.tune.trials:
+                    self._run_trial(objective)
+                else:
+                    time.sleep(self.tune.heartbeat_interval)
+                    self._repeat_stale()
 
     def best_trial(self) -> FrozenTrial:
         """The best finished trial.
 
         Raises:
-            InputError: no trial finished.
+            InputError: no trial finished, or the storage is away.
         """
-        try:
+        with _explain_storage_errors():
+            if not self._trials(TrialState.COMPLETE):
+                message = "no trial finished; see the errors above"
+                raise InputError(f"tune.name={self.tune.name}: {message}")
             return self.optuna_study.best_trial
-        except ValueError as error:
-            raise InputError(f"tune.name={self.tune.name}: no trial finished; see the errors above") from error
-
-    def retried_from(self, number: int) -> int | None:
-        """The interrupted trial that this one retries."""
-        history = self._enqueue_retry.retry_history(self.optuna_study.trials[number])
-        return history[-1] if history else None
 
     def _run_trial(self, objective: Callable[[Trial], float]) -> None:
         self._own = None
 
         def run(trial: Trial) -> float:
             self._own = trial.number
-            trial.set_user_attr("started", trial.number)  # a retried trial inherits the attribute of the first one
             return objective(trial)
 
         try:
@@ -143,45 +139,167 @@ class Study:
             log.error("trial %s failed, the study continues: %s", self._own, error)
         except InputError as error:
             raise InputError(f"trial {self._own}: {error}") from error
-        except KeyboardInterrupt:
-            if self._own is not None:
-                self._retry(self._own)
+        except (KeyboardInterrupt, OSError):
+            self._repeat_own()
             raise
-        except Exception:
-            log.exception("trial %s failed, the study continues", self._own)
+        except Exception as error:
+            if self._own in self._repeated():
+                log.warning("trial %s: seemed dead, so another worker repeats it", self._own)
+            elif _find_storage_error(error):
+                self._repeat_own()
+                log.warning("trial %s will be repeated: %s", self._own, _explain(error))
+            else:
+                log.exception("trial %s failed, the study continues", self._own)
 
     def _log_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Log how a trial ended, and the best one so far."""
-        how = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}.get(trial.state, "failed")
+        ends = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}
         value = "NaN" if trial.value is None else f"{trial.value:.4f}"
-        message = f"trial {trial.number}: {how} at {value} after epoch {len(trial.intermediate_values)}"
-        if any(other.state == TrialState.COMPLETE for other in self._trials()):
+        end = f"{ends.get(trial.state, 'failed')} at {value}"
+        message = f"trial {trial.number}: {end} after epoch {len(trial.intermediate_values)}"
+        if self._trials(TrialState.COMPLETE):
             message += f"; best so far {study.best_value:.4f}, trial {study.best_trial.number}"
         log.info("%s; %s of %s", message, self._count(finished=True), self.tune.trials)
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self.optuna_study.get_trials(deepcopy=False)
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.optuna_study.get_trials(deepcopy=False, states=states or None)
 
     def _count(self, finished: bool) -> int:
-        """Number of trials that finished, or that run; a retried trial counts once."""
-        retried = self._retried()
-        states = [trial.state for trial in self._trials() if trial.number not in retried]
+        """Number of trials that finished, or that run; one that is repeated counts once."""
+        repeated = self._repeated()
+        states = [trial.state for trial in self._trials() if trial.number not in repeated]
         return sum(state.is_finished() if finished else state == TrialState.RUNNING for state in states)
 
-    def _retried(self) -> set[int]:
-        return {number for trial in self._trials() for number in self._enqueue_retry.retry_history(trial)}
+    def _repeated(self) -> set[int | None]:
+        return {trial.user_attrs.get("retry_of") for trial in self._trials()} - {None}
 
-    def _retry_stale(self) -> None:
-        """Enqueue again the trials whose worker sends no heartbeat, or died before its first one."""
+    def _repeat_stale(self) -> None:
+        """Repeat the trials whose worker sends no heartbeat, or died before its first one."""
         optuna.storages.fail_stale_trials(self.optuna_study)
         stale = datetime.now() - timedelta(seconds=GRACE_PERIODS * self.tune.heartbeat_interval)
-        for trial in self.optuna_study.get_trials(states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get("started") != trial.number and (trial.datetime_start or stale) < stale:
-                self._retry(trial.number)
+        for trial in self._trials(TrialState.RUNNING):
+            if "alive" not in trial.user_attrs and (trial.datetime_start or stale) < stale:
+                with suppress(ValueError, UpdateFinishedTrialError):  # another worker repeats it
+                    self.optuna_study.tell(trial.number, state=TrialState.FAIL)
+                    _enqueue_again(self.optuna_study, trial)
 
-    def _retry(self, number: int) -> None:
-        with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # it has just finished
-            self.optuna_study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-        trial = self.optuna_study.trials[number]
-        if trial.state == TrialState.FAIL and number not in self._retried():
-            self._enqueue_retry(self.optuna_study, trial)
+    def _repeat_own(self) -> None:
+        """Repeat the trial of this process unless it finished or another worker repeats it."""
+        if self._own is None:
+            return
+        with suppress(ValueError, UpdateFinishedTrialError):  # Optuna has recorded the failure
+            self.optuna_study.tell(self._own, state=TrialState.FAIL)
+        trial = self.optuna_study.trials[self._own]
+        if trial.state == TrialState.FAIL and trial.number not in self._repeated():
+            _enqueue_again(self.optuna_study, trial)
+
+
+class _Storage(RDBStorage):
+    """Storage whose heartbeat survives an outage: the trial itself finds out whether it lasts."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError):
+            super().record_heartbeat(trial_id)
+            self.set_trial_user_attr(trial_id, "alive", True)
+
+
+def hide_password(tune: DictConfig) -> None:
+    """Move the password in `tune.storage` to where PostgreSQL's client looks for it.
+
+    So it gets into no file, log or message. An interpolation such as `${oc.env:NAME}` stays as it
+    is, since files hold the interpolation.
+
+    Raises:
+        InputError: `tune.storage` is no URL, or it holds a password for another database.
+    """
+    if tune.storage is None or OmegaConf.is_interpolation(tune, "storage"):
+        return
+    try:
+        url = make_url(tune.storage)
+    except Exception:  # whose message may hold a part of the password
+        example = "postgresql+psycopg://user@host/database"
+        raise InputError(f"tune.storage: is not a URL such as {example}") from None
+    password = url.password or url.query.get("password")
+    if password is None:
+        return
+    if url.get_backend_name() != "postgresql":
+        message = "a password would be readable in the folder of the study"
+        raise InputError(f"tune.storage: {message}; write '${{oc.env:NAME}}' in its place")
+    os.environ["PGPASSWORD"] = str(password)
+    without = url.set(password=None).difference_update_query(["password"])
+    tune.storage = without.render_as_string()
+
+
+def _open_storage(url: str, heartbeat_interval: int, attempts: int = 3) -> RDBStorage:
+    is_file = make_url(url).get_backend_name() == "sqlite"
+    try:
+        storage = _Storage(
+            url,
+            engine_kwargs={"connect_args": {"timeout": PATIENCE}} if is_file else {"pool_pre_ping": True},
+            heartbeat_interval=heartbeat_interval,
+            grace_period=GRACE_PERIODS * heartbeat_interval,
+            heartbeat_stale_trial_callback=_enqueue_again,
+        )
+    except (DBAPIError, StorageInternalError):  # perhaps another worker is creating the tables
+        if attempts == 1:
+            raise
+        time.sleep(1)
+        return _open_storage(url, heartbeat_interval, attempts - 1)
+    _wait_for_connections(storage)
+    return storage
+
+
+def _wait_for_connections(storage: RDBStorage) -> None:
+    """Have the main thread try to connect again for `PATIENCE` seconds."""
+    away_since: float | None = None
+
+    @event.listens_for(storage.engine, "do_connect")
+    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
+        nonlocal away_since
+        while True:
+            try:
+                connection = dialect.connect(*arguments, **options)
+                away_since = None
+                return connection
+            except dialect.loaded_dbapi.OperationalError as error:
+                if threading.current_thread() is not threading.main_thread():
+                    raise
+                if away_since is None:
+                    away_since = time.monotonic()
+                    message = "tune.storage: %s; trying again for %.0f seconds"
+                    log.warning(message, one_line(error), PATIENCE)
+                if time.monotonic() - away_since > PATIENCE:
+                    raise
+                time.sleep(1)
+
+
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+@contextmanager
+def _explain_storage_errors() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not _find_storage_error(error):
+            raise
+        message = f"{_explain(error)}; the same command continues the study"
+        raise InputError(message) from error
+
+
+def _find_storage_error(error: BaseException | None) -> SQLAlchemyError | None:
+    """The error of the storage that led to this one, perhaps in Optuna's handling of it."""
+    while error and not isinstance(error, SQLAlchemyError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _explain(error: Exception) -> InputError:
+    cause = _find_storage_error(error) or error
+    original = getattr(cause, "orig", None) or cause  # without the SQL statement
+    return InputError(f"tune.storage: {one_line(original)}")

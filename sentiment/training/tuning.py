@@ -2,8 +2,8 @@
 
 import logging
 import shlex
-import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,28 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import Trial
+from pytorch_lightning.callbacks import LambdaCallback
 
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.summary import find_problems
 from sentiment.runtime.config import (
-    OBJECTIVES,
     flatten,
     format_setting,
     instantiate_checked,
     parse_overrides,
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
-from sentiment.runtime.files import fingerprint
 from sentiment.runtime.hydra_app import explain
-from sentiment.runtime.run_folder import RunFolder, trial_path
+from sentiment.runtime.run_folder import RunFolder, make_folder, trial_path
 from sentiment.training.experiment import train
 from sentiment.training.pruning import Pruning
 from sentiment.training.search_space import SearchSpace
-from sentiment.training.settings_checks import check_single_device
-from sentiment.training.study import Study
+from sentiment.training.settings_checks import check_settings, check_single_device
+from sentiment.training.study import Study, hide_password
 
 log = logging.getLogger(__name__)
+
+_RUN_LOG = "sentiment.training.experiment"
 
 
 class Tuning:
@@ -42,9 +45,14 @@ class Tuning:
         cfg: the composed configuration of `conf/tune.yaml`.
         overrides: those of the command line.
 
+    Attributes:
+        folder: of the study.
+        space: what is searched.
+        study: opened, with settings and data that are those of its start.
+
     Raises:
-        InputError: a setting is invalid, the storage cannot be used, or it holds a study of this name with other
-            settings.
+        InputError: a setting or the data is invalid, the storage cannot be used, or it holds a
+            study of this name with other settings or data.
     """
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -53,38 +61,40 @@ class Tuning:
         with prefix_key("data"):
             check_choice(("train",), validate_on=cfg.data.validate_on)  # no trial may see the test set
         check_choice(("best", None), test_ckpt=cfg.test_ckpt)  # a trial is judged by its best epoch
-        check_choice(tuple(OBJECTIVES), objective=cfg.objective)
         check_single_device(cfg)
+        hide_password(cfg.tune)
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
-        fixed = [override for override in parse_overrides(overrides) if override.key_or_group.split(".")[0] != "tune"]
+        fixed = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] != "tune"]
         self.fixed = [str(override.input_line) for override in fixed]
         named = {override.key_or_group for override in fixed}
         self.space = SearchSpace(_unset_sweeps(cfg.tune, named))
-        self.study = Study(cfg.tune, cfg.objective, self.folder)
-        settings = {
-            key: value
-            for key, value in flatten(cfg).items()
-            if key not in ("data.path", "test_ckpt")
-            and key.split(".")[0] not in ("baseline", "tune", *self.space.sweeps)
-        }
-        searched = {f"tune.space.{key}": sweep for key, sweep in self.space.sweeps.items()}
-        self.study.check_unchanged("settings", settings | searched)
+        for example in self.space.examples():  # invalid settings must not become those of a study
+            check_settings(self._compose([*self.fixed, *example]))
+        _check_folder(cfg)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
+        datamodule.prepare_data()
+        datamodule.setup()
+        contents = {"the contents of the data": datamodule.contents}
+        folders = {path.name for path in self.folder.glob("trial_*")}
+        self.study = Study(cfg.tune, self._list_settings() | contents, self.folder)
+        numbers = (trial.number for trial in self.study.optuna_study.trials)
+        for name in sorted(folders - {trial_path(self.folder, n).name for n in numbers}):
+            advice = "move it away, or choose another tune.name"
+            raise InputError(f"{self.folder / name}: is not of this study; {advice}")
         RunFolder(self.folder).write_config(cfg)
+        for problem in find_problems(datamodule):
+            log.warning(problem)
 
     def search(self) -> None:
         """Run trials until there are enough.
 
         Raises:
-            InputError: the data, the search space or a trial's settings are invalid.
+            InputError: a trial's settings are invalid, or the storage is away.
+            OSError: a file cannot be written.
         """
-        for overrides in self.space.examples():
-            self._compose_overrides([*self.fixed, *overrides])
-        datamodule = instantiate_checked(self.cfg.data, "data", seed=self.cfg.seed)
-        datamodule.prepare_data()
-        contents = [(datamodule.folder / name).read_bytes().hex() for name in ("vocabulary.txt", "labels.npy")]
-        self.study.check_unchanged("data", {"the vocabulary and labels of the data": fingerprint(contents)})
-        self.study.optimize(self._run_trial)
+        with _silence_runs():
+            self.study.optimize(self._run_trial)
 
     def test_best_trial(self) -> None:
         """Test the best trial's checkpoint, once, and print the command that repeats the trial.
@@ -101,10 +111,7 @@ class Tuning:
         elif self.cfg.test_ckpt:
             with FileLock(run.path / "test.lock"):  # workers may share this disk
                 if "test/accuracy" not in run.read_metrics():
-                    cfg = self._compose(best.params)
-                    cfg.output_dir = cfg.resume = str(run.path)
-                    logging.getLogger("sentiment.training.experiment").setLevel(logging.INFO)
-                    train(cfg, varied=sorted(best.params), hide_fixed=True)
+                    self._test(run, best.params)
             log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
         log.info("repeat it with: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
 
@@ -112,38 +119,86 @@ class Tuning:
         """The overrides with which `sentiment.train` repeats a trial."""
         return [*self.fixed, *self.space.overrides(params)]
 
+    def _test(self, run: RunFolder, params: Mapping[str, Any]) -> None:
+        cfg = self._compose(self.overrides(params))
+        cfg.output_dir = cfg.resume = str(run.path)
+        with run.claim(new=False), ExitStack() as silence:
+            silence.enter_context(_silence_runs())
+            show = LambdaCallback(on_test_start=lambda *_: silence.close())
+            train(cfg, [show], varied=sorted(params), hide_fixed=True)
+
+    def _list_settings(self) -> dict[str, Any]:
+        """All settings that affect results; of a key that is searched, the sweep."""
+        settings = {
+            key: value
+            for key, value in flatten(self.cfg).items()
+            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune")
+        }
+        sweeps = self.space.sweeps.items()
+        return settings | {key: f"searched in {sweep}" for key, sweep in sweeps}
+
     def _run_trial(self, trial: Trial) -> float:
         """Train with the settings that Optuna suggests; return the objective."""
         self.space.suggest(trial)
-        cfg = self._compose(trial.params)
+        cfg = self._compose(self.overrides(trial.params))
         cfg.test_ckpt, cfg.baseline = None, {}
         run = self._trial_folder(trial.number)
-        shutil.rmtree(run.path, ignore_errors=True)  # of a deleted study of this name
-        run.write_config(cfg)
         cfg.output_dir = str(run.path)
-        retried = self.study.retried_from(trial.number)
+        retried = trial.user_attrs.get("retry_of")
         note = "" if retried is None else f", a retry of trial {retried}"
         log.info("trial %s%s: %s", trial.number, note, _format_settings(trial.params))
         pruning = Pruning(trial, cfg.objective)
-        result = train(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True).objective
-        if pruning.pruned:
-            run.write_metrics(run.read_metrics() | {"status": "pruned"})
-            raise optuna.TrialPruned
-        return result
+        make_folder(run.path, exist_ok=False)
+        with run.claim():
+            outcome = train(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True)
+            if pruning.pruned:
+                run.write_metrics(run.read_metrics() | {"status": "pruned"})
+                raise optuna.TrialPruned
+        return outcome.objective
 
     def _trial_folder(self, number: int) -> RunFolder:
         return RunFolder(trial_path(self.folder, number).resolve())
 
-    def _compose(self, params: Mapping[str, Any]) -> DictConfig:
-        cfg = self._compose_overrides(self.overrides(params))
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        try:
+            cfg = compose("config", overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(f"tune.space: {explain(error, 'config', overrides)}") from error
         cfg.trainer.enable_model_summary = False
         return cfg
 
-    def _compose_overrides(self, overrides: list[str]) -> DictConfig:
-        try:
-            return compose("config", overrides)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(f"tune.space: {explain(error, 'config', overrides)}") from error
+
+@contextmanager
+def _silence_runs() -> Iterator[None]:
+    """Keep what runs log out of the console and the log of the study; each writes its own."""
+
+    def is_of_study(record: logging.LogRecord) -> bool:
+        return not record.name.startswith(_RUN_LOG)
+
+    handlers = [*logging.getLogger().handlers]
+    for handler in handlers:
+        handler.addFilter(is_of_study)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_of_study)
+
+
+def _check_folder(cfg: DictConfig) -> None:
+    """Raise `InputError` if the output folder holds something else than this study."""
+    run = RunFolder(cfg.output_dir)
+    advice = "choose another hydra.run.dir or tune.name"
+    if not run.config_file.exists():
+        others = {path.name for path in run.path.glob("[!.]*")}
+        if others - {"study.db", "study.db-journal", "tune.log"}:  # of a worker that starts now
+            raise InputError(f"{run.path}: is not empty; {advice}")
+        return
+    saved = run.read_config()
+    if saved is None or "tune" not in saved:
+        raise InputError(f"{run.path}: holds a run; {advice}")
+    if any(saved.tune[key] != cfg.tune[key] for key in ("name", "storage")):
+        raise InputError(f"{run.path}: holds another study, tune.name={saved.tune.name}; {advice}")
 
 
 def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:

@@ -5,27 +5,38 @@ import shlex
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from optuna.trial import TrialState
 from pytorch_lightning import Callback, Trainer
 
 from sentiment import tune
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
+from sentiment.training.study import Study, hide_password
 from sentiment.training.tuning import Tuning
 from tests.helpers import QUICK, background, command, read_metrics
+
+try:
+    import psycopg
+except ImportError:
+    psycopg = None  # type: ignore[assignment]
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -156,7 +167,7 @@ def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
         ([], ["trainer.max_epochs=3"], "trainer.max_epochs was 2, now it is 3; keep that, or choose"),
         ([], ["optimizer=adam"], r"optimizer was searched in choice\(.*\), now it is Adam; keep that"),
         (["optimizer=adam", "optimizer.lr=1"], [], r"optimizer was Adam, now it is searched in choice\(adam"),
-        ([], ["+optimizer.eps=1"], "optimizer.eps was not set, now it is 1"),
+        ([], ["+optimizer.weight_decay=1"], "optimizer.weight_decay was not set, now it is 1"),
         ([], ["class_weights=balanced"], "class_weights was null, now it is balanced"),
         ([], ["objective=val/loss"], "objective was val/accuracy, now it is val/loss; keep that"),
         (None, ["objective=train/loss"], "objective=train/loss: must be one of"),
@@ -281,57 +292,237 @@ def test_killed_study_continues_and_retries_its_trial(small: Path, tmp_path: Pat
     assert ", a retry of trial 2: " in done.stdout
 
 
+class Server:
+    """A PostgreSQL server on the loopback interface that can be stopped and started.
+
+    Args:
+        initdb: path of the program.
+        home: an empty folder.
+
+    Attributes:
+        url: of its database, with a password.
+    """
+
+    def __init__(self, initdb: str, home: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"postgresql+psycopg://tester:s3cret@127.0.0.1:{self.port}/postgres"
+        user = "postgres" if os.geteuid() == 0 else None  # it does not run as root
+        Path(home, "password").write_text("s3cret")
+        if user:
+            shutil.chown(home, user)
+        null = subprocess.DEVNULL
+        self.options: dict[str, Any] = {"user": user, "cwd": home, "stdout": null, "stderr": null}
+        self.postgres = [str(Path(initdb).with_name("postgres")), "-D", f"{home}/db", "-F"]
+        self.postgres += ["-p", str(self.port), "-h", "127.0.0.1", "-k", home]
+        login = ["-U", "tester", "-A", "scram-sha-256", "--pwfile=password", "--no-sync"]
+        subprocess.run([initdb, "-D", f"{home}/db", *login], check=True, **self.options)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.postgres, **self.options)
+        for _ in range(300):
+            time.sleep(0.1)
+            with suppress(psycopg.OperationalError):
+                psycopg.connect(self.url.replace("+psycopg", "")).close()
+                return
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(30)
+
+
 @pytest.fixture
-def postgres() -> Iterator[str]:
-    """The URL of a new PostgreSQL server on the loopback interface."""
+def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A new PostgreSQL server."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = str(programs[-1]) if programs else shutil.which("initdb")
     if not initdb:
         pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
-    pytest.importorskip("psycopg", reason="the extra postgres is not installed")
-    user = "postgres" if os.geteuid() == 0 else None  # it does not run as root
-    with tempfile.TemporaryDirectory() as home, socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-        free.close()
-        if user:
-            shutil.chown(home, user)
-        quiet: dict[str, Any] = {"user": user, "cwd": home, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([initdb, "-D", f"{home}/db", "-U", "tester", "-A", "trust", "--no-sync"], check=True, **quiet)
-        options = ["-D", f"{home}/db", "-p", str(port), "-h", "127.0.0.1", "-k", home, "-F"]
-        server = subprocess.Popen([str(Path(initdb).with_name("postgres")), *options], **quiet)
+    if not psycopg:
+        pytest.skip("the extra postgres is not installed")
+    monkeypatch.setenv("PGPASSWORD", "")  # restored after it was changed
+    with tempfile.TemporaryDirectory() as home:
+        server = Server(initdb, home)
+        server.start()
         try:
-            for _ in range(100):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            time.sleep(0.5)
-            yield f"postgresql+psycopg://tester@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(30)
+            server.stop()
 
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, postgres: str) -> None:
-    """Two processes in two folders, as on two disks, and one PostgreSQL server."""
+def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, postgres: Server) -> None:
+    """Two processes in two folders, as on two disks, and one PostgreSQL server, away for a while."""
     machines = [tmp_path / name for name in ("first", "second")]
     workers = []
     for machine in machines:
         machine.mkdir()
-        settings = ["trainer.max_epochs=3", "tune.trials=10", "tune.heartbeat_interval=1", f"tune.storage={postgres}"]
+        settings = [
+            "trainer.max_epochs=3",
+            "tune.trials=10",
+            "tune.heartbeat_interval=2",
+            f"tune.storage={postgres.url}",
+        ]
         workers.append(background(*QUICK, f"data.path={small}", *settings, cwd=machine, module="tune"))
+    while not [*tmp_path.rglob("trial_0002/train.log")]:
+        assert {process.poll() for process in workers} == {None}
+        time.sleep(0.1)
+    postgres.stop()
+    time.sleep(6)
+    postgres.start()
     outputs = [process.communicate(timeout=300)[0] for process in workers]
     assert [process.returncode for process in workers] == [0, 0], "\n".join(outputs)
-    storage = optuna.storages.RDBStorage(postgres)
+    assert "trying again for 60 seconds" in "".join(outputs)
+    assert "Traceback" not in "".join(outputs)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"s3cret" in path.read_bytes()]
+    storage = optuna.storages.RDBStorage(postgres.url)
     trials = optuna.load_study(study_name="default", storage=storage).trials
     storage.remove_session()
     storage.engine.dispose()
-    assert 10 <= sum(trial.state.is_finished() for trial in trials) <= 11  # both may see that one is missing
-    first, second = ({path.name for path in machine.glob("outputs/studies/default/trial_*")} for machine in machines)
+    finished = [trial for trial in trials if trial.state != TrialState.FAIL]
+    assert {trial.state for trial in finished} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert 10 <= len(finished) <= 11  # both may see that one is missing
+    studies = [machine / "outputs/studies/default" for machine in machines]
+    first, second = ({path.name for path in study.glob("trial_*")} for study in studies)
     assert not first & second
     assert len(first | second) == len(trials)
     assert min(len(first), len(second)) >= 2
     assert sum(output.count("Test set, ") for output in outputs) == 1
     assert sum("on another machine" in output for output in outputs) == 1
+
+
+def open_storage(url: str, folder: Path, **settings: Any) -> Study:
+    """A study without trainings."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        overrides = [f"tune.storage='{url}'", "tune.heartbeat_interval=1", "tune.trials=3"]
+        tune = compose("tune", overrides).tune
+    return Study(tune, {"objective": "val/accuracy"} | settings, folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty storage."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.db"
+    return str(request.getfixturevalue("postgres").url)
+
+
+def test_of_workers_that_start_together_one_decides_the_settings(storage_url: str, tmp_path: Path) -> None:
+    barrier = threading.Barrier(4)
+    opened, refused = [], []
+
+    def work(number: int) -> None:
+        barrier.wait()
+        try:
+            Study(tune, {"objective": "val/accuracy", "seed": number}, tmp_path)
+            opened.append(number)
+        except InputError as error:
+            refused.append(str(error))
+
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        tune = compose("tune", [f"tune.storage='{storage_url}'"]).tune
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(opened) == 1
+    assert len(refused) == 3
+    assert all(f"seed was {opened[0]}, now it is " in message for message in refused), refused
+
+
+def test_study_without_settings_is_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="default", storage=url)  # by another program
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with pytest.raises(InputError, match=r"tune\.name=default: .* of another program"):
+        open_storage(url, tmp_path)
+
+
+@pytest.mark.postgres
+def test_trial_is_repeated_after_an_outage(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentiment.training.study.PATIENCE", 2)
+
+    def stop_server(trial: optuna.Trial) -> float:
+        postgres.stop()
+        return trial.suggest_float("dropout", 0, 1)
+
+    with pytest.raises(InputError, match=r"^tune\.storage: .*the same command continues") as error:
+        open_storage(postgres.url, tmp_path).optimize(stop_server)
+    assert "\n" not in str(error.value)
+    postgres.start()
+    study = open_storage(postgres.url, tmp_path)
+    study.optimize(lambda trial: trial.suggest_float("dropout", 0, 1))
+    trials = study.optuna_study.trials
+    assert [trial.state.name for trial in trials].count("COMPLETE") == 3
+    assert [trial.user_attrs.get("retry_of") for trial in trials].count(0) == 1
+
+
+def test_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    other = sqlite3.connect(tmp_path / "study.db", check_same_thread=False)
+    study = open_storage(url, tmp_path)
+    other.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(7, other.rollback)
+    timer.start()
+    study.optimize(lambda trial: trial.suggest_float("dropout", 0, 1))
+    assert [trial.state.name for trial in study.optuna_study.trials] == ["COMPLETE"] * 3
+    monkeypatch.setattr("sentiment.training.study.PATIENCE", 0.1)
+    timer.join()
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InputError, match=r"^tune\.storage: database is locked$"):
+        open_storage(url, tmp_path)
+    other.close()
+
+
+def test_unusable_databases_are_reported_in_one_line(tmp_path: Path) -> None:
+    damaged, newer = tmp_path / "damaged.db", tmp_path / "newer.db"
+    damaged.write_bytes(bytes(range(256)) * 100)
+    open_storage(f"sqlite:///{newer}", tmp_path)
+    with closing(sqlite3.connect(newer)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v9.0.0'")
+    for path, message in ((damaged, "file is not a database"), (newer, "no longer compatible")):
+        with pytest.raises(InputError, match=rf"^tune\.storage: .*{message}") as error:
+            open_storage(f"sqlite:///{path}", tmp_path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("mysql+pymysql://me:s3cret@host/db", r"write '\$\{oc.env:NAME\}' in its place"),
+        ("me:s3cret@host/db", "is not a URL such as"),
+    ],
+)
+def test_password_is_in_no_message(url: str, message: str) -> None:
+    tune = OmegaConf.create({"storage": url})
+    with pytest.raises(InputError, match=message) as error:
+        hide_password(tune)
+    assert "s3c" not in str(error.value)
+
+
+def test_password_is_kept_out_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("postgresql://me:s3%2Fcret@host/db", "postgresql://me@host/db?password=s3/cret"):
+        monkeypatch.setenv("PGPASSWORD", "")
+        tune = OmegaConf.create({"storage": url})
+        hide_password(tune)
+        assert tune.storage == "postgresql://me@host/db"
+        assert os.environ["PGPASSWORD"] == "s3/cret"
+
+
+def test_folders_of_others_are_left_alone(open_study: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"is not empty; choose another hydra\.run\.dir"):
+        open_study()
+    (tmp_path / "notes.txt").unlink()
+    open_study()
+    (tmp_path / "trial_0000").mkdir()  # of a study whose database was removed
+    with pytest.raises(InputError, match="trial_0000: is not of this study; move it away"):
+        open_study()
+    with pytest.raises(InputError, match=r"holds another study, tune\.name=default; choose"):
+        open_study("tune.name=other")
+    RunFolder(tmp_path).config_file.write_text("data: {}")
+    with pytest.raises(InputError, match="holds a run; choose another"):
+        open_study()

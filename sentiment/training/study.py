@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
 from sentiment.runtime.errors import DivergedError, InputError, one_line
@@ -226,16 +227,18 @@ def hide_password(tune: DictConfig) -> None:
         message = "a password would be readable in the folder of the study"
         raise InputError(f"tune.storage: {message}; write '${{oc.env:NAME}}' in its place")
     os.environ["PGPASSWORD"] = str(password)
-    without = url.set(password=None).difference_update_query(["password"])
+    without = url._replace(password=None).difference_update_query(["password"])
     tune.storage = without.render_as_string()
 
 
 def _open_storage(url: str, heartbeat_interval: int, attempts: int = 3) -> RDBStorage:
-    is_file = make_url(url).get_backend_name() == "sqlite"
+    options: dict[str, Any] = {"poolclass": NullPool}  # a kept connection may be lost meanwhile
+    if make_url(url).get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": PATIENCE}
     try:
         storage = _Storage(
             url,
-            engine_kwargs={"connect_args": {"timeout": PATIENCE}} if is_file else {"pool_pre_ping": True},
+            engine_kwargs=options,
             heartbeat_interval=heartbeat_interval,
             grace_period=GRACE_PERIODS * heartbeat_interval,
             heartbeat_stale_trial_callback=_enqueue_again,

@@ -1,5 +1,7 @@
 """Studies: what is searched, pruned, interrupted, shared and tested at the end."""
 
+import errno
+import math
 import os
 import shlex
 import shutil
@@ -394,11 +396,11 @@ def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, post
 
 
 def open_storage(url: str, folder: Path, **settings: Any) -> Study:
-    """A study without trainings."""
+    """A study without trainings; an empty URL stands for a file in the folder."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = [f"tune.storage='{url}'", "tune.heartbeat_interval=1", "tune.trials=3"]
-        tune = compose("tune", overrides).tune
-    return Study(tune, {"objective": "val/accuracy"} | settings, folder)
+        overrides = [f"tune.storage={repr(url) if url else 'null'}", "tune.heartbeat_interval=1", "tune.trials=3"]
+        cfg = compose("tune", overrides)
+    return Study(cfg.tune, {"objective": "val/accuracy"} | settings, folder)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -411,18 +413,19 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def test_of_workers_that_start_together_one_decides_the_settings(storage_url: str, tmp_path: Path) -> None:
     barrier = threading.Barrier(4)
-    opened, refused = [], []
+    opened: list[int] = []
+    refused: list[str] = []
 
     def work(number: int) -> None:
         barrier.wait()
         try:
-            Study(tune, {"objective": "val/accuracy", "seed": number}, tmp_path)
+            Study(cfg.tune, {"objective": "val/accuracy", "seed": number}, tmp_path)
             opened.append(number)
         except InputError as error:
             refused.append(str(error))
 
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        tune = compose("tune", [f"tune.storage='{storage_url}'"]).tune
+        cfg = compose("tune", [f"tune.storage='{storage_url}'"])
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:
         worker.start()
@@ -454,10 +457,65 @@ def test_trial_is_repeated_after_an_outage(tmp_path: Path, postgres: Server, mon
     assert "\n" not in str(error.value)
     postgres.start()
     study = open_storage(postgres.url, tmp_path)
-    study.optimize(lambda trial: trial.suggest_float("dropout", 0, 1))
+    study.optimize(suggest)
     trials = study.optuna_study.trials
     assert [trial.state.name for trial in trials].count("COMPLETE") == 3
     assert [trial.user_attrs.get("retry_of") for trial in trials].count(0) == 1
+
+
+def suggest(trial: optuna.Trial) -> float:
+    return trial.suggest_float("dropout", 0, 1)
+
+
+def list_states(study: Study) -> list[str]:
+    return [trial.state.name for trial in study.optuna_study.trials]
+
+
+def test_study_continues_after_a_full_disk(tmp_path: Path) -> None:
+    def fail(trial: optuna.Trial) -> float:
+        raise OSError(errno.ENOSPC, f"at {suggest(trial)}")
+
+    study = open_storage("", tmp_path)
+    with pytest.raises(OSError, match="at 0"):
+        study.optimize(fail)
+    assert list_states(study) == ["FAIL", "WAITING"]
+    study.optimize(suggest)
+    assert list_states(study) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    trials = study.optuna_study.trials
+    assert trials[1].params == trials[0].params
+
+
+def test_trial_that_another_worker_repeats_does_not_end_the_study(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A machine was asleep, so its heartbeat stopped."""
+    study = open_storage("", tmp_path)
+
+    def sleep(trial: optuna.Trial) -> float:
+        if trial.number == 0:
+            study.optuna_study.tell(0, state=TrialState.FAIL)
+            study.optuna_study.enqueue_trial({}, user_attrs={"retry_of": 0})
+        return suggest(trial)
+
+    study.optimize(sleep)
+    assert list_states(study) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert "trial 0: seemed dead, so another worker repeats it" in caplog.text
+    ours = [record for record in caplog.records if record.name.startswith("sentiment")]
+    assert not any(record.exc_info for record in ours)
+
+
+def test_trials_that_are_no_number_or_too_many_end_the_study(tmp_path: Path) -> None:
+    study = open_storage("", tmp_path)
+    study.optimize(lambda _: math.nan)
+    assert list_states(study) == ["FAIL"] * 3
+    with pytest.raises(InputError, match=r"tune\.name=default: no trial finished"):
+        study.best_trial()
+    study.tune.trials = 4
+    study.optimize(suggest)
+    study.tune.trials = 2  # fewer than there are
+    study.optimize(suggest)
+    assert list_states(study) == ["FAIL"] * 3 + ["COMPLETE"]
+    assert study.best_trial().number == 3
 
 
 def test_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,7 +525,7 @@ def test_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     other.execute("BEGIN EXCLUSIVE")
     timer = threading.Timer(7, other.rollback)
     timer.start()
-    study.optimize(lambda trial: trial.suggest_float("dropout", 0, 1))
+    study.optimize(suggest)
     assert [trial.state.name for trial in study.optuna_study.trials] == ["COMPLETE"] * 3
     monkeypatch.setattr("sentiment.training.study.PATIENCE", 0.1)
     timer.join()
@@ -497,18 +555,17 @@ def test_unusable_databases_are_reported_in_one_line(tmp_path: Path) -> None:
     ],
 )
 def test_password_is_in_no_message(url: str, message: str) -> None:
-    tune = OmegaConf.create({"storage": url})
     with pytest.raises(InputError, match=message) as error:
-        hide_password(tune)
+        hide_password(OmegaConf.create({"storage": url}))
     assert "s3c" not in str(error.value)
 
 
 def test_password_is_kept_out_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("postgresql://me:s3%2Fcret@host/db", "postgresql://me@host/db?password=s3/cret"):
         monkeypatch.setenv("PGPASSWORD", "")
-        tune = OmegaConf.create({"storage": url})
-        hide_password(tune)
-        assert tune.storage == "postgresql://me@host/db"
+        cfg = OmegaConf.create({"storage": url})
+        hide_password(cfg)
+        assert cfg.storage == "postgresql://me@host/db"
         assert os.environ["PGPASSWORD"] == "s3/cret"
 
 

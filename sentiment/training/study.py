@@ -59,7 +59,9 @@ class Study:
         except Exception as error:  # of the storage's driver, whichever that is
             raise _explain(error) from error
 
-    def _open_study(self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any) -> optuna.Study:
+    def _open_study(
+        self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any
+    ) -> optuna.Study:
         """Create the study and record the settings, or load it and compare them.
 
         Of several workers, one creates it, since names are unique in a storage.
@@ -101,7 +103,7 @@ class Study:
         """Run trials until there are enough, and wait for those that run elsewhere.
 
         Optuna's `MaxTrialsCallback` does not know those that run elsewhere. With failed trials it
-        counts one that is repeated twice; without them, a study whose trials all diverge never ends.
+        counts one that is repeated twice; without them, a study that always diverges never ends.
 
         Raises:
             InputError: a trial's settings are invalid, or the storage is away.
@@ -169,7 +171,9 @@ class Study:
         """Number of trials that finished, or that run; one that is repeated counts once."""
         repeated = self._repeated()
         states = [trial.state for trial in self._trials() if trial.number not in repeated]
-        return sum(state.is_finished() if finished else state == TrialState.RUNNING for state in states)
+        return sum(
+            state.is_finished() if finished else state == TrialState.RUNNING for state in states
+        )
 
     def _repeated(self) -> set[int | None]:
         return {trial.user_attrs.get("retry_of") for trial in self._trials()} - {None}
@@ -297,9 +301,11 @@ def _explain_storage_errors() -> Iterator[None]:
 
 def _find_storage_error(error: BaseException | None) -> SQLAlchemyError | None:
     """The error of the storage that led to this one, perhaps in Optuna's handling of it."""
-    while error and not isinstance(error, SQLAlchemyError):
+    while error:
+        if isinstance(error, SQLAlchemyError):
+            return error
         error = error.__cause__ or error.__context__
-    return error
+    return None
 
 
 def _explain(error: Exception) -> InputError:

@@ -1,4 +1,4 @@
-"""Hyperparameter search: a study whose trials are runs of `train`, and the test of its best trial."""
+"""Hyperparameter search: a study of runs of `train`, and the test of its best trial."""
 
 import logging
 import shlex
@@ -56,12 +56,7 @@ class Tuning:
     """
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
-        with prefix_key("tune"):
-            check_at_least(1, trials=cfg.tune.trials, heartbeat_interval=cfg.tune.heartbeat_interval)
-        with prefix_key("data"):
-            check_choice(("train",), validate_on=cfg.data.validate_on)  # no trial may see the test set
-        check_choice(("best", None), test_ckpt=cfg.test_ckpt)  # a trial is judged by its best epoch
-        check_single_device(cfg)
+        _check_settings(cfg)
         hide_password(cfg.tune)
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
@@ -75,13 +70,7 @@ class Tuning:
         datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
         datamodule.prepare_data()
         datamodule.setup()
-        contents = {"the contents of the data": datamodule.contents}
-        folders = {path.name for path in self.folder.glob("trial_*")}
-        self.study = Study(cfg.tune, self._list_settings() | contents, self.folder)
-        numbers = (trial.number for trial in self.study.optuna_study.trials)
-        for name in sorted(folders - {trial_path(self.folder, n).name for n in numbers}):
-            advice = "move it away, or choose another tune.name"
-            raise InputError(f"{self.folder / name}: is not of this study; {advice}")
+        self.study = self._open_study(datamodule.contents)
         RunFolder(self.folder).write_config(cfg)
         for problem in find_problems(datamodule):
             log.warning(problem)
@@ -104,7 +93,8 @@ class Tuning:
         """
         best = self.study.best_trial()
         settings = _format_settings(best.params)
-        log.info("\nbest: trial %s, %s %.4f, with %s", best.number, self.cfg.objective, best.value, settings)
+        message = "\nbest: trial %s, %s %.4f, with %s"
+        log.info(message, best.number, self.cfg.objective, best.value, settings)
         run = self._trial_folder(best.number)
         if run.read_metrics().get(self.cfg.objective) != best.value:
             log.info("The best trial was trained on another machine, which tests it")
@@ -113,7 +103,8 @@ class Tuning:
                 if "test/accuracy" not in run.read_metrics():
                     self._test(run, best.params)
             log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
-        log.info("repeat it with: python -m sentiment.train %s", shlex.join(self.overrides(best.params)))
+        overrides = shlex.join(self.overrides(best.params))
+        log.info("repeat it with: python -m sentiment.train %s", overrides)
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """The overrides with which `sentiment.train` repeats a trial."""
@@ -127,15 +118,22 @@ class Tuning:
             show = LambdaCallback(on_test_start=lambda *_: silence.close())
             train(cfg, [show], varied=sorted(params), hide_fixed=True)
 
-    def _list_settings(self) -> dict[str, Any]:
-        """All settings that affect results; of a key that is searched, the sweep."""
+    def _open_study(self, contents: str) -> Study:
+        folders = {path.name for path in self.folder.glob("trial_*")}
         settings = {
             key: value
             for key, value in flatten(self.cfg).items()
-            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune")
+            if key not in ("data.path", "test_ckpt")
+            and key.split(".")[0] not in ("baseline", "tune")
         }
-        sweeps = self.space.sweeps.items()
-        return settings | {key: f"searched in {sweep}" for key, sweep in sweeps}
+        settings |= {key: f"searched in {sweep}" for key, sweep in self.space.sweeps.items()}
+        settings |= {"the contents of the data": contents}
+        study = Study(self.cfg.tune, settings, self.folder)
+        numbers = (trial.number for trial in study.optuna_study.trials)
+        for name in sorted(folders - {trial_path(self.folder, number).name for number in numbers}):
+            advice = "move it away, or choose another tune.name"
+            raise InputError(f"{self.folder / name}: is not of this study; {advice}")
+        return study
 
     def _run_trial(self, trial: Trial) -> float:
         """Train with the settings that Optuna suggests; return the objective."""
@@ -168,6 +166,15 @@ class Tuning:
         return cfg
 
 
+def _check_settings(cfg: DictConfig) -> None:
+    with prefix_key("tune"):
+        check_at_least(1, trials=cfg.tune.trials, heartbeat_interval=cfg.tune.heartbeat_interval)
+    with prefix_key("data"):
+        check_choice(("train",), validate_on=cfg.data.validate_on)  # no trial may see the test set
+    check_choice(("best", None), test_ckpt=cfg.test_ckpt)  # a trial is judged by its best epoch
+    check_single_device(cfg)
+
+
 @contextmanager
 def _silence_runs() -> Iterator[None]:
     """Keep what runs log out of the console and the log of the study; each writes its own."""
@@ -197,8 +204,8 @@ def _check_folder(cfg: DictConfig) -> None:
     saved = run.read_config()
     if saved is None or "tune" not in saved:
         raise InputError(f"{run.path}: holds a run; {advice}")
-    if any(saved.tune[key] != cfg.tune[key] for key in ("name", "storage")):
-        raise InputError(f"{run.path}: holds another study, tune.name={saved.tune.name}; {advice}")
+    if any(saved.tune.get(key) != cfg.tune[key] for key in ("name", "storage")):
+        raise InputError(f"{run.path}: holds another study, tune.name={saved.tune.get('name')}; {advice}")
 
 
 def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
@@ -213,10 +220,18 @@ def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
     sweeps = space["space"] or {}
     if not isinstance(sweeps, dict):
-        raise InputError(f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'")
-    left = {key: sweep for key, sweep in sweeps.items() if sweep is not None and key.lstrip("+") not in named}
+        raise InputError(
+            f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'"
+        )
+    left = {
+        key: sweep
+        for key, sweep in sweeps.items()
+        if sweep is not None and key.lstrip("+") not in named
+    }
     if not left:
-        raise InputError("tune.space: every key is null or set on the command line; leave one to the search")
+        raise InputError(
+            "tune.space: every key is null or set on the command line; leave one to the search"
+        )
     return left
 
 

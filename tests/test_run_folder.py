@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from sentiment.runtime.files import escape_csv_formula, unescape_csv_formula
+from sentiment.runtime.files import atomic_write
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
 
 
@@ -56,3 +56,12 @@ def test_each_caller_gets_a_folder_of_its_own(tmp_path: Path) -> None:
         folders = [*pool.map(make_unique_folder, [path] * 8)]
     assert {folder.name for folder in folders} == {path.name, *(f"{path.name}_{number}" for number in range(2, 9))}
     assert {*path.parent.iterdir()} == {*folders}
+
+
+def test_two_writers_of_a_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    with atomic_write(file) as first, atomic_write(file) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert file.read_text() == "first"
+    assert [*tmp_path.iterdir()] == [file]

@@ -355,7 +355,7 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.mark.slow
 @pytest.mark.postgres
 def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, postgres: Server) -> None:
-    """Two processes in two folders, as on two disks, and one PostgreSQL server, away for a while."""
+    """Two processes in two folders, as on two disks, one PostgreSQL server, away for a while."""
     machines = [tmp_path / name for name in ("first", "second")]
     workers = []
     for machine in machines:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -16,7 +17,7 @@ from sentiment.runtime.errors import InputError
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path` that replaces it on success and is removed on error."""
-    temporary = path.with_name(path.name + ".unfinished")
+    temporary = path.with_name(f"{path.name}.{token_hex(4)}.unfinished")  # others may write it, too
     try:
         yield temporary
         os.replace(temporary, path)

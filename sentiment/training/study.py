@@ -59,9 +59,7 @@ class Study:
         except Exception as error:  # of the storage's driver, whichever that is
             raise _explain(error) from error
 
-    def _open_study(
-        self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any
-    ) -> optuna.Study:
+    def _open_study(self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any) -> optuna.Study:
         """Create the study and record the settings, or load it and compare them.
 
         Of several workers, one creates it, since names are unique in a storage.
@@ -171,9 +169,7 @@ class Study:
         """Number of trials that finished, or that run; one that is repeated counts once."""
         repeated = self._repeated()
         states = [trial.state for trial in self._trials() if trial.number not in repeated]
-        return sum(
-            state.is_finished() if finished else state == TrialState.RUNNING for state in states
-        )
+        return sum(state.is_finished() if finished else state == TrialState.RUNNING for state in states)
 
     def _repeated(self) -> set[int | None]:
         return {trial.user_attrs.get("retry_of") for trial in self._trials()} - {None}

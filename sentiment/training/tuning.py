@@ -123,8 +123,7 @@ class Tuning:
         settings = {
             key: value
             for key, value in flatten(self.cfg).items()
-            if key not in ("data.path", "test_ckpt")
-            and key.split(".")[0] not in ("baseline", "tune")
+            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune")
         }
         settings |= {key: f"searched in {sweep}" for key, sweep in self.space.sweeps.items()}
         settings |= {"the contents of the data": contents}
@@ -220,18 +219,10 @@ def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
     sweeps = space["space"] or {}
     if not isinstance(sweeps, dict):
-        raise InputError(
-            f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'"
-        )
-    left = {
-        key: sweep
-        for key, sweep in sweeps.items()
-        if sweep is not None and key.lstrip("+") not in named
-    }
+        raise InputError(f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'")
+    left = {key: sweep for key, sweep in sweeps.items() if sweep is not None and key.lstrip("+") not in named}
     if not left:
-        raise InputError(
-            "tune.space: every key is null or set on the command line; leave one to the search"
-        )
+        raise InputError("tune.space: every key is null or set on the command line; leave one to the search")
     return left
 
 

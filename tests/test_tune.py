@@ -580,6 +580,8 @@ def test_folders_of_others_are_left_alone(open_study: Any, tmp_path: Path) -> No
         open_study()
     with pytest.raises(InputError, match=r"holds another study, tune\.name=default; choose"):
         open_study("tune.name=other")
+    with pytest.raises(InputError, match="URL cannot name a folder with"):
+        open_study(folder=tmp_path / "what?")  # the database would be the file "what"
     RunFolder(tmp_path).config_file.write_text("data: {}")
     with pytest.raises(InputError, match="holds a run; choose another"):
         open_study()

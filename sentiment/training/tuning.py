@@ -195,6 +195,8 @@ def _check_folder(cfg: DictConfig) -> None:
     """Raise `InputError` if the output folder holds something else than this study."""
     run = RunFolder(cfg.output_dir)
     advice = "choose another hydra.run.dir or tune.name"
+    if cfg.tune.storage is None and set("?%{}") & set(str(run.path)):
+        raise InputError(f"{run.path}: a study's URL cannot name a folder with ?, %, {{ or }}; {advice}")
     if not run.config_file.exists():
         others = {path.name for path in run.path.glob("[!.]*")}
         if others - {"study.db", "study.db-journal", "tune.log"}:  # of a worker that starts now

@@ -26,7 +26,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.hydra_app import quote, run_hydra_app
+from sentiment.runtime.config import quote
+from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, remove_if_empty
 
 

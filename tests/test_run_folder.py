@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from sentiment.runtime.files import atomic_write
+from sentiment.runtime.files import atomic_write, escape_csv_formula, unescape_csv_formula
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
 
 

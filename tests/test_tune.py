@@ -167,8 +167,12 @@ def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
     ("earlier", "overrides", "message"),
     [
         ([], ["trainer.max_epochs=3"], "trainer.max_epochs was 2, now it is 3; keep that, or choose"),
-        ([], ["optimizer=adam"], r"optimizer was searched in choice\(.*\), now it is Adam; keep that"),
-        (["optimizer=adam", "optimizer.lr=1"], [], r"optimizer was Adam, now it is searched in choice\(adam"),
+        ([], ["optimizer=adam"], r"optimizer was searched in choice\(.*\), now it is torch.optim.Adam; keep"),
+        (
+            ["optimizer=adam", "optimizer.lr=1"],
+            [],
+            r"optimizer was torch.optim.Adam, now it is searched in choice\(adam",
+        ),
         ([], ["+optimizer.weight_decay=1"], "optimizer.weight_decay was not set, now it is 1"),
         ([], ["class_weights=balanced"], "class_weights was null, now it is balanced"),
         ([], ["objective=val/loss"], "objective was val/accuracy, now it is val/loss; keep that"),

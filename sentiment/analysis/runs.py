@@ -143,13 +143,11 @@ def _read_trials(folder: Path, configs: Mapping[Path, DictConfig], problems: lis
         if trial.state.name == "WAITING":
             continue
         run = RunFolder(trial_path(folder, trial.number))
-        metrics = {"status": "interrupted"} | run.read_metrics() | {cfg.objective: trial.value}
-        metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
-        if trial.state.name == "FAIL" and metrics["status"] == "finished":
-            metrics |= {"status": "failed", "error": f"{cfg.objective} is not a number"}
-        settings = flatten(configs[run.path]) if run.path in configs else flatten(cfg) | trial.params
-        # The data may have another path on another machine, and only the best trial is tested.
-        settings |= {key: flatten(cfg).get(key) for key in ("data.path", "test_ckpt")}
+        settings = flatten(configs[run.path]) if run.path in configs else study
+        # Another machine may have the data in another place, and only the best trial is tested.
+        same = {key: study.get(key) for key in ("data.path", "test_ckpt")}
+        settings = settings | trial.params | same
+        metrics = _trial_metrics(run, trial, study["objective"], problems)
         runs.append(Run(run, settings, metrics, frozenset(trial.params)))
     return runs
 

@@ -49,7 +49,7 @@ class Study:
     def __init__(self, tune: DictConfig, settings: Mapping[str, Any], folder: Path) -> None:
         self.tune = tune
         self._own: int | None = None  # number of the trial that runs in this process
-        objects = {name: instantiate_checked(tune[name]) for name in ("sampler", "pruner")}
+        objects = {name: instantiate_checked(tune[name], f"tune.{name}") for name in ("sampler", "pruner")}
         try:
             url = tune.storage or f"sqlite:///{folder}/study.db"
             storage = _open_storage(url, tune.heartbeat_interval)

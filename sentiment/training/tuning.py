@@ -67,7 +67,7 @@ class Tuning:
         for example in self.space.examples():  # invalid settings must not become those of a study
             check_settings(self._compose([*self.fixed, *example]))
         _check_folder(cfg)
-        datamodule: ReviewDataModule = instantiate_checked(cfg.data, seed=cfg.seed)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
         datamodule.prepare_data()
         datamodule.setup()
         self.study = self._open_study(datamodule.contents)

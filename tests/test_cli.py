@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -185,6 +186,12 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
 def test_invalid_command_lines_are_answered_in_one_line(line: str, message: str, run: Run) -> None:
     assert run(*line.split()).startswith(message)
     assert not [*Path.cwd().iterdir()]  # not even an empty folder
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="there is a Slurm cluster")
+def test_launcher_without_its_cluster_is_reported_in_one_line(run: Run) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    assert "srun" in run("-m", "hydra/launcher=slurm", "seed=1,2")
 
 
 @pytest.mark.parametrize("name", ["tune", "evaluate"])

@@ -77,7 +77,10 @@ def _train(cfg: DictConfig) -> Run:
 
 @contextmanager
 def _process_state() -> Iterator[None]:
-    """Log to standard output if no logging is set up; afterwards the process is as it was."""
+    """Log to standard output if no logging is set up.
+
+    Afterwards the process is as it was, but for the memory allocator, see `disable_malloc_trim`.
+    """
     root, ours, lightning = (logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning"))
     handlers = [] if ours.hasHandlers() else [logging.StreamHandler(sys.stdout)]
     levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]

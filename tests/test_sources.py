@@ -225,6 +225,11 @@ def test_labels_are_renamed_merged_and_dropped(tmp_path: Path) -> None:
     assert corpus.warnings == ["data.labels: no row has the label six"]
 
 
+def test_class_without_a_text_is_no_class(tmp_path: Path) -> None:
+    rows: Rows = [("" if i % 3 == 2 else f"film {i}", "abc"[i % 3]) for i in range(30)]
+    assert load(write_csv(tmp_path / "reviews.csv", rows)).label_names == ["a", "b"]
+
+
 def test_labels_that_differ_in_case_only_are_reported(tmp_path: Path) -> None:
     rows: Rows = [(f"film {i}", ("Bad", "bad", "good ")[i % 3]) for i in range(30)]
     corpus = load(write_csv(tmp_path / "reviews.csv", rows))

@@ -160,8 +160,10 @@ def make_corpus(
     """
     splits = [split for split in ("train", "val", "test") if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
-    numbered = number_classes(table["label"], mapping, class_names)
-    labels = np.where(_without_text(table), NO_TEXT, numbered.labels)
+    without_text = _without_text(table)
+    of_texts = pc.if_else(pa.array(without_text), pa.scalar(None, pa.large_string()), table["label"])
+    numbered = number_classes(of_texts, mapping, class_names)
+    labels = np.where(without_text, NO_TEXT, numbered.labels)
     check_classes(numbered.names, len(table))
     warnings = [
         _leave_out(table, labels == code, kind, empty)

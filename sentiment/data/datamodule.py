@@ -33,7 +33,7 @@ from sentiment.runtime.errors import InputError, check_at_least, check_choice, c
 from sentiment.runtime.files import cache_dir, fingerprint
 from sentiment.runtime.trust import find_targets
 
-FORMAT = 6  # of the encoded reviews; a new number ignores older caches
+FORMAT = 7  # of the encoded reviews; a new number ignores older caches
 CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 

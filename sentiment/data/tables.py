@@ -26,7 +26,7 @@ from sentiment.data.rows import Rows, read_rows
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
-FORMAT = 2  # of the Arrow files; a new number ignores older caches
+FORMAT = 3  # of the Arrow files; a new number ignores older caches
 NOTES, CLASS_NAMES = b"notes", b"class_names"  # keys of the metadata of a table
 _LABELLED_LINE = re.compile(r"\t\s*\S{1,20}$")
 _SCHEMA = pa.schema(

@@ -96,7 +96,7 @@ def train(
             for problem in find_problems(datamodule):
                 log.warning(problem)
             if "unlabelled" in datamodule.splits and not cfg.self_training:
-                log.warning(
+                log.info(
                     "data.unlabelled: the texts count for the vocabulary and word vectors alone; to "
                     "train on them, type self_training=teachers"
                 )

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import joblib
 import psutil
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_runs_that_start_at_once_have_folders_of_their_own_and_import_no_tensorf
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield
@@ -82,6 +83,25 @@ def test_training_takes_the_cores_that_are_free(
     assert threads(4) == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert threads(None) == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_numbers_of_cores_are_no_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that lists its four cores alone, which the kernel calls 4 to 7."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 5, 6, 7}, raising=False)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 100])
+    assert threads(None) == 3
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_quota_of_a_container_limits_the_threads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    with caplog.at_level("INFO"):
+        assert threads(None) == 1
+    assert not caplog.messages  # no other program is busy
 
 
 @pytest.mark.usefixtures("four_threads")

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterator
 
+import joblib
 import psutil
 import torch
 from pytorch_lightning.utilities import rank_zero_only
@@ -45,19 +46,19 @@ def is_first_process() -> bool:
 
 @contextlib.contextmanager
 def limit_threads(count: int | None) -> Iterator[None]:
-    """Limit PyTorch to `count` threads; by default, to as many as there are cores that no other program uses now.
+    """Limit PyTorch to `count` threads; by default, to the cores that no other program uses now.
 
-    Threads wait for each other at every operation: beside a program that keeps a core busy, two threads on two cores
-    are slower than one. `OMP_NUM_THREADS` in the environment, or an earlier `torch.set_num_threads(1)`, is kept.
+    Threads wait for each other at every operation: beside a program that keeps a core busy, two
+    threads on two cores are slower than one. `OMP_NUM_THREADS` in the environment, or an earlier
+    `torch.set_num_threads(1)`, is kept.
 
     Raises:
         ArgumentError: the number is invalid.
     """
     before = torch.get_num_threads()
     if count is None:
-        count = before if before == 1 or "OMP_NUM_THREADS" in os.environ else min(before, _count_free_cores())
-        if count < before:
-            log.info("%d of %d threads: other programs are busy; num_threads=%d takes all", count, before, before)
+        is_chosen = before == 1 or "OMP_NUM_THREADS" in os.environ
+        count = before if is_chosen else _count_free_cores(before)
     check_at_least(1, num_threads=count)
     torch.set_num_threads(count)
     try:
@@ -66,12 +67,23 @@ def limit_threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _count_free_cores() -> int:
-    """Number of cores that other programs leave idle while this process sleeps, at least one."""
-    idle: list[float] = [1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True)]
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
-        idle = [idle[core] for core in os.sched_getaffinity(0)]
-    return max(1, round(sum(idle)))
+def _count_free_cores(limit: int) -> int:
+    """Number of cores, from 1 to `limit`, that other programs leave idle while this process sleeps.
+
+    Cores are counted, not matched: in a container, psutil lists those that are visible, while the
+    process knows its own by the numbers of the kernel.
+    """
+    usable = min(limit, joblib.cpu_count())  # also within the CPU quota, which torch ignores
+    idle = sum(1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True))
+    count = max(1, min(usable, round(idle)))
+    if count < usable:
+        log.info(
+            "%d of %d threads: other programs are busy; num_threads=%d takes all",
+            count,
+            usable,
+            usable,
+        )
+    return count
 
 
 def disable_malloc_trim() -> None:

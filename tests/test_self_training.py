@@ -82,6 +82,7 @@ def test_batches_hold_certain_labels_and_those_of_the_teachers(partly: Path) -> 
         (["self_training.networks=0", "self_training.baselines=[]"], "self_training: has no teacher; raise"),
         ("self_training.baselines=[svm]", "self_training.baselines: svm is no baseline of the run; add it to baseline"),
         ("+self_training.teacher.model.unit=3", "self_training.teacher.model.unit: "),
+        ("+self_training.teacher.data.maxlen=9", "self_training.teacher.data: its teachers read what the run reads"),
     ],
 )
 def test_invalid_settings(partly: Path, tmp_path: Path, override: str | list[str], message: str) -> None:
@@ -165,3 +166,18 @@ def test_resumed_run_is_bit_identical(
     train(configure(tmp_path, partly, f"resume={tmp_path}"))
     assert without_times(read_metrics(tmp_path)) == without_times(read_metrics(finished))
     assert weights_equal(load_weights(tmp_path), load_weights(finished))
+
+
+@pytest.mark.slow
+def test_changed_unlabelled_texts_are_labelled_anew(partly: Path, tmp_path: Path) -> None:
+    """The same texts in another order have the same vocabulary."""
+    data, run = shutil.copytree(partly, tmp_path / "data"), tmp_path / "run"
+    train(configure(run, data))
+    before = np.load(run / "teachers" / "1" / "probabilities.npy")
+    shutil.rmtree(run / "checkpoints")  # as if interrupted before the first one of the student
+    texts = (data / "unlabelled.txt").read_text().splitlines(keepends=True)
+    (data / "unlabelled.txt").write_text("".join(reversed(texts)))
+    train(configure(run, data, f"resume={run}"))
+    after = np.load(run / "teachers" / "1" / "probabilities.npy")
+    np.testing.assert_allclose(after, before[::-1], atol=0.05)
+    assert not np.allclose(after, before, atol=0.05)

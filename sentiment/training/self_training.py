@@ -49,7 +49,8 @@ def check_self_training(cfg: DictConfig) -> None:
         raise InputError(f"self_training.baselines: {min(unknown)} is no baseline of the run; add it to baseline")
     if not settings.networks and not settings.baselines:
         raise InputError("self_training: has no teacher; raise self_training.networks")
-    _teacher_config(cfg, Path("teacher"), 1)
+    if _teacher_config(cfg, Path("teacher"), 1).data != cfg.data:
+        raise InputError("self_training.teacher.data: its teachers read what the run reads; remove it")
 
 
 def label_texts(
@@ -125,10 +126,12 @@ def _teacher_config(cfg: DictConfig, folder: Path, number: int) -> DictConfig:
 
 def _train_teacher(cfg: DictConfig, teacher: RunFolder, train: Callable[[DictConfig], Any]) -> None:
     """Train a teacher, unless that was done before with these settings on these data."""
-    if is_finished(cfg, teacher.read_metrics()):
+    metrics, saved = teacher.read_metrics(), teacher.read_config()
+    if is_finished(cfg, metrics):
         return
-    saved = teacher.read_config()
-    if saved and config_fingerprint(saved) == config_fingerprint(cfg) and teacher.checkpoint("last").exists():
+    # One that finished did so on other data, and so do its probabilities belong to other texts.
+    was_interrupted = metrics.get("status") != "finished" and teacher.checkpoint("last").exists()
+    if was_interrupted and saved and config_fingerprint(saved) == config_fingerprint(cfg):
         cfg.resume = str(teacher.path)
     else:
         shutil.rmtree(teacher.path, ignore_errors=True)

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from sentiment.runtime.config import instantiate_checked, named_settings
@@ -37,15 +36,14 @@ _CHARTS = {
 
 
 class CurvesLogger(TensorBoardLogger):
-    """Lightning's logger for TensorBoard without its `epoch` curve, with a HParams tab of what varies.
+    """Lightning's logger for TensorBoard without its `epoch` curve, with the final figures in the HParams tab.
 
     Args:
         save_dir: directory of the event files.
         name: subdirectory; None for none.
         version: directory below that; empty for none.
         default_hp_metric: log Lightning's placeholder metric `hp_metric`.
-        varied: keys of the settings that differ between the runs to compare; the HParams tab shows them first.
-        hide_fixed: leave the other settings out of the HParams tab, which always shows five.
+        shown: keys of the settings that the HParams tab shows; empty for all.
         purge_step: TensorBoard ignores what earlier event files of the run hold from this step on.
     """
 
@@ -55,13 +53,11 @@ class CurvesLogger(TensorBoardLogger):
         name: str | None,
         version: str,
         default_hp_metric: bool,
-        varied: Collection[str] = (),
-        hide_fixed: bool = False,
+        shown: Collection[str] = (),
         purge_step: int | None = None,
     ) -> None:
         super().__init__(save_dir, name, version, default_hp_metric=default_hp_metric, purge_step=purge_step)
-        self.varied = {*varied}
-        self.hide_fixed = hide_fixed
+        self.shown = {*shown}
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -80,26 +76,15 @@ class CurvesLogger(TensorBoardLogger):
         final = {f"{FINAL}{tag}": value for tag, value in metrics.items()}
         self.log_metrics(final, step)
         params = params if isinstance(params, dict) else vars(params)
+        shown = params.keys() & self.shown or params.keys()
         # TensorBoard would show 32 as 32.000, and False as 0.0000.
-        settings = {key: value if isinstance(value, float | str) else str(value) for key, value in params.items()}
-        summary, *session = hparams(settings, final)  # type: ignore[no-untyped-call]
-        plugin = summary.value[0].metadata.plugin_data
-        content = HParamsPluginData.FromString(plugin.content)
-        self._describe(content.experiment)
-        plugin.content = content.SerializeToString()
-        for part in (summary, *session):
-            self.experiment.file_writer.add_summary(part, step)
-
-    def _describe(self, experiment: Any) -> None:
-        """Say what the HParams tab shows; TensorBoard takes it from one of the runs."""
-        for info in experiment.metric_infos:
-            info.display_name = info.name.tag.removeprefix(FINAL)
-        for info in experiment.hparam_infos:
-            info.differs = info.name in self.varied
-        varied = [info for info in experiment.hparam_infos if info.differs]
-        if self.hide_fixed and varied:
-            del experiment.hparam_infos[:]
-            experiment.hparam_infos.extend(varied)
+        settings = {
+            key: value if isinstance(value, float | str) else str(value)
+            for key, value in params.items()
+            if key in shown
+        }
+        for summary in hparams(settings, final):  # type: ignore[no-untyped-call]
+            self.experiment.file_writer.add_summary(summary, step)
 
 
 @contextlib.contextmanager
@@ -110,14 +95,16 @@ def open_loggers(
 
     Args:
         cfg: the composed configuration, of which `logger` holds the settings of each logger by its name.
-        purge_step: see `CurvesLogger`, as for `varied` and `hide_fixed`.
+        purge_step: see `CurvesLogger`.
+        varied: keys of the settings in which the run differs from those that it is compared with.
+        hide_fixed: leave the other settings out of TensorBoard's HParams tab.
 
     Raises:
         InputError: a package is missing, or a setting is invalid.
     """
     name = Path(cfg.output_dir).name
     of_run: dict[str, dict[str, Any]] = {
-        "tensorboard": {"purge_step": purge_step, "varied": varied, "hide_fixed": hide_fixed},
+        "tensorboard": {"purge_step": purge_step, "shown": varied if hide_fixed else ()},
         "wandb": {"name": name},
         "mlflow": {"run_name": name},
     }

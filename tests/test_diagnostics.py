@@ -154,25 +154,27 @@ def test_most_wrong_reviews_are_wrong_and_shown_as_written(evaluated: EvaluatedS
 @pytest.mark.parametrize(
     ("tokenizer", "truncating", "maxlen", "expected"),
     [
-        ("words", "pre", 2, "*A fine,*   slow film."),
-        ("words", "post", 2, "A fine,  *slow film.*"),
-        ("words", "pre", 4, "A fine,   slow film."),
-        ("words_and_punctuation", "pre", 2, "*A fine,   slow* film."),
-        ("basic_english", "post", 3, "A fine,  *slow film.*"),
+        ("words", "pre", 2, "… slow film"),
+        ("words", "post", 2, "a fine …"),
+        ("words", "pre", 4, "A fine, slow film."),
+        ("words_and_punctuation", "pre", 2, "… film ."),
+        ("basic_english", "post", 3, "a fine , …"),
     ],
 )
-def test_what_maxlen_cuts_off_is_in_italics(tokenizer: str, truncating: str, maxlen: int, expected: str) -> None:
+def test_of_a_long_review_the_tokens_that_the_model_reads_are_shown(
+    tokenizer: str, truncating: str, maxlen: int, expected: str
+) -> None:
     encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, "pre", truncating)
-    assert html.unescape(format_review(encoder, "A fine,   slow film.")) == " ".join(expected.split())
+    assert html.unescape(format_review(encoder, "A fine,   slow film.")) == expected
 
 
+@pytest.mark.parametrize("maxlen", [2, 10**6])
 @pytest.mark.parametrize("truncating", ["pre", "post"])
-def test_long_reviews_are_shortened_where_the_model_does_not_read(truncating: str) -> None:
-    encoder = TextEncoder(Vocabulary(SPECIALS), "words", 2, "pre", truncating)
+def test_long_reviews_are_shortened(truncating: str, maxlen: int) -> None:
+    encoder = TextEncoder(Vocabulary(SPECIALS), "words", maxlen, "pre", truncating)
     shown = format_review(encoder, "first second " + "film " * 100_000 + "third fourth")
-    pattern = r"… \*.*film\* third fourth" if truncating == "pre" else r"first second \*film .*\* …"
-    assert re.fullmatch(pattern, shown)
-    assert len(shown) < MAX_CHARS + 10
+    assert re.search("third fourth$" if truncating == "pre" else "^first second", shown)
+    assert len(shown) <= MAX_CHARS + 2
 
 
 def test_plots_are_limited_to_the_most_frequent_classes(evaluated: EvaluatedSplit) -> None:

@@ -1,7 +1,6 @@
 """Diagnostics of predictions for the loggers; `analysis/model_figures.py` draws the figures."""
 
 import re
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -23,7 +22,6 @@ from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
 
 MAX_CLASSES = 10  # that have a curve or a plot of their own
 MAX_CHARS = 5000  # that are shown of a review
-MAX_WORD = 20  # characters between two tokens of which one ends a word
 
 
 @dataclass(eq=False)
@@ -166,8 +164,8 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
     end = "last" if encoder.truncating == "pre" else "first"
     lines = [
         f"{len(wrong):,} of {len(evaluated.rows):,} test reviews are classified wrongly. Listed: {len(chosen):,}, the "
-        f"lowest probability of the true class first. The model reads the {end} {encoder.maxlen:,} tokens of a review; "
-        "what it does not read is in italics.\n"
+        f"lowest probability of the true class first. The model reads the {end} {encoder.maxlen:,} tokens of a "
+        "review, which are shown.\n"
     ]
     for i, review in zip(chosen, evaluated.datamodule.read_rows(evaluated.rows[chosen]), strict=True):
         label, prediction = (
@@ -184,24 +182,16 @@ def describe_origin(review: Mapping[str, Any]) -> str:
 
 
 def format_review(encoder: TextEncoder, text: str) -> str:
-    """Return a review in Markdown on one line; in italics what the model does not read.
+    """Return what the model reads of a review, in Markdown on one line.
 
-    Of a long review only the `MAX_CHARS` characters next to the end that the model reads are shown.
+    It is the text or, of a review longer than `maxlen`, the tokens that are kept; at most `MAX_CHARS` characters.
     """
-    pre, tokenize = encoder.truncating == "pre", encoder.tokenize
-    shown = text[-MAX_CHARS:] if pre else text[:MAX_CHARS]
-    tokens = tokenize(shown)
-    if len(tokens) <= encoder.maxlen:
-        unread, read = "", shown
-    else:
-        before_cut = tokens[: -encoder.maxlen] if pre else tokens[: encoder.maxlen]
-        cut = bisect_right(range(len(shown) + 1), len(before_cut), key=lambda end: len(tokenize(shown[:end]))) - 1
-        near = (cut, *range(cut + MAX_WORD, max(0, cut - MAX_WORD), -1))  # of a word, a part may have more subwords
-        cut = next((end for end in near if tokenize(shown[:end]) == before_cut), cut)
-        unread, read = (shown[:cut], shown[cut:]) if pre else (shown[cut:], shown[:cut])
-    unread, read = (escape_markdown(" ".join(part.split())) for part in (unread, read))
-    parts = ["…" if len(shown) < len(text) else "", f"*{unread}*" if unread else "", read]
-    return " ".join(part for part in (parts if pre else reversed(parts)) if part)
+    tokens, kept = encoder.split(text)
+    is_cut = len(tokens) > encoder.maxlen
+    read = " ".join(tokens[kept] if is_cut else text.split())
+    if encoder.truncating == "pre":
+        return ("… " if is_cut else "") + escape_markdown(read[-MAX_CHARS:])
+    return escape_markdown(read[:MAX_CHARS]) + (" …" if is_cut else "")
 
 
 def escape_markdown(text: str) -> str:

@@ -1,6 +1,8 @@
 """Processes that train: what they import, that each has a folder of its own, and how many threads they use."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,3 +122,30 @@ def test_resumed_run_has_as_many_threads_as_before(
     monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
     assert not command(f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path, OMP_NUM_THREADS="4").returncode
     assert read_metrics(run)["num_threads"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_standard_streams_change_nothing(small: Path, tmp_path: Path, closed: list[int]) -> None:
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    line = [*QUICK, f"data.path={small}", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    process = command(*line, cwd=tmp_path, preexec_fn=close)
+    assert not process.returncode
+    assert not process.stderr
+    assert bool(process.stdout) == (1 not in closed)
+    assert read_metrics(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_torchrun_leaves_one_folder(small: Path, tmp_path: Path) -> None:
+    line = [*QUICK, f"data.path={small}", "trainer.max_epochs=1", "trainer=ddp", "trainer.devices=2"]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "sentiment.train"]
+    command_line = [sys.executable, *torchrun, *line, "trainer.accelerator=cpu"]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path)}
+    subprocess.run(command_line, cwd=tmp_path, env=os.environ | environment, check=True, timeout=300)
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert read_metrics(run)["status"] == "finished"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]

@@ -1,16 +1,18 @@
 """Commands that are configured by Hydra: help, output folders, and errors in one line."""
 
+import atexit
 import functools
 import os
 import re
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, mkdtemp
 from typing import Any
 
 import hydra
@@ -20,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sentiment.runtime.cli import did_you_mean, exit_with_error
+from sentiment.runtime.cli import did_you_mean, exit_with_error, open_standard_streams
 from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import one_line
 from sentiment.runtime.files import describe_write_error
@@ -45,6 +47,7 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
 
     An invalid command line exits with code 2 and one line; errors of `job` pass through.
     """
+    open_standard_streams()
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     parser = get_args_parser()
     arguments, unknown = parser.parse_known_args()
@@ -180,7 +183,12 @@ def _make_folder(config: DictConfig, key: str) -> None:
     settings: Any = OmegaConf.to_container(OmegaConf.select(config, group), resolve=False)
     is_named = any(line.startswith(f"{key}=") for line in config.hydra.overrides.hydra)
     try:
-        if "${now:" in settings[name] and not is_named and is_first_process():
+        is_unnamed = "${now:" in settings[name] and not is_named
+        if is_unnamed and not is_first_process():  # the first one has the folder of the run
+            folder = Path(mkdtemp())
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            OmegaConf.update(config, key, str(folder))
+        elif is_unnamed:
             folder = make_unique_folder(folder)
             OmegaConf.update(config, key, str(folder))
             line = f"{key}={quote(str(folder))}"

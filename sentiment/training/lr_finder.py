@@ -1,78 +1,102 @@
-"""Lightning's learning rate finder (Smith 2017): the loss of a few steps at rising learning rates."""
+"""Learning rate range test (Smith 2017): the loss of a few steps at rising learning rates."""
 
 import logging
 from collections.abc import Sequence
-from functools import partial
-from unittest.mock import patch
+from contextlib import suppress
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
-from pytorch_lightning import Trainer
-from pytorch_lightning.tuner import lr_finder
-from pytorch_lightning.tuner.tuning import Tuner
-from rich import get_console
-from rich.bar import Bar
-from rich.table import Table
-from tqdm import tqdm
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
 
 from sentiment.analysis.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import instantiate_checked
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import DivergedError, InputError
 from sentiment.runtime.run_folder import RunFolder
-from sentiment.training.trainer import translate_lightning_errors
+from sentiment.training.trainer import make_callbacks, translate_lightning_errors
 
 MIN_LR, MAX_LR, STEPS = 1e-6, 1.0, 500
 DECADE = STEPS // 6  # steps from a learning rate to its tenfold
-SMOOTHING = 0.98  # Lightning's β
+SMOOTHING = 0.98  # weight of the earlier losses in the moving average
 SKIPPED = 50  # steps at the start, whose average is of few batches
-ROWS = 20  # of the printed table
+DIVERGED = 4.0  # times the lowest loss, which ends the test
 
 log = logging.getLogger("sentiment.training.experiment")
 
 
+class RangeTest(Callback):
+    """Raises the learning rate with every optimizer step, until the loss diverges.
+
+    Attributes:
+        rates: the learning rate of each step.
+        losses: the loss after each step, smoothed by a moving average without the bias of its start.
+    """
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self._average = 0.0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        rate = MIN_LR * (MAX_LR / MIN_LR) ** (trainer.global_step / STEPS)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = rate
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record the step, of which a batch may be but a part."""
+        if trainer.global_step == len(self.rates):
+            return
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self._average = SMOOTHING * self._average + (1 - SMOOTHING) * float(outputs["loss"])
+        self.losses.append(self._average / (1 - SMOOTHING ** len(self.rates)))
+        if not self.losses[-1] < DIVERGED * min(self.losses):
+            trainer.should_stop = True
+
+
 def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule) -> float:
-    """Write `lr_find.csv` and `lr_find.png`, print the curve, and return the center of the decade of the fastest fall.
+    """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall.
 
     Raises:
         InputError: the loss does not fall.
     """
+    test = RangeTest()
+    bars = [callback for callback in make_callbacks(cfg) if isinstance(callback, ProgressBar)]
     trainer: Trainer = instantiate_checked(
         cfg.trainer,
         "trainer",
-        callbacks=[],
+        callbacks=[test, *bars],
         logger=False,
-        max_epochs=-1,  # the finder limits the steps
+        max_epochs=-1,
+        max_steps=STEPS,
+        min_epochs=None,
+        min_steps=None,
         max_time=None,
         overfit_batches=0,
+        limit_val_batches=0,
         enable_checkpointing=False,
         enable_model_summary=False,
+        enable_progress_bar=bool(bars),
     )
-    module.lr = float(cfg.optimizer.lr)  # type: ignore[assignment]  # Lightning looks for it
     module.make_scheduler = None
-    module.may_diverge = True  # which is what the finder looks for
-    bar = partial(tqdm, disable=not cfg.trainer.enable_progress_bar)
-    with patch.object(lr_finder, "tqdm", bar), translate_lightning_errors():
-        finder = Tuner(trainer).lr_find(
-            module, datamodule=datamodule, min_lr=MIN_LR, max_lr=MAX_LR, num_training=STEPS, update_attr=False
-        )
-    assert finder
-    # Lightning divides the moving average by 1 - β^(n + 1) after n steps, so that the first losses are too small.
-    steps = np.arange(1, len(finder.results["loss"]) + 1)
-    corrected = np.array(finder.results["loss"]) * (1 - SMOOTHING ** (steps + 1)) / (1 - SMOOTHING**steps)
-    curve = pd.DataFrame({"lr": finder.results["lr"], "loss": corrected}).iloc[SKIPPED:].reset_index(drop=True)
-    if not curve["loss"].min() < 0.99 * curve["loss"][0]:
-        raise InputError(f"lr_find: the loss does not fall within {STEPS} steps; choose optimizer.lr by other means")
-    # Lightning's suggestion goes by the slope over the rate itself, not its logarithm: noise at the smallest rates.
-    suggestion = curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2]
+    with translate_lightning_errors(), suppress(DivergedError):  # which is what the test looks for
+        trainer.fit(module, datamodule)
+    curve = pd.DataFrame({"lr": test.rates, "loss": test.losses}).iloc[SKIPPED:]
+    curve = curve.reset_index(drop=True)
+    if not curve["loss"].min() < 0.99 * curve["loss"].iloc[:1].max():
+        message = f"lr_find: the loss does not fall within {STEPS} steps"
+        raise InputError(f"{message}; choose optimizer.lr by other means")
+    # By the slope over the logarithm of the rate; that over the rate is noise at the smallest rates.
+    suggestion = float(curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2])
     curve.to_csv(run.path / "lr_find.csv", index=False)
     plot_curve(curve["lr"], curve["loss"], suggestion).savefig(run.path / "lr_find.png", dpi=150)
-    if cfg.trainer.enable_progress_bar:
-        _print_curve(curve)
-    log.info("suggestion: optimizer.lr=%.1g, where the loss falls fastest; lr_find.png shows the curve", suggestion)
-    return float(suggestion)
+    message = "suggestion: optimizer.lr=%.1g, where the loss falls fastest; lr_find.png shows the curve"
+    log.info(message, suggestion)
+    return suggestion
 
 
 def plot_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Figure:
@@ -85,13 +109,3 @@ def plot_curve(rates: Sequence[float], losses: Sequence[float], suggestion: floa
     axis.legend(frameon=False)
     axis.grid(alpha=0.3)
     return figure
-
-
-def _print_curve(curve: pd.DataFrame) -> None:
-    """Print the curve as a table of bars."""
-    table = Table.grid(padding=(0, 2))
-    table.add_row("learning rate", "loss", "")
-    for i in np.linspace(0, len(curve) - 1, ROWS).astype(int):
-        rate, loss = curve["lr"][i], curve["loss"][i]
-        table.add_row(f"{rate:.1e}", f"{loss:.3f}", Bar(curve["loss"].max(), 0, loss, width=40))
-    get_console().print(table)

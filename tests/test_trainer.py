@@ -185,6 +185,18 @@ def test_training_speed_excludes_validations_and_seconds_include_them_once(
     assert f"{clock.now - clock.start}" in row.split()
 
 
+class Exits(Callback):
+    """Ends the program in the first epoch, as a callback of the user may."""
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        raise SystemExit(3)
+
+
+def test_exit_of_a_callback_is_no_ctrl_c(composed: Compose) -> None:
+    with pytest.raises(SystemExit, match="3"):
+        train(composed(), [Exits()])
+
+
 @pytest.mark.slow
 def test_learning_rate_finder_suggests_one_and_trains_nothing(composed: Compose, tmp_path: Path) -> None:
     data = write_csv(tmp_path / "reviews.csv", [(f"film {'ab'[i % 2]}", i % 2) for i in range(200)])

@@ -50,7 +50,6 @@ class SentimentModule(LightningModule):
     Attributes:
         predictions: of the latest validation or test epoch.
         data_contents: of the data, see `ReviewDataModule.contents`.
-        may_diverge: go on if the loss becomes NaN or large.
         num_trained: reviews in all training batches of this device, repeated ones included.
 
     Raises:
@@ -58,7 +57,6 @@ class SentimentModule(LightningModule):
     """
 
     predictions: Predictions
-    may_diverge = False
 
     def __init__(
         self,
@@ -215,7 +213,7 @@ class SentimentModule(LightningModule):
     def _raise_if_diverged(self, loss: Tensor) -> None:
         """Raise `DivergedError` on all devices if the loss of one is NaN or above the threshold."""
         trainer = self.trainer
-        if not self.may_diverge and not trainer.strategy.reduce_boolean_decision(float(loss) < DIVERGENCE_THRESHOLD):
+        if not trainer.strategy.reduce_boolean_decision(float(loss) < DIVERGENCE_THRESHOLD):
             lr = trainer.optimizers[0].defaults["lr"]
             raise DivergedError(
                 f"step {self.global_step}: training diverged, the loss is {float(loss):.3g}; lower "

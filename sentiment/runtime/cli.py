@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import logging
 import os
 import re
 import sys
@@ -23,6 +24,28 @@ def exit_with_error(error: object) -> NoReturn:
     """Print one line to standard error and exit with code 2."""
     print(f"error: {escape_control_chars(str(error))}", file=sys.stderr)
     sys.exit(2)
+
+
+def open_standard_streams() -> None:
+    """Open the null device in place of the standard streams that the caller has closed (`2>&-`).
+
+    Otherwise the next files that are opened get their numbers, and what a library prints goes there.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Logs to what `sys.stdout` is at the time: rich, while it shows a progress bar, prints above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self.setStream(sys.stdout)
+        super().emit(record)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
@@ -55,6 +78,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def run(self, command: Callable[[argparse.Namespace], object]) -> None:
         """Parse the arguments, run the command and exit: 2 invalid input, 130 Ctrl-C, 141 closed pipe."""
+        open_standard_streams()
         if isinstance(sys.stdout, io.TextIOWrapper):  # results are UTF-8 whatever the locale
             sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
         arguments = self.parse_intermixed_args()

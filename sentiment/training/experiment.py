@@ -70,7 +70,7 @@ def train(
     resumed = read_resume_point(run, cfg) if cfg.resume else None
     resumption = Resumption(run, cfg) if cfg.resume else None
     if cfg.quiet:
-        disable_console_output(cfg)
+        disable_console_output()
     settings, first_step = hyperparameters(cfg, varied), resumed.steps + 1 if resumed else 0
     num_threads = resumed.num_threads if resumed and cfg.num_threads is None else cfg.num_threads
     with (

@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +70,7 @@ class EpochHistory(Checkpoint):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self._rows)
-        _log_above_progress_bar(f"epoch {epoch}/{trainer.max_epochs} ({seconds:.1f} s): {_describe(metrics)}")
+        log.info("epoch %d/%d (%.1f s): %s", epoch, trainer.max_epochs, seconds, _describe(metrics))
 
     def _read(self) -> list[dict[str, str]]:
         if not self.path.exists():
@@ -90,13 +89,3 @@ def _describe(metrics: Mapping[str, float]) -> str:
         val = f", val {metrics[f'val/{name}']:{form}}" if f"val/{name}" in metrics else ""
         parts.append(f"{name} {metrics[f'train/{name}']:{form}}{val}")
     return "; ".join(parts)
-
-
-def _log_above_progress_bar(line: str) -> None:
-    """Log a line; rich shows above its progress bar what goes to `sys.stdout`, which it has replaced."""
-    consoles = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
-    streams = [handler.setStream(sys.stdout) for handler in consoles]
-    log.info(line)
-    for handler, stream in zip(consoles, streams, strict=True):
-        if stream is not None:  # None if it was sys.stdout before
-            handler.setStream(stream)

@@ -5,7 +5,6 @@ import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich import get_console
 
 from sentiment.analysis.run import Run
+from sentiment.runtime.cli import ConsoleHandler
 from sentiment.runtime.config import flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import describe_write_error
@@ -82,7 +82,7 @@ def _process_state() -> Iterator[None]:
     Afterwards the process is as it was, but for the memory allocator, see `disable_malloc_trim`.
     """
     root, ours, lightning = (logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning"))
-    handlers = [] if ours.hasHandlers() else [logging.StreamHandler(sys.stdout)]
+    handlers = [] if ours.hasHandlers() else [ConsoleHandler()]
     levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]
     levels = [item.level for item in levelled]
     raise_exceptions, is_quiet = logging.raiseExceptions, get_console().quiet

@@ -119,7 +119,7 @@ def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     run.clear()
     launcher: Any = HydraConfig.get().launcher
     if "BasicLauncher" not in launcher._target_:
-        disable_console_output(cfg)  # parallel jobs would overwrite each other's
+        disable_console_output()  # parallel jobs would overwrite each other's
     try:
         train(cfg, varied=varied, hide_fixed=True)
     except (InputError, OSError) as error:

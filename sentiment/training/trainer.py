@@ -13,6 +13,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler
+from rich import get_console
 
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, one_line
@@ -20,11 +21,14 @@ from sentiment.training.checkpoint_io import AtomicCheckpointIO
 
 
 def make_callbacks(cfg: DictConfig) -> list[Callback]:
-    """The callbacks of a configuration, without what `trainer.enable_…` switches off."""
-    disabled: list[type[Callback]] = []
-    if not cfg.trainer.enable_progress_bar:
+    """The callbacks of a configuration, without those that print if nothing is to be printed.
+
+    A notebook has no progress bar either: rich could not redraw it there.
+    """
+    console, disabled = get_console(), list[type[Callback]]()
+    if console.quiet or console.is_jupyter or not cfg.trainer.enable_progress_bar:
         disabled.append(ProgressBar)
-    if not cfg.trainer.enable_model_summary:
+    if console.quiet or not cfg.trainer.enable_model_summary:
         disabled.append(ModelSummary)
     return [
         callback for callback in _instantiate(cfg.callbacks, "callbacks") if not isinstance(callback, tuple(disabled))
@@ -86,11 +90,6 @@ class TrainingTimer(Timer):
             self._validation_seconds += self.time_elapsed("validate")
 
     @property
-    def state_key(self) -> str:
-        """That of Lightning's timer, whose state earlier checkpoints hold."""
-        return "Timer"
-
-    @property
     def training_seconds(self) -> float:
         """Seconds of training in this process, without validations."""
         start, end = self.start_time("train") or 0.0, self.end_time("train") or 0.0
@@ -113,11 +112,13 @@ def device_name(trainer: Trainer) -> str:
 
 @contextlib.contextmanager
 def translate_lightning_errors() -> Iterator[None]:
-    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, configuration errors into InputError."""
+    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, its configuration errors into InputError."""
     try:
         yield
     except SystemExit as error:
-        raise KeyboardInterrupt from error
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         if "could not create a primitive" in str(error):  # message of oneDNN
             message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"

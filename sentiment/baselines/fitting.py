@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from sentiment.data.batching import PaddedReviews
 from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
 
+FORMAT = 1  # of the cached predictions; a new number ignores older caches
 FEATURES = ("padded_ids", "counts", "tfidf")
 CALIBRATION_FOLDS = 4
 PART = 40  # trees of a forest that are in memory at a time
@@ -121,28 +122,34 @@ class CachedFit:
         params = self.estimator.get_params()
         irrelevant = {name: None for name in params if name.rpartition("__")[2] in ("n_jobs", "verbose")}
         estimator = clone(self.estimator).set_params(**irrelevant)
-        key = [self.data_fingerprint, self.features, self.max_ngram, joblib.hash(estimator), sklearn.__version__]
+        key = [
+            FORMAT,
+            self.data_fingerprint,
+            self.features,
+            self.max_ngram,
+            joblib.hash(estimator),
+            sklearn.__version__,
+        ]
         if self.features == "padded_ids":
             encoder = self.splits["train"].encoder
             key += [len(encoder.vocabulary), encoder.maxlen, encoder.padding, encoder.truncating]
         return cache_dir() / "baselines" / f"{fingerprint(key)}.npz"
 
     def read(self) -> dict[str, npt.NDArray[Any]] | None:
-        """Read the cache: `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
-
-        Returns:
-            None if the file is missing or damaged.
-        """
+        """What `fit` returned, from the cache; None if the file is missing or damaged."""
         return _read(self.path)
 
-    def fit(self) -> None:
+    def fit(self) -> dict[str, npt.NDArray[Any]]:
         """Fit a clone of the estimator and cache its predictions, unless that was done before.
+
+        Returns:
+            `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
 
         Raises:
             ValueError: scikit-learn rejects a parameter of the estimator, or its features.
             TypeError: likewise.
         """
-        self._compute_once(self.path, self._predict_classes)
+        return self._compute_once(self.path, self._predict_classes)
 
     def label_unlabelled(self) -> npt.NDArray[np.float32]:
         """Probabilities of the classes of the unlabelled texts, float32 `(texts, classes)`.

@@ -81,13 +81,11 @@ class Baseline(Callback):
             if self._background:
                 self._background.join()
             try:
-                self._fit.fit()  # if the background process failed, this shows why
+                fitted = self._fit.fit()  # if the background process failed, this shows why
             except (TypeError, ValueError) as error:
                 raise InputError(f"baseline.{self.name}: {one_line(error)}") from error
-        cached = self._fit.read()
-        assert cached
-        self.predictions = {split: cached[split] for split in ("val", "test")}
-        self.metrics[f"baseline/{self.name}/fit_seconds"] = float(cached["fit_seconds"])
+        self.predictions = {split: fitted[split] for split in ("val", "test")}
+        self.metrics[f"baseline/{self.name}/fit_seconds"] = float(fitted["fit_seconds"])
         self._score("val", pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

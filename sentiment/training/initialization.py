@@ -19,6 +19,8 @@ from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, cache_dir
 
+FORMAT = 1  # of the cached vectors; a new number ignores those of an earlier way to learn them
+
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
 
@@ -77,7 +79,7 @@ def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding)
 
 def _cache(name: str, learn: Callable[[], npt.NDArray[np.float32]]) -> Tensor:
     """What `learn` returns, computed by one process at a time and kept in a file."""
-    path = cache_dir() / "vectors" / f"{name}.npy"
+    path = cache_dir() / "vectors" / f"{name}_{FORMAT}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         try:

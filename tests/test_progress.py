@@ -1,5 +1,7 @@
 """What a training shows in the terminal."""
 
+import io
+import logging
 import os
 import pty
 import re
@@ -11,11 +13,13 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 
 import pytest
-from pytorch_lightning.callbacks import ModelSummary
+from pytorch_lightning.callbacks import ModelSummary, ProgressBar
 from pytorch_lightning.utilities.model_summary.model_summary import summarize
+from rich import get_console
 from rich.console import Console
 
 from sentiment.model.module import SentimentModule
+from sentiment.runtime.cli import ConsoleHandler
 from sentiment.training import progress
 from sentiment.training.trainer import make_callbacks, make_trainer
 from tests.helpers import QUICK, compose_config, read_metrics
@@ -105,3 +109,26 @@ def test_no_bar_and_no_table_of_layers_if_they_are_switched_off(settings: tuple[
     assert trainer.progress_bar_callback is None
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     assert not [callback for callback in callbacks if isinstance(callback, ModelSummary)]
+
+
+@pytest.mark.parametrize("quality", ["quiet", "is_jupyter"])
+def test_quiet_runs_and_notebooks_have_no_bar(quality: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_console(), quality, True)
+    cfg = compose_config("callbacks.diagnostics=null", "output_dir=run")
+    before = cfg.copy()
+    callbacks = make_callbacks(cfg)
+    assert not [callback for callback in callbacks if isinstance(callback, ProgressBar)]
+    has_table = any(isinstance(callback, ModelSummary) for callback in callbacks)
+    assert has_table == (quality == "is_jupyter")
+    assert cfg == before
+
+
+def test_log_goes_to_what_stands_for_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, bar = io.StringIO(), io.StringIO()
+    log = logging.getLogger("test")
+    handler = ConsoleHandler(before)
+    log.addHandler(handler)
+    monkeypatch.setattr(sys, "stdout", bar)
+    log.warning("epoch 1")
+    log.removeHandler(handler)
+    assert (before.getvalue(), bar.getvalue()) == ("", "epoch 1\n")

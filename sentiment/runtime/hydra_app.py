@@ -1,18 +1,16 @@
 """Commands that are configured by Hydra: help, output folders, and errors in one line."""
 
-import atexit
 import functools
 import os
 import re
 import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
+from tempfile import TemporaryFile
 from typing import Any
 
 import hydra
@@ -183,12 +181,7 @@ def _make_folder(config: DictConfig, key: str) -> None:
     settings: Any = OmegaConf.to_container(OmegaConf.select(config, group), resolve=False)
     is_named = any(line.startswith(f"{key}=") for line in config.hydra.overrides.hydra)
     try:
-        is_unnamed = "${now:" in settings[name] and not is_named
-        if is_unnamed and not is_first_process():  # the first one has the folder of the run
-            folder = Path(mkdtemp())
-            atexit.register(shutil.rmtree, folder, ignore_errors=True)
-            OmegaConf.update(config, key, str(folder))
-        elif is_unnamed:
+        if "${now:" in settings[name] and not is_named and is_first_process():
             folder = make_unique_folder(folder)
             OmegaConf.update(config, key, str(folder))
             line = f"{key}={quote(str(folder))}"

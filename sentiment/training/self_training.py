@@ -6,7 +6,6 @@ predict without (Xie et al. 2020).
 
 import contextlib
 import logging
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,8 @@ from sentiment.runtime.files import atomic_write
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.resuming import is_finished
+
+PROBABILITIES = "probabilities.npy"  # of the unlabelled texts, in the folder of a teacher
 
 log = logging.getLogger(__name__)
 
@@ -134,14 +135,15 @@ def _train_teacher(cfg: DictConfig, teacher: RunFolder, train: Callable[[DictCon
     if was_interrupted and saved and config_fingerprint(saved) == config_fingerprint(cfg):
         cfg.resume = str(teacher.path)
     else:
-        shutil.rmtree(teacher.path, ignore_errors=True)
+        teacher.clear()
+        (teacher.path / PROBABILITIES).unlink(missing_ok=True)
     with _log_epochs_only():
         train(cfg)
 
 
 def _predict(teacher: RunFolder, cfg: DictConfig, datamodule: ReviewDataModule, device: torch.device) -> Probabilities:
     """Probabilities of the unlabelled texts by a teacher, computed once, float32 `(texts, classes)`."""
-    path = teacher.path / "probabilities.npy"
+    path = teacher.path / PROBABILITIES
     if not path.exists():
         # The checkpoint that would be tested, if teachers were.
         net = load(teacher.selected_checkpoint(cfg.test_ckpt), find_targets(cfg)).net.to(device)

@@ -88,7 +88,7 @@ def test_quiet_run_prints_nothing_and_a_quiet_sweep_its_report(small: Path, tmp_
     assert all(text in log for text in ("vocabulary", "epoch 2/2", "logistic_regression", "precision"))
     sweep = train_in_terminal("-m", *settings, "seed=1,2", "hydra.sweep.dir=sweep", cwd=tmp_path)
     lines = sweep.splitlines()
-    assert lines[1].split() == ["val", "accuracy", "test", "accuracy", "seeds"]
+    assert lines[1].split()[1:] == ["val", "accuracy", "test", "accuracy", "seeds"]
     assert lines[-2:-1] == ["2 runs: 2 finished"]
     assert len(lines) < 10
 

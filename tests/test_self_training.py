@@ -181,3 +181,10 @@ def test_changed_unlabelled_texts_are_labelled_anew(partly: Path, tmp_path: Path
     after = np.load(run / "teachers" / "1" / "probabilities.npy")
     np.testing.assert_allclose(after, before[::-1], atol=0.05)
     assert not np.allclose(after, before, atol=0.05)
+
+
+@pytest.mark.slow
+def test_teachers_with_frozen_embeddings_learn_in_mixed_precision(partly: Path, tmp_path: Path) -> None:
+    """Frozen embeddings are float16, which autocast refuses to concatenate with float32."""
+    train(configure(tmp_path, partly, "trainer.precision=bf16-mixed", "model.freeze_embedding=true"))
+    assert read_metrics(tmp_path)["status"] == "finished"

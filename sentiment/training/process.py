@@ -75,7 +75,7 @@ def _count_free_cores(limit: int) -> int:
     """
     usable = min(limit, joblib.cpu_count())  # also within the CPU quota, which torch ignores
     idle = sum(1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True))
-    count = max(1, min(usable, round(idle)))
+    count: int = max(1, min(usable, round(idle)))
     if count < usable:
         log.info(
             "%d of %d threads: other programs are busy; num_threads=%d takes all",

@@ -24,8 +24,8 @@ def run(arguments: Namespace) -> None:
 
     from rich.console import Console  # these take seconds
 
-    from sentiment.analysis.explanation import explain
-    from sentiment.analysis.explanation_views import print_explanation, render_html
+    from sentiment.analysis.explain.explanation import explain
+    from sentiment.analysis.explain.views import print_explanation, render_html
     from sentiment.classifier import load
 
     classifier = load(arguments.checkpoint, arguments.trust)

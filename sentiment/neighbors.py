@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from sentiment.analysis.neighbors import find_word, nearest_words
+    from sentiment.analysis.explain.neighbors import find_word, nearest_words
     from sentiment.classifier import load
 
     classifier = load(arguments.checkpoint, arguments.trust)

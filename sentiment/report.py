@@ -20,7 +20,7 @@ from sentiment.runtime.cli import CommandParser
 
 def run(arguments: Namespace) -> None:
     """Compare the runs of a command line."""
-    from sentiment.analysis.report import write_report  # takes seconds
+    from sentiment.analysis.report.report import write_report  # takes seconds
 
     write_report(arguments.folder, arguments.output)
 

@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
     except ImportError as error:
         raise InputError(f"serve needs {error.name}; install it: pip install fastapi uvicorn") from error
     from sentiment.serving.limits import Limits
-    from sentiment.serving.models import ServedModel
+    from sentiment.serving.served_model import ServedModel
 
     models = [ServedModel(name, path, arguments.trust) for name, path in name_models(arguments.checkpoint).items()]
     names = {"localhost", socket.gethostname(), arguments.host, *arguments.allow_host}

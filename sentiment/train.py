@@ -24,7 +24,7 @@ from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, is_first_process
-from sentiment.training.composition import find_primary_config
+from sentiment.training.configuration import find_primary_config
 
 
 def job(cfg: DictConfig) -> float:

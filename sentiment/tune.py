@@ -35,9 +35,9 @@ def job(cfg: DictConfig) -> None:
     """Run a study, or one worker of it."""
     import optuna
 
-    from sentiment.analysis.report import write_report
+    from sentiment.analysis.report.report import write_report
     from sentiment.training.process import prepare_process
-    from sentiment.training.tuning import Tuning
+    from sentiment.training.tune.tuning import Tuning
 
     prepare_process()
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # about the heartbeat

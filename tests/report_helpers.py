@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 import pandas as pd
 
+from sentiment.analysis.results import Result
 from sentiment.analysis.run import Run
-from sentiment.analysis.runs import Result
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from tests.helpers import Compose, compose_config
 

@@ -10,7 +10,7 @@ from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore
 from sentiment.runtime.errors import InputError
 from sentiment.training.checkpoint_io import AtomicCheckpointIO
 from sentiment.training.experiment import train
-from sentiment.training.settings_checks import check_settings
+from sentiment.training.settings import check_settings
 from tests.helpers import Bomb, Compose
 
 ODD = "tests.odd_networks"

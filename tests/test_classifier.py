@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sentiment
-from sentiment.analysis.explanation import trace
+from sentiment.analysis.explain.explanation import trace
 from sentiment.analysis.run import Run
 from sentiment.classifier import Classifier, Ensemble, load
 from sentiment.model.recurrent import RecurrentNetwork

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.analysis.comparison import Comparison, compare_with_best
-from sentiment.analysis.runs import Result, read_runs, summarize
+from sentiment.analysis.report.comparison import Comparison, compare_with_best
+from sentiment.analysis.results import Result, read_runs, summarize
 from tests.helpers import Compose
 from tests.report_helpers import write_predictions, write_run
 

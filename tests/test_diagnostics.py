@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sentiment.analysis.model_figures import (
+from sentiment.analysis.figures.model import (
     plot_confusion_matrix,
     plot_gates,
     plot_reliability_diagram,
@@ -25,14 +25,14 @@ from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.training.experiment import train
-from sentiment.training.prediction_diagnostics import (
+from sentiment.training.diagnostics.predictions import (
     MAX_CHARS,
     EvaluatedSplit,
     escape_markdown,
     format_review,
     list_most_wrong,
 )
+from sentiment.training.experiment import train
 from tests.helpers import Compose
 
 DIAGNOSTICS: Any = OmegaConf.load(CONF_DIR / "callbacks" / "default.yaml").diagnostics

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from sentiment import export, neighbors
-from sentiment.analysis.explanation import explain
-from sentiment.analysis.explanation_views import print_explanation, render_html
+from sentiment.analysis.explain.explanation import explain
+from sentiment.analysis.explain.views import print_explanation, render_html
 from sentiment.classifier import load
 from tests.examples.cnn import CNN
 from tests.examples.negation import JoinNegations

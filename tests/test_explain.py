@@ -12,8 +12,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from sentiment import explain as explain_command
-from sentiment.analysis.explanation import attribute, explain, log_odds, trace
-from sentiment.analysis.explanation_views import (
+from sentiment.analysis.explain.explanation import attribute, explain, log_odds, trace
+from sentiment.analysis.explain.views import (
     draw_line_chart,
     format_decomposition,
     print_explanation,
@@ -71,7 +71,7 @@ def test_attributions_sum_to_the_difference_of_the_logits(pooling: str, bidirect
 def test_steps_are_doubled_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     net = train_net()
     ids = torch.randint(1, 30, (1, 14))
-    monkeypatch.setattr("sentiment.analysis.explanation.MIN_STEPS", 1)
+    monkeypatch.setattr("sentiment.analysis.explain.explanation.MIN_STEPS", 1)
     converged = attribute(net, ids, 1)
     assert converged.steps in {2, 4, 8, 16, 32}
     limited = attribute(net, ids, 1, max_steps=converged.steps // 2)

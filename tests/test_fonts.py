@@ -7,8 +7,8 @@ import matplotlib
 import pytest
 from matplotlib.font_manager import findfont, fontManager
 
-from sentiment.analysis import fonts
-from sentiment.analysis.fonts import Figure, find_fonts
+from sentiment.analysis.figures import fonts
+from sentiment.analysis.figures.fonts import Figure, find_fonts
 
 MONO = "⍃"  # among the fonts that come with matplotlib, only DejaVu Sans Mono has it
 

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sentiment.analysis.explanation import explain
-from sentiment.analysis.explanation_views import print_explanation, render_html
+from sentiment.analysis.explain.explanation import explain
+from sentiment.analysis.explain.views import print_explanation, render_html
 from sentiment.classifier import Classifier, load
 from sentiment.data.tokenizers import TOKENIZERS
 from sentiment.runtime.cli import escape_control_chars

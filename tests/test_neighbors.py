@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sentiment import neighbors as neighbors_command
-from sentiment.analysis.neighbors import find_word, nearest_words
+from sentiment.analysis.explain.neighbors import find_word, nearest_words
 from sentiment.classifier import load
 from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError

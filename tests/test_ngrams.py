@@ -22,8 +22,14 @@ from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
-from sentiment.training.initialization import find_ngrams, initialize_embedding, learn_ngram_vectors, learn_vectors
-from sentiment.training.settings_checks import check_settings, make_module
+from sentiment.training.module_setup import (
+    find_ngrams,
+    initialize_embedding,
+    learn_ngram_vectors,
+    learn_vectors,
+    make_module,
+)
+from sentiment.training.settings import check_settings
 from tests.helpers import Compose
 
 PAIRS = torch.cartesian_prod(torch.arange(30), torch.arange(30))  # (900, 2)

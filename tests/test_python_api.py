@@ -18,8 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError
 
-from sentiment.analysis.fonts import Figure
-from sentiment.analysis.report import write_report
+from sentiment.analysis.figures.fonts import Figure
+from sentiment.analysis.report.report import write_report
 from sentiment.analysis.run import Run
 from sentiment.classifier import load
 from sentiment.runtime.config import CONF_DIR

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from sentiment.analysis.report import write_report
+from sentiment.analysis.report.report import write_report
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder

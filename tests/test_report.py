@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
-from sentiment.analysis.report import write_report
-from sentiment.analysis.runs import read_runs, summarize
+from sentiment.analysis.report.report import write_report
+from sentiment.analysis.results import read_runs, summarize
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from tests.helpers import Compose, command

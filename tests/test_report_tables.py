@@ -8,8 +8,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sentiment.analysis.comparison import Comparison
-from sentiment.analysis.report_tables import (
+from sentiment.analysis.report.comparison import Comparison
+from sentiment.analysis.report.statistics import Difference
+from sentiment.analysis.report.tables import (
     NBSP,
     ReportTable,
     describe_baselines,
@@ -21,7 +22,6 @@ from sentiment.analysis.report_tables import (
     make_result_table,
     print_table,
 )
-from sentiment.analysis.statistics import Difference
 from tests.report_helpers import make_result
 
 NASTY = r"50%_of&#{x}~^\$|<a>"

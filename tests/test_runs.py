@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from sentiment.analysis.report.labels import MAX_WIDTH, label_values, shorten_keys
+from sentiment.analysis.results import data_has_changed, group_by_data, read_runs, summarize, varying_keys
 from sentiment.analysis.run import Run
-from sentiment.analysis.runs import data_has_changed, group_by_data, read_runs, summarize, varying_keys
-from sentiment.analysis.setting_labels import MAX_WIDTH, label_values, shorten_keys
 from sentiment.runtime.config import ClassName, config_fingerprint, find_objective, flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder, trial_path

@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.errors import InputError
-from sentiment.training.search_space import SearchSpace
+from sentiment.training.tune.space import SearchSpace
 from tests.helpers import compose_config
 
 

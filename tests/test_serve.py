@@ -30,7 +30,7 @@ from sentiment.serve import describe_address, listen, name_models
 from sentiment.serving.app import make_app
 from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
 from sentiment.serving.limits import Limits
-from sentiment.serving.models import ServedModel
+from sentiment.serving.served_model import ServedModel
 from tests.helpers import FRAGMENTS, background, command, peak_memory
 
 LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1, max_rows=2000)

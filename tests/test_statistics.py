@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, ttest_rel
 
-from sentiment.analysis.statistics import (
+from sentiment.analysis.report.statistics import (
     adjust_p_values,
     compare_accuracies,
     format_p_value,

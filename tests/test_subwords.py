@@ -12,7 +12,7 @@ from sentiment.data.demo import reviews
 from sentiment.data.text import TextEncoder, Vocabulary
 from sentiment.data.tokenizers import Tokenizer, is_plain
 from sentiment.runtime.errors import InputError
-from sentiment.training.prediction_diagnostics import format_review
+from sentiment.training.diagnostics.predictions import format_review
 from tests.helpers import time_limit
 
 DEMO = [text for text, _ in reviews(150)]

@@ -17,7 +17,7 @@ from sentiment.data.demo import reviews
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train
-from sentiment.training.settings_checks import TRAINER_KEYS, check_settings
+from sentiment.training.settings import TRAINER_KEYS, check_settings
 from tests.helpers import QUICK, Compose, command, load_weights, read_metrics, weights_equal, write_csv
 
 

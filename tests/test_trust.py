@@ -14,7 +14,7 @@ from sentiment.runtime.config import initialize_hydra
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import LIBRARIES, UntrustedError, check_run_config, find_targets, import_trusted
-from sentiment.training.composition import RESUMED, compose
+from sentiment.training.configuration import RESUMED, compose
 from tests.helpers import compose_config
 
 MODULE = """

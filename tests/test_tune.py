@@ -31,8 +31,8 @@ from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import train
-from sentiment.training.study import Study, hide_password
-from sentiment.training.tuning import Tuning
+from sentiment.training.tune.study import Study, hide_password
+from sentiment.training.tune.tuning import Tuning
 from tests.helpers import QUICK, background, command, read_metrics
 
 try:
@@ -450,7 +450,7 @@ def test_study_without_settings_is_not_joined(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.postgres
 def test_trial_is_repeated_after_an_outage(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sentiment.training.study.PATIENCE", 2)
+    monkeypatch.setattr("sentiment.training.tune.study.PATIENCE", 2)
 
     def stop_server(trial: optuna.Trial) -> float:
         postgres.stop()
@@ -531,7 +531,7 @@ def test_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     timer.start()
     study.optimize(suggest)
     assert [trial.state.name for trial in study.optuna_study.trials] == ["COMPLETE"] * 3
-    monkeypatch.setattr("sentiment.training.study.PATIENCE", 0.1)
+    monkeypatch.setattr("sentiment.training.tune.study.PATIENCE", 0.1)
     timer.join()
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(InputError, match=r"^tune\.storage: database is locked$"):

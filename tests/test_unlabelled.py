@@ -21,7 +21,7 @@ from sentiment.data.sources import resolve_source
 from sentiment.data.summary import describe, find_problems
 from sentiment.data.text import SPECIALS
 from sentiment.runtime.errors import InputError
-from sentiment.training.initialization import learn_vectors
+from sentiment.training.module_setup import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv
 
 TRAIN, TEST = 40, 10

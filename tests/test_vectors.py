@@ -10,7 +10,7 @@ from sentiment.data.ngrams import frequent_ngrams, hash_ngrams
 from sentiment.data.text import SPECIALS
 from sentiment.data.vectors import TARGET_RMS, _cooccurrences, ngram_vectors, pretrained_vectors
 from sentiment.runtime.errors import InputError
-from sentiment.training.initialization import learn_vectors
+from sentiment.training.module_setup import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv
 
 

@@ -18,7 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.analysis.report_tables import format_class_table, format_result_table
+from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
 from sentiment.data import sources
 from sentiment.data.corpus import Corpus

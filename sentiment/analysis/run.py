@@ -17,7 +17,7 @@ from sentiment.runtime.files import unescape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from sentiment.analysis.fonts import Figure
+    from sentiment.analysis.figures.fonts import Figure
     from sentiment.classifier import Classifier
 
 _ACCURACIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
@@ -121,8 +121,8 @@ class Run:
     @cached_property
     def figures(self) -> dict[str, "Figure"]:
         """`history`, `confusion_matrix` and `reliability_diagram`, as far as the run has their files."""
-        from sentiment.analysis.history_figure import plot_history  # these take seconds
-        from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
+        from sentiment.analysis.figures.history import plot_history  # these take seconds
+        from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
 
         figures = {}
         if (self.path / "history.csv").exists():

@@ -201,3 +201,14 @@ def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, 
     shown["scheduler"] = shown["scheduler"] or "none"
     trainer = ("max_epochs", "precision", "gradient_clip_val", "limit_train_batches")
     return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer.get(key) for key in trainer} | shown
+
+
+def check_single_device(cfg: DictConfig) -> None:
+    """Raise `InputError` for multi-device training, as each process would start the sweep, study or teachers again."""
+    trainer = cfg.trainer
+    devices = trainer.get("devices", 1)
+    is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
+    if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
+        raise InputError(
+            "trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu"
+        )

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from sentiment import __version__
 from sentiment.runtime.errors import InputError, shorten
 from sentiment.serving.examples import find_examples
-from sentiment.serving.files import FileToLabel, LabelledFile
+from sentiment.serving.labelling import FileToLabel, LabelledFile
 from sentiment.serving.limits import Limits, ProtectRequests
 from sentiment.serving.messages import (
     AsciiJSONResponse,
@@ -37,7 +37,7 @@ from sentiment.serving.messages import (
     ReviewsAnswer,
     answer_error,
 )
-from sentiment.serving.models import ServedModel
+from sentiment.serving.served_model import ServedModel
 from sentiment.serving.slow_work import SlowWork
 
 PAGE = Path(__file__).with_name("page")

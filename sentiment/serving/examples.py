@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sentiment.serving.models import ServedModel
+from sentiment.serving.served_model import ServedModel
 
 COUNT = 5  # texts of each kind
 MAX_CHARACTERS = 1500  # longer ones are left out

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sentiment.analysis.run import Run as Run
-    from sentiment.training.composition import compose as compose
-    from sentiment.training.interactive import train as train
+    from sentiment.training.configuration import compose as compose
+    from sentiment.training.python_api import train as train
 
 __all__ = ["Run", "compose", "train"]
 
@@ -30,13 +30,13 @@ if "tensorflow" not in sys.modules:
 def __getattr__(name: str) -> Any:
     """Import the interface for Python, and torch with it, on first use."""
     if name == "compose":
-        from sentiment.training.composition import compose
+        from sentiment.training.configuration import compose
 
         return compose
     if name == "train":
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which datasets imports, in notebooks
-            from sentiment.training.interactive import train
+            from sentiment.training.python_api import train
 
         return train
     if name == "Run":

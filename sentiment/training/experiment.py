@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from sklearn.utils.class_weight import compute_class_weight
 
-from sentiment.analysis.report_tables import format_class_table, format_result_table
+from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_hashes
@@ -27,15 +27,15 @@ from sentiment.runtime.errors import InputError, prefix_key
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.baseline import Baseline
-from sentiment.training.initialization import find_ngrams, initialize_embedding
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import find_learning_rate
+from sentiment.training.module_setup import find_ngrams, initialize_embedding, make_module
 from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
 from sentiment.training.resuming import Resumption, check_contents, describe_resumption, read_resume_point
 from sentiment.training.self_training import label_texts
-from sentiment.training.settings_checks import check_settings, make_module
+from sentiment.training.settings import check_settings
 from sentiment.training.trainer import (
     TrainingTimer,
     device_name,

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
 
-from sentiment.analysis.fonts import Figure
+from sentiment.analysis.figures.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import instantiate_checked

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import parse_overrides
+from sentiment.runtime.config import check_single_device, parse_overrides
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.run_folder import RunFolder
@@ -30,8 +30,6 @@ class SweepCallback(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Reject multi-device trainers, and leave settings that all jobs share out of the folder names."""
-        from sentiment.training.settings_checks import check_single_device
-
         try:
             check_single_device(config)
         except InputError as error:
@@ -48,7 +46,7 @@ class SweepCallback(Callback):
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Compare the runs; exit with code 1 if a job of this command did not finish."""
-        from sentiment.analysis.report import write_report
+        from sentiment.analysis.report.report import write_report
 
         try:
             write_report([Path(config.hydra.sweep.dir)])

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from sentiment.data.batching import Batch, BucketBatchSampler
 from sentiment.data.datamodule import ReviewDataModule
+from sentiment.training.module_setup import make_module
 from sentiment.training.process import disable_malloc_trim
-from sentiment.training.settings_checks import make_module
 from tests.benchmarks.timing import compose_article, prepare, print_times
 
 TURNS, SEEDS = 8, 3

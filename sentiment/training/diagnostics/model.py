@@ -8,8 +8,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import grad_norm
 from torch.optim import Optimizer
 
-from sentiment.analysis.explanation import trace
-from sentiment.analysis.model_figures import plot_gates, shorten_label
+from sentiment.analysis.explain.explanation import trace
+from sentiment.analysis.figures.model import plot_gates, shorten_label
 from sentiment.classifier import Classifier
 from sentiment.data.text import PADDING, SPECIALS
 from sentiment.model.module import SentimentModule
@@ -17,13 +17,13 @@ from sentiment.model.network import Network
 from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
-from sentiment.training.loggers import log_plot
-from sentiment.training.prediction_diagnostics import (
+from sentiment.training.diagnostics.predictions import (
     EvaluatedSplit,
     describe_origin,
     find_tensorboard_writer,
     get_evaluated_split,
 )
+from sentiment.training.loggers import log_plot
 
 HISTOGRAM_BINS = 64
 MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from sentiment.analysis.comparison import Comparison, compare_with_best
-from sentiment.analysis.report_tables import (
+from sentiment.analysis.figures.study import plot_study
+from sentiment.analysis.figures.sweep import plot_sweep
+from sentiment.analysis.report.comparison import Comparison, compare_with_best
+from sentiment.analysis.report.tables import (
     ReportTable,
     describe_baselines,
     format_latex,
@@ -21,9 +23,7 @@ from sentiment.analysis.report_tables import (
     make_result_table,
     print_table,
 )
-from sentiment.analysis.run import Run
-from sentiment.analysis.run_figures import plot_sweep
-from sentiment.analysis.runs import (
+from sentiment.analysis.results import (
     Result,
     data_has_changed,
     group_by_data,
@@ -34,7 +34,7 @@ from sentiment.analysis.runs import (
     summarize,
     varying_keys,
 )
-from sentiment.analysis.study_figure import plot_study
+from sentiment.analysis.run import Run
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, escape_csv_formula

@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import LambdaCallback
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.summary import find_problems
 from sentiment.runtime.config import (
+    check_single_device,
     flatten,
     format_setting,
     instantiate_checked,
@@ -28,10 +29,10 @@ from sentiment.runtime.errors import InputError, check_at_least, check_choice, o
 from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder, make_folder, trial_path
 from sentiment.training.experiment import train
-from sentiment.training.pruning import Pruning
-from sentiment.training.search_space import SearchSpace
-from sentiment.training.settings_checks import check_settings, check_single_device
-from sentiment.training.study import Study, hide_password
+from sentiment.training.settings import check_settings
+from sentiment.training.tune.pruning import Pruning
+from sentiment.training.tune.space import SearchSpace
+from sentiment.training.tune.study import Study, hide_password
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,13 @@ from rich import get_console
 
 from sentiment.analysis.run import Run
 from sentiment.runtime.cli import ConsoleHandler
-from sentiment.runtime.config import flatten
+from sentiment.runtime.config import check_single_device, flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.run_folder import RunFolder, make_unique_folder
 from sentiment.training import experiment
-from sentiment.training.composition import compose
+from sentiment.training.configuration import compose
 from sentiment.training.process import prepare_process
-from sentiment.training.settings_checks import check_single_device
 
 RUNS = Path("outputs", "runs")
 

@@ -1,27 +1,74 @@
-"""What a network takes from the texts before it is trained: word vectors, and which n-grams have an embedding."""
+"""The module for the data: its network, n-grams that have an embedding, and word vectors."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from filelock import FileLock
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.ngrams import frequent_ngrams
-from sentiment.data.text import SPECIALS
+from sentiment.data.text import SPECIALS, TextEncoder
 from sentiment.data.vectors import ngram_vectors, pretrained_vectors, word_vectors
 from sentiment.model.module import SentimentModule
 from sentiment.model.ngram_embedding import NgramEmbedding
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.config import instantiate_checked
+from sentiment.runtime.errors import InputError, check_at_least, prefix_key
 from sentiment.runtime.files import atomic_write, cache_dir
+from sentiment.runtime.trust import find_targets
 
 FORMAT = 1  # of the cached vectors; a new number ignores those of an earlier way to learn them
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+def make_module(
+    cfg: DictConfig,
+    encoder: TextEncoder,
+    label_names: list[str],
+    class_weights: Sequence[float] | None = None,
+    ngrams: torch.Tensor | None = None,
+) -> SentimentModule:
+    """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
+
+    Args:
+        cfg: the configuration.
+        encoder: of the data.
+        label_names: names of the classes.
+        class_weights: of the classes in the loss.
+        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`; None for none.
+
+    Raises:
+        InputError: a setting of the model is invalid.
+    """
+    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    model.pop("embedding_init", None)
+    with prefix_key("model"):
+        if "min_ngram_count" in model:
+            check_at_least(1, min_ngram_count=model.pop("min_ngram_count"))
+            model["num_ngrams"] = 0 if ngrams is None else len(ngrams)
+        module = SentimentModule(
+            encoder.to_dict(),
+            label_names,
+            model,
+            optimizer=instantiate_checked(cfg.optimizer, "optimizer", _partial_=True),
+            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True) if cfg.scheduler else None,
+            loss=instantiate_checked(cfg.loss, "loss", _partial_=True),
+            class_weights=class_weights,
+            objective=cfg.objective,
+            adversarial_epsilon=cfg.adversarial_epsilon,
+            seed=cfg.seed,
+            trust=find_targets(cfg),
+        )
+    embedding = getattr(module.net, "ngram_embedding", None)
+    if ngrams is not None and isinstance(embedding, NgramEmbedding):
+        embedding.hashes[1:] = ngrams
+    return module
 
 
 def find_ngrams(cfg: DictConfig, datamodule: ReviewDataModule) -> Tensor | None:

@@ -13,9 +13,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from sentiment.analysis.fonts import Figure
-from sentiment.analysis.runs import Result, baseline_tags
-from sentiment.analysis.setting_labels import label_values, shorten_keys
+from sentiment.analysis.figures.fonts import Figure
+from sentiment.analysis.report.labels import label_values, shorten_keys
+from sentiment.analysis.results import Result, baseline_tags
 from sentiment.runtime.config import Objective, find_objective, format_setting
 
 GREY = "0.45"

@@ -1,4 +1,4 @@
-"""Diagnostics of predictions for the loggers; `analysis/model_figures.py` draws the figures."""
+"""Diagnostics of predictions for the loggers; `analysis/figures/model.py` draws the figures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from sentiment.analysis.model_figures import plot_confusion_matrix, plot_reliability_diagram
+from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
 from sentiment.data.batching import PaddedReviews
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.text import TextEncoder

@@ -23,7 +23,7 @@ from sentiment.data.formats import find_format
 from sentiment.data.text_files import COMPRESSED
 from sentiment.runtime.errors import InputError, shorten
 from sentiment.serving.limits import Limits
-from sentiment.serving.models import ServedModel
+from sentiment.serving.served_model import ServedModel
 from sentiment.serving.unpacking import check_columns, check_json, check_parquet, check_rows, unpack
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.analysis.explanation import Explanation, Floats, LayerTrace
-from sentiment.analysis.model_figures import AGAINST, FOR, plot_gates
+from sentiment.analysis.explain.explanation import Explanation, Floats, LayerTrace
+from sentiment.analysis.figures.model import AGAINST, FOR, plot_gates
 from sentiment.runtime.cli import escape_control_chars
 
 TOP_WORDS = 6  # listed for and against the class

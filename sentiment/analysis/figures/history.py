@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from sentiment.analysis.fonts import Figure
+from sentiment.analysis.figures.fonts import Figure
 
 
 def plot_history(history: pd.DataFrame, checkpoint_epoch: int | None) -> Figure:

@@ -14,10 +14,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.analysis.comparison import Comparison
-from sentiment.analysis.runs import Result, baseline_tags
-from sentiment.analysis.setting_labels import label_values, shorten_keys
-from sentiment.analysis.statistics import Correct, format_p_value, mcnemar_p_value
+from sentiment.analysis.report.comparison import Comparison
+from sentiment.analysis.report.labels import label_values, shorten_keys
+from sentiment.analysis.report.statistics import Correct, format_p_value, mcnemar_p_value
+from sentiment.analysis.results import Result, baseline_tags
 from sentiment.runtime.config import find_objective
 
 MIN_SETTINGS_WIDTH = 30  # of the column in which settings are stacked, even if the terminal is too narrow

@@ -16,9 +16,8 @@ from sentiment.data.text import PADDING, SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.checkpoint import restore_model
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import without_memory
-from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.schedules import takes_total_steps
-from sentiment.runtime.config import OBJECTIVES, instantiate_checked
+from sentiment.runtime.config import OBJECTIVES, check_single_device, instantiate_checked
 from sentiment.runtime.errors import (
     InputError,
     check_at_least,
@@ -26,9 +25,9 @@ from sentiment.runtime.errors import (
     check_seed,
     describe_failure,
     one_line,
-    prefix_key,
 )
 from sentiment.runtime.trust import find_targets, is_ours
+from sentiment.training.module_setup import make_module
 from sentiment.training.self_training import check_self_training
 
 log = logging.getLogger(__name__)
@@ -199,58 +198,3 @@ def _check_restored(module: SentimentModule, ids: torch.Tensor, trust: Sequence[
             f"model: {name} returns other logits when it is restored from a checkpoint; register its tensors with "
             "register_buffer, and draw random numbers only if self.training"
         )
-
-
-def check_single_device(cfg: DictConfig) -> None:
-    """Raise `InputError` for multi-device training, as each process would start the sweep, study or teachers again."""
-    trainer = cfg.trainer
-    devices = trainer.get("devices", 1)
-    is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
-    if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
-        raise InputError(
-            "trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu"
-        )
-
-
-def make_module(
-    cfg: DictConfig,
-    encoder: TextEncoder,
-    label_names: list[str],
-    class_weights: Sequence[float] | None = None,
-    ngrams: torch.Tensor | None = None,
-) -> SentimentModule:
-    """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
-
-    Args:
-        cfg: the configuration.
-        encoder: of the data.
-        label_names: names of the classes.
-        class_weights: of the classes in the loss.
-        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`; None for none.
-
-    Raises:
-        InputError: a setting of the model is invalid.
-    """
-    model: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    model.pop("embedding_init", None)
-    with prefix_key("model"):
-        if "min_ngram_count" in model:
-            check_at_least(1, min_ngram_count=model.pop("min_ngram_count"))
-            model["num_ngrams"] = 0 if ngrams is None else len(ngrams)
-        module = SentimentModule(
-            encoder.to_dict(),
-            label_names,
-            model,
-            optimizer=instantiate_checked(cfg.optimizer, "optimizer", _partial_=True),
-            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True) if cfg.scheduler else None,
-            loss=instantiate_checked(cfg.loss, "loss", _partial_=True),
-            class_weights=class_weights,
-            objective=cfg.objective,
-            adversarial_epsilon=cfg.adversarial_epsilon,
-            seed=cfg.seed,
-            trust=find_targets(cfg),
-        )
-    embedding = getattr(module.net, "ngram_embedding", None)
-    if ngrams is not None and isinstance(embedding, NgramEmbedding):
-        embedding.hashes[1:] = ngrams
-    return module

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sentiment.analysis.fonts import Figure
-from sentiment.analysis.run_figures import GREY, axis_label, set_title
-from sentiment.analysis.setting_labels import label_values, shorten_keys
+from sentiment.analysis.figures.fonts import Figure
+from sentiment.analysis.figures.sweep import GREY, axis_label, set_title
+from sentiment.analysis.report.labels import label_values, shorten_keys
 from sentiment.runtime.config import find_objective
 
 if TYPE_CHECKING:

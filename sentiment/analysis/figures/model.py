@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
-from sentiment.analysis.fonts import Figure
+from sentiment.analysis.figures.fonts import Figure
 from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
 

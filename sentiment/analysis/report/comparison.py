@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sentiment.analysis.runs import Result
-from sentiment.analysis.statistics import Correct, Difference, adjust_p_values, compare_accuracies
+from sentiment.analysis.report.statistics import Correct, Difference, adjust_p_values, compare_accuracies
+from sentiment.analysis.results import Result
 from sentiment.runtime.errors import one_line
 
 Predictions = dict[Any, pd.DataFrame]  # by seed

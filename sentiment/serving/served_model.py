@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sentiment.analysis.explanation import LayerTrace, explain
-from sentiment.analysis.neighbors import find_word, nearest_words
+from sentiment.analysis.explain.explanation import LayerTrace, explain
+from sentiment.analysis.explain.neighbors import find_word, nearest_words
 from sentiment.classifier import Classifier, Prediction, load
 from sentiment.data.text import UNKNOWN
 from sentiment.runtime.errors import InputError, check_choice

@@ -1,0 +1,1 @@
+"""Figures of models, trainings, sweeps and studies."""

@@ -1,0 +1,1 @@
+"""Comparison of runs: tables and tests of significance."""

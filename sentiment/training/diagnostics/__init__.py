@@ -1,0 +1,1 @@
+"""What TensorBoard shows besides loss and metrics."""

@@ -247,12 +247,32 @@ def test_unwritable_output_folder_is_reported_in_one_line(
 
 
 @pytest.mark.slow
-def test_unwritable_cache_is_reported_in_one_line(small: Path, tmp_path: Path) -> None:
+def test_training_goes_on_without_a_cache_that_cannot_be_written(small: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    done = command(*QUICK, f"data.path={small}", cwd=tmp_path, SENTIMENT_CACHE="file/cache")
+    (tmp_path / "tmp").mkdir()
+    line = [*QUICK, f"data.path={small}", "baseline=logistic_regression", "model.embedding_init=ppmi"]
+    done = command(*line, "hydra.run.dir=run", cwd=tmp_path, SENTIMENT_CACHE="file/cache", TMPDIR=str(tmp_path / "tmp"))
+    assert done.returncode == 0, done.stderr
+    warning = "SENTIMENT_CACHE=file/cache: the cache cannot be written (Not a directory); nothing is kept"
+    assert done.stdout.count("SENTIMENT_CACHE") == 2  # in one line
+    assert warning in done.stdout
+    assert not [*(tmp_path / "tmp").iterdir()]
+    assert read_metrics(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_no_cache_and_no_temporary_folder_are_reported_in_one_line(small: Path, tmp_path: Path) -> None:
+    """Fewer bytes fit into a file than the table of the reviews needs, in the cache as in the temporary folder."""
+    done = command(
+        *QUICK, f"data.path={small}", "hydra.run.dir=run", cwd=tmp_path, preexec_fn=limit_file_size(70_000),
+        SENTIMENT_CACHE="cache",
+    )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: file/cache")
-    assert len(done.stderr.splitlines()) == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: SENTIMENT_CACHE=")
+    assert line.endswith("free some space or set SENTIMENT_CACHE to another folder")
+    assert "tables/" in line
+    assert "File too large" in line
 
 
 @pytest.fixture(scope="module")

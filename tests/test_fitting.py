@@ -1,3 +1,4 @@
+import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,6 +19,7 @@ from sentiment.baselines.nb_svm import nb_svm
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import resolve_source
 from sentiment.data.tokenizers import split_words
+from sentiment.runtime.cache import cache_dir
 from tests.helpers import prepare_datamodule
 
 
@@ -27,6 +29,10 @@ def forest(trees: int = 50, n_jobs: int | None = None) -> RandomForestClassifier
 
 def make_fit(estimator: Any, datamodule: ReviewDataModule, features: str = "padded_ids") -> CachedFit:
     return CachedFit(estimator, features, 1, datamodule.splits, datamodule.folder.name)
+
+
+def cached_file(fit: CachedFit) -> Path:
+    return cache_dir() / f"{fit.name}.npz"
 
 
 @pytest.mark.parametrize(("features", "vectorizer"), [("counts", CountVectorizer), ("tfidf", TfidfVectorizer)])
@@ -92,16 +98,16 @@ def test_fit_uses_as_many_threads_as_torch(datamodule: ReviewDataModule) -> None
 def test_second_fit_of_same_data_and_settings_reads_the_cache(datamodule: ReviewDataModule) -> None:
     first, second = make_fit(forest(), datamodule), make_fit(forest(n_jobs=2), datamodule)
     first.fit()
-    written = first.path.stat().st_mtime_ns
+    written = cached_file(first).stat().st_mtime_ns
     second.fit()
-    assert second.path == first.path
-    assert first.path.stat().st_mtime_ns == written
+    assert second.name == first.name
+    assert cached_file(first).stat().st_mtime_ns == written
 
 
 def test_damaged_cache_is_fitted_again(datamodule: ReviewDataModule, empty_cache: Path) -> None:
     fit = make_fit(DummyClassifier(), datamodule)
     fit.fit()
-    fit.path.write_bytes(fit.path.read_bytes()[:100])
+    os.truncate(cached_file(fit), 100)
     assert fit.read() is None
     fit.fit()
     assert fit.read()
@@ -110,22 +116,22 @@ def test_damaged_cache_is_fitted_again(datamodule: ReviewDataModule, empty_cache
 def test_cache_key_depends_on_every_parameter_of_nested_estimators(datamodule: ReviewDataModule) -> None:
     estimators = [forest(), forest(51), LogisticRegression(), make_pipeline(LogisticRegression()),
                   make_pipeline(LogisticRegression(C=2.0)), nb_svm(), nb_svm(alpha=0.5), nb_svm(C=0.1)]  # fmt: skip
-    paths = {make_fit(estimator, datamodule).path for estimator in estimators}
+    paths = {make_fit(estimator, datamodule).name for estimator in estimators}
     assert len(paths) == len(estimators)
-    assert make_fit(forest(), datamodule, "counts").path not in paths
-    assert make_fit(nb_svm(), datamodule).path in paths
-    assert make_fit(make_pipeline(LogisticRegression(n_jobs=2)), datamodule).path in paths
+    assert make_fit(forest(), datamodule, "counts").name not in paths
+    assert make_fit(nb_svm(), datamodule).name in paths
+    assert make_fit(make_pipeline(LogisticRegression(n_jobs=2)), datamodule).name in paths
 
 
-def cache_path(fit: CachedFit) -> Path:
-    return fit.path
+def cache_name(fit: CachedFit) -> str:
+    return fit.name
 
 
 @pytest.mark.slow
 def test_cache_key_is_the_same_in_another_process(datamodule: ReviewDataModule) -> None:
     fits = [make_fit(estimator, datamodule) for estimator in (forest(), nb_svm())]
     with ProcessPoolExecutor(1, get_context("spawn")) as executor:
-        assert list(executor.map(cache_path, fits)) == [fit.path for fit in fits]
+        assert list(executor.map(cache_name, fits)) == [fit.name for fit in fits]
 
 
 @pytest.mark.parametrize(("features", "same"), [("padded_ids", False), ("counts", True), ("tfidf", True)])
@@ -133,5 +139,5 @@ def test_only_padded_ids_are_fitted_again_for_another_maxlen(
     small: Path, datamodule: ReviewDataModule, features: str, same: bool
 ) -> None:
     shorter = prepare_datamodule(source="files", path=str(small), maxlen=5)
-    paths = {make_fit(forest(), data, features).path for data in (datamodule, shorter)}
+    paths = {make_fit(forest(), data, features).name for data in (datamodule, shorter)}
     assert (len(paths) == 1) == same

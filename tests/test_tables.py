@@ -106,13 +106,6 @@ def test_failed_reading_leaves_no_table_in_the_cache(tmp_path: Path, monkeypatch
     assert {path.suffix for path in (tmp_path / "cache" / "tables").iterdir()} == {".lock"}
 
 
-def test_error_of_the_cache_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path / "file"))
-    with pytest.raises(NotADirectoryError):
-        load(write_csv(tmp_path / "x.csv", [("a", 1)]))
-
-
 def test_table_is_memory_mapped(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
     table = load(write_csv(tmp_path / "x.csv", [("word " * 1000, i) for i in range(5000)]))

@@ -3,25 +3,22 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 import sklearn
 import torch
-from filelock import FileLock
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils import check_random_state
 
 from sentiment.data.batching import PaddedReviews
-from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
+from sentiment.runtime.cache import Arrays, cached_arrays, read_arrays, source_hash
+from sentiment.runtime.files import fingerprint
 
-FORMAT = 1  # of the cached predictions; a new number ignores older caches
 FEATURES = ("padded_ids", "counts", "tfidf")
 CALIBRATION_FOLDS = 4
 PART = 40  # trees of a forest that are in memory at a time
@@ -117,30 +114,27 @@ class CachedFit:
     data_fingerprint: str
 
     @property
-    def path(self) -> Path:
-        """Where the predictions are cached; the name depends on all settings and rows that they depend on."""
+    def name(self) -> str:
+        """Of the predictions in the cache; it depends on all settings and rows that they depend on."""
         params = self.estimator.get_params()
         irrelevant = {name: None for name in params if name.rpartition("__")[2] in ("n_jobs", "verbose")}
         estimator = clone(self.estimator).set_params(**irrelevant)
-        key = [
-            FORMAT,
-            self.data_fingerprint,
-            self.features,
-            self.max_ngram,
-            joblib.hash(estimator),
-            sklearn.__version__,
-        ]
+        key = [self.data_fingerprint, self.features, self.max_ngram, joblib.hash(estimator), sklearn.__version__]
+        key += [source_hash(CachedFit)]
         if self.features == "padded_ids":
             encoder = self.splits["train"].encoder
             key += [len(encoder.vocabulary), encoder.maxlen, encoder.padding, encoder.truncating]
-        return cache_dir() / "baselines" / f"{fingerprint(key)}.npz"
+        return f"baselines/{fingerprint(key)}"
 
-    def read(self) -> dict[str, npt.NDArray[Any]] | None:
-        """What `fit` returned, from the cache; None if the file is missing or damaged."""
-        return _read(self.path)
+    def read(self) -> Arrays | None:
+        """What `fit` returned before; None if it is not in the cache."""
+        return read_arrays(f"{self.name}.npz")
 
-    def fit(self) -> dict[str, npt.NDArray[Any]]:
+    def fit(self) -> Arrays:
         """Fit a clone of the estimator and cache its predictions, unless that was done before.
+
+        Returns:
+            `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
 
         Returns:
             `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
@@ -149,7 +143,7 @@ class CachedFit:
             ValueError: scikit-learn rejects a parameter of the estimator, or its features.
             TypeError: likewise.
         """
-        return self._compute_once(self.path, self._predict_classes)
+        return self._compute_once(self.name, self._predict_classes)
 
     def label_unlabelled(self) -> npt.NDArray[np.float32]:
         """Probabilities of the classes of the unlabelled texts, float32 `(texts, classes)`.
@@ -161,8 +155,7 @@ class CachedFit:
             ValueError: scikit-learn rejects a parameter of the estimator, or its features.
             TypeError: likewise.
         """
-        path = self.path.with_name(f"{self.path.stem}_unlabelled.npz")
-        return self._compute_once(path, self._label_unlabelled)["probabilities"]
+        return self._compute_once(f"{self.name}_unlabelled", self._label_unlabelled)["probabilities"]
 
     def _predict_classes(self) -> dict[str, Any]:
         start = time.perf_counter()
@@ -184,26 +177,10 @@ class CachedFit:
         return train.labels[train.rows]
 
     @staticmethod
-    def _compute_once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
-        """The arrays in a file, which is written first if need be; by one process at a time."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            cached = _read(path)
-            if cached is None:
-                # Threads, since they share the features; as many as this job of a sweep may use.
-                with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
-                    arrays = compute()
-                with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                    np.savez(file, **arrays)
-                cached = _read(path)
-            assert cached
-            return cached
+    def _compute_once(name: str, compute: Callable[[], dict[str, Any]]) -> Arrays:
+        def compute_in_threads() -> dict[str, Any]:
+            # Threads, since they share the features; as many as this job of a sweep may use.
+            with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
+                return compute()
 
-
-def _read(path: Path) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays in a file; None if it is missing or damaged."""
-    try:
-        with open(path, "rb") as file, np.load(file) as cached:
-            return dict(cached)
-    except (OSError, ValueError, EOFError, BadZipFile):
-        return None
+        return cached_arrays(f"{name}.npz", compute_in_threads)

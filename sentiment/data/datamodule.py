@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ from sentiment.data.encoding import (
 )
 from sentiment.data.preprocessing import RowError, encode
 from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction, check_seed
-from sentiment.runtime.files import cache_dir, fingerprint
+from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
 FORMAT = 7  # of the encoded reviews; a new number ignores older caches
@@ -129,8 +131,11 @@ class ReviewDataModule(LightningDataModule):
         Raises:
             InputError: the source cannot be read, or the tokenizer cannot be trained or fails on a review.
         """
-        if is_complete(self.folder):
-            return
+        if not is_complete(self.folder):
+            name = f"reviews/{self.folder.name}"
+            self.folder = cached(name, lambda path: path if is_complete(path) else None, self._encode)
+
+    def _encode(self, folder: Path) -> None:
         corpus = self.source.load()
         splits = corpus.split(self.validate_on, self.val_fraction, self.val_split, self.split_seed)
 
@@ -147,7 +152,7 @@ class ReviewDataModule(LightningDataModule):
         }
         tokenizer = self.encoder.tokenize
         try:
-            encode(texts, corpus.labels, splits, tokenizer, self.max_features, self.folder, metadata)
+            encode(texts, corpus.labels, splits, tokenizer, self.max_features, folder, metadata)
         except RowError as error:
             review = corpus.reviews[error.row]
             raise InputError(f"{review['file']}, row {review['row']}: {error}") from error

@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,11 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 from joblib import Parallel, cpu_count, delayed
 from joblib.externals.loky import get_reusable_executor
 
-from sentiment.data.encoding import EMPTY, Integers, hash_tokens, is_complete
+from sentiment.data.encoding import EMPTY, Integers, hash_tokens
 from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
 from sentiment.data.tokenizers import Tokenizer
 from sentiment.runtime.errors import InputError
@@ -52,12 +49,12 @@ def encode(
     folder: Path,
     metadata: dict[str, Any],
 ) -> None:
-    """Tokenize all reviews and write them, encoded, to `folder`, unless they are there already.
+    """Tokenize all reviews and write them, encoded, to a new folder.
 
     Words are ranked by torchtext's `Vocab`: by frequency in the training and unlabelled rows, then alphabetically. A
     word that none of them contains is unknown. Unlabelled rows with the tokens of a validation or test row are left
     out before. A tokenizer that has to be trained is trained on the training rows alone, since such copies are known
-    only when all rows are tokenized. One process writes at a time, and the folder appears only when it is complete.
+    only when all rows are tokenized.
 
     Args:
         texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.
@@ -75,45 +72,37 @@ def encode(
         RowError: the tokenizer fails on a review.
         InputError: the tokenizer cannot be trained; or no unlabelled row is left.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if is_complete(folder):
-            return
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir()
-        rows = np.arange(len(labels))
-        is_train, is_unlabelled = (np.isin(rows, splits.get(split, [])) for split in ("train", "unlabelled"))
-        if tokenizer.needs_training:
-            reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
-            tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
-        (unfinished / "tokenizer.json").write_text(json.dumps(tokenizer.state))
-        chunks = texts("Tokenizing reviews")
-        file = unfinished / "ids.int32"
-        indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
-        found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
-        metadata = metadata | {"duplicates": found}
-        if "unlabelled" in splits:
-            kept, left_out, copies = _leave_out_copies(hashes, splits)
-            splits, metadata = splits | {"unlabelled": kept}, metadata | {"unlabelled_copies": copies}
-            ids = np.memmap(file, dtype=np.int32, mode="r")
-            for row in left_out:
-                np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
-        ranked = rank_words({word: int(counts[index]) for word, index in indices.items() if counts[index]})
-        np.save(unfinished / "counts.npy", _map_to_ranks(file, indices, ranked))
-        np.save(unfinished / "offsets.npy", offsets)
-        np.save(unfinished / "labels.npy", labels)
-        np.save(unfinished / "hashes.npy", hashes)
-        for split, rows in splits.items():
-            np.save(unfinished / f"{split}.npy", rows)
-        encode_word = json.JSONEncoder(ensure_ascii=False).encode  # words may have line breaks
-        lines = (f"{encode_word(word)}\n" for word in ranked)
-        with open(unfinished / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as words:
-            words.writelines(lines)
-        sizes = {path.name: path.stat().st_size for path in unfinished.iterdir()}
-        (unfinished / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
-        os.replace(unfinished, folder)
+    folder.mkdir()
+    rows = np.arange(len(labels))
+    is_train, is_unlabelled = (np.isin(rows, splits.get(split, [])) for split in ("train", "unlabelled"))
+    if tokenizer.needs_training:
+        reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
+        tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer.state))
+    chunks = texts("Tokenizing reviews")
+    file = folder / "ids.int32"
+    indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
+    found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
+    metadata = metadata | {"duplicates": found}
+    if "unlabelled" in splits:
+        kept, left_out, copies = _leave_out_copies(hashes, splits)
+        splits, metadata = splits | {"unlabelled": kept}, metadata | {"unlabelled_copies": copies}
+        ids = np.memmap(file, dtype=np.int32, mode="r")
+        for row in left_out:
+            np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
+    ranked = rank_words({word: int(counts[index]) for word, index in indices.items() if counts[index]})
+    np.save(folder / "counts.npy", _map_to_ranks(file, indices, ranked))
+    np.save(folder / "offsets.npy", offsets)
+    np.save(folder / "labels.npy", labels)
+    np.save(folder / "hashes.npy", hashes)
+    for split, rows in splits.items():
+        np.save(folder / f"{split}.npy", rows)
+    encode_word = json.JSONEncoder(ensure_ascii=False).encode  # words may have line breaks
+    lines = (f"{encode_word(word)}\n" for word in ranked)
+    with open(folder / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as words:
+        words.writelines(lines)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    (folder / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
 
 
 def _is_copy(hashes: Integers, rows: Integers, originals: Integers) -> npt.NDArray[np.bool_]:

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import ClassLabel, Features
-from filelock import FileLock
 from pyarrow.parquet import read_schema
 from rich import get_console
 from rich.console import Console
@@ -23,8 +22,9 @@ from rich.progress import Progress
 from sentiment.data.formats import CHUNK_SIZE, ReadOptions
 from sentiment.data.layout import Part
 from sentiment.data.rows import Rows, read_rows
+from sentiment.runtime.cache import cached
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import atomic_write, cache_dir, fingerprint
+from sentiment.runtime.files import fingerprint
 
 FORMAT = 3  # of the Arrow files; a new number ignores older caches
 NOTES, CLASS_NAMES = b"notes", b"class_names"  # keys of the metadata of a table
@@ -63,23 +63,22 @@ def load_table(part: Part, options: ReadOptions, root: Path, described: Any = No
 
     Raises:
         InputError: see `read_rows`; or there are no rows.
-        OSError: the cache cannot be written.
     """
     described = described or describe_files(part.files)
     names = [os.path.relpath(file, root) for file in part.files]
     key = fingerprint([FORMAT, described, names, part.label, options.settings])
-    path = cache_dir() / "tables" / f"{key}.arrow"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        try:
-            return _map_table(path)
-        except (OSError, pa.ArrowInvalid):  # missing or damaged
-            _write_table(part, options, root, path)
-        return _map_table(path)
+
+    def write(path: Path) -> None:
+        _write_table(part, options, root, path)
+
+    return cached(f"tables/{key}.arrow", _map_table, write)
 
 
-def _map_table(path: Path) -> pa.Table:
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+def _map_table(path: Path) -> pa.Table | None:
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid):  # missing or damaged
+        return None
 
 
 def _write_table(part: Part, options: ReadOptions, root: Path, path: Path) -> None:
@@ -91,11 +90,7 @@ def _write_table(part: Part, options: ReadOptions, root: Path, path: Path) -> No
         if first is None:
             name = part.files[0] if len(part.files) == 1 else part.files[0].parent
             raise InputError(f"{name}: contains no rows; add some")
-        with (
-            atomic_write(path) as temporary,
-            temporary.open("wb") as file,
-            pa.ipc.new_file(file, first.schema) as writer,
-        ):
+        with path.open("wb") as file, pa.ipc.new_file(file, first.schema) as writer:
             for batch in chain([first], batches):
                 writer.write_batch(batch)
 

@@ -21,8 +21,8 @@ from torch import Tensor
 from sentiment.data.encoding import EncodedReviews, Integers
 from sentiment.data.ngrams import hash_reviews
 from sentiment.data.text import SPECIALS, UNKNOWN
+from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import cache_dir
 
 if TYPE_CHECKING:
     from torchtext.vocab import Vectors

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, the cache, and errors of the file system."""
+"""Files that are written whole or not at all, and errors of the file system."""
 
 import hashlib
 import json
@@ -51,11 +51,6 @@ def output_file(path: Path) -> Iterator[Path]:
 def describe_write_error(error: OSError, path: Path) -> str:
     """One line about a disk that is full or a directory that is read-only or missing."""
     return f"{error.filename or path}: cannot be written ({error.strerror}); free some space or choose another folder"
-
-
-def cache_dir() -> Path:
-    """Where encoded reviews, word vectors and the predictions of baselines are kept between runs."""
-    return Path(os.environ.get("SENTIMENT_CACHE", Path.home() / ".cache" / "sentiment"))
 
 
 def fingerprint(value: Any) -> str:

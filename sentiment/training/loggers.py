@@ -18,9 +18,10 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.tensorboard.summary import hparams
 
+from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.config import instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import cache_dir, fingerprint
+from sentiment.runtime.files import fingerprint
 
 LAST = "z_"  # TensorBoard sorts groups by name and opens the first two, which are to be train and val
 FINAL = f"{LAST}final/"
@@ -152,7 +153,6 @@ def _lock_if(is_mlflow: bool) -> contextlib.AbstractContextManager[Any]:
     """MLflow fails if two processes create its database or an experiment at the same time."""
     if not is_mlflow:
         return contextlib.nullcontext()
-    cache_dir().mkdir(parents=True, exist_ok=True)
     return FileLock(cache_dir() / "mlflow.lock")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
@@ -17,12 +16,11 @@ from sentiment.data.text import SPECIALS, TextEncoder
 from sentiment.data.vectors import ngram_vectors, pretrained_vectors, word_vectors
 from sentiment.model.module import SentimentModule
 from sentiment.model.ngram_embedding import NgramEmbedding
+from sentiment.runtime.cache import cached_arrays, source_hash
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, check_at_least, prefix_key
-from sentiment.runtime.files import atomic_write, cache_dir
+from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
-
-FORMAT = 1  # of the cached vectors; a new number ignores those of an earlier way to learn them
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
@@ -113,26 +111,18 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
 def learn_vectors(datamodule: ReviewDataModule, dim: int) -> Tensor:
     """Vectors of all words but the special ones, float32 `(N, dim)`, see `word_vectors`; learned once, then cached."""
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
-    return _cache(f"{datamodule.folder.name}_{size}_{dim}", lambda: word_vectors(reviews, size, dim))
+    key = [source_hash(word_vectors), datamodule.folder.name, size, dim]
+    return _learn_once(key, lambda: word_vectors(reviews, size, dim))
 
 
 def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding) -> Tensor:
     """Vectors of the n-grams of an embedding, float32 `(n-grams, ngram_dim)`; learned once, then cached."""
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
     hashes, max_ngram, dim = embedding.hashes[1:].numpy(), embedding.max_ngram, embedding.embedding_dim
-    name = f"{datamodule.folder.name}_{size}_{dim}_{max_ngram}-grams_{len(hashes)}"
-    return _cache(name, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
+    key = [source_hash(ngram_vectors), datamodule.folder.name, size, dim, max_ngram, len(hashes)]
+    return _learn_once(key, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
 
 
-def _cache(name: str, learn: Callable[[], npt.NDArray[np.float32]]) -> Tensor:
-    """What `learn` returns, computed by one process at a time and kept in a file."""
-    path = cache_dir() / "vectors" / f"{name}_{FORMAT}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        try:
-            vectors = np.load(path)
-        except (OSError, ValueError, EOFError):  # missing or damaged
-            vectors = learn()
-            with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, vectors)
-    return torch.from_numpy(vectors)
+def _learn_once(key: list[Any], learn: Callable[[], npt.NDArray[np.float32]]) -> Tensor:
+    arrays = cached_arrays(f"vectors/{fingerprint(key)}.npz", lambda: {"vectors": learn()})
+    return torch.from_numpy(arrays["vectors"])

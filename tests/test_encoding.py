@@ -1,9 +1,12 @@
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 
 from sentiment.data import preprocessing
 from sentiment.data.encoding import (
@@ -117,14 +120,71 @@ def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
     assert not is_complete(tmp_path / "encoded")
 
 
+def use_two_processes(patch: pytest.MonkeyPatch) -> None:
+    """Have few texts tokenized as many are."""
+    patch.setattr(preprocessing, "MIN_PARALLEL", 1)
+    patch.setattr(preprocessing, "cpu_count", lambda: 2)
+
+
 def test_several_processes_write_what_one_does(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preprocessing, "MIN_PARALLEL", 1)
-    monkeypatch.setattr(preprocessing, "cpu_count", lambda: 2)
+    use_two_processes(monkeypatch)
     encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "parallel", {"language": "en"})
     for path in folder.iterdir():
         assert (tmp_path / "parallel" / path.name).read_bytes() == path.read_bytes()
     (tmp_path / "failed").mkdir()
     test_row_on_which_a_tokenizer_fails_is_named(tmp_path / "failed")
+
+
+# Not below an `if __name__ == "__main__"`; a test writes it to a file, or sends it to the standard input.
+SCRIPT = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np
+from sentiment.data import preprocessing
+from sentiment.data.tokenizers import Tokenizer
+print("started")
+preprocessing.MIN_PARALLEL = 1
+preprocessing.cpu_count = lambda: 2
+rows = np.arange(4)
+texts = [["a b", "a"], ["b", "c a"]]
+splits = dict.fromkeys(("train", "val", "test"), rows)
+arguments = (lambda _: texts, rows, splits, Tokenizer("words"), 9, Path("encoded"), {})
+if sys.argv[1] == "daemon":
+    process = multiprocessing.get_context("fork").Process(target=preprocessing.encode, args=arguments, daemon=True)
+    process.start()
+    process.join()
+else:
+    preprocessing.encode(*arguments)
+    assert not multiprocessing.active_children()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["file", "stdin", "daemon"])
+def test_texts_are_tokenized_in_scripts_of_any_kind(tmp_path: Path, place: str) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    line = [sys.executable, "-" if place == "stdin" else "script.py", place]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(line, input=SCRIPT, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "started\n")
+    assert is_complete(tmp_path / "encoded")
+
+
+def encode_with_two_processes(folder: Path) -> int:
+    """Encode to a folder; the number of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_two_processes(patch)
+        encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, folder, {"language": "en"})
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_workers_of_joblib_can_encode_and_live_on(tmp_path: Path) -> None:
+    """They are a notebook's own, or the jobs of a sweep, and can start no processes."""
+    workers = Parallel(2)(delayed(encode_with_two_processes)(tmp_path / name) for name in "ab")
+    encode_with_two_processes(tmp_path / "c")
+    assert {*workers} & {*Parallel(2)(delayed(os.getpid)() for _ in range(50))}
+    assert all(is_complete(tmp_path / name) for name in "abc")
 
 
 def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:

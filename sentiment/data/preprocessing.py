@@ -2,16 +2,24 @@
 
 import itertools
 import json
-from collections import defaultdict
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, cpu_count, delayed
-from joblib.externals.loky import get_reusable_executor
+from joblib import cpu_count
 
 from sentiment.data.encoding import EMPTY, Integers, hash_tokens
 from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
@@ -156,19 +164,61 @@ def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> _
 
 def _tokenize_chunks(texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows: int) -> Generator[_Tokens, None, None]:
     """The tokens of each chunk, in their order; of many rows, by several processes."""
-    processes = min(MAX_PROCESSES, cpu_count()) if rows >= MIN_PARALLEL else 1
-
-    def jobs() -> Iterator[Any]:
-        first = 0
-        for chunk in texts:
-            yield delayed(_tokenize_chunk)(tokenizer, chunk, first)
-            first += len(chunk)
-
+    processes = min(MAX_PROCESSES, cpu_count())
+    is_worker = multiprocessing.current_process().name != "MainProcess"  # which may be unable to start others
+    if rows < MIN_PARALLEL or processes == 1 or is_worker:
+        for first, chunk in _number_rows(texts):
+            yield _tokenize_chunk(tokenizer, chunk, first)
+        return
+    pool = ProcessPoolExecutor(processes, _ImportNothing(), _prepare_process, [tokenizer])
+    pending: deque[Future[_Tokens]] = deque()
     try:
-        yield from Parallel(processes, return_as="generator")(jobs())
+        for first, chunk in _number_rows(texts):
+            pending.append(pool.submit(_tokenize_in_process, chunk, first))
+            if len(pending) > 2 * processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
-        if processes > 1:
-            get_reusable_executor().shutdown(kill_workers=True)  # they would wait for more work for five minutes
+        pool.shutdown(cancel_futures=True)
+
+
+def _number_rows(chunks: Iterable[Sequence[str]]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Each chunk, and the row number of its first review."""
+    first = 0
+    for chunk in chunks:
+        yield first, chunk
+        first += len(chunk)
+
+
+class _Process(SpawnProcess):
+    def start(self) -> None:
+        """Start a process that does not import the script: without an `if __name__ == "__main__"`, it would train."""
+        with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+            super().start()
+
+
+class _ImportNothing(SpawnContext):
+    Process = _Process
+
+
+def _prepare_process(tokenizer: Tokenizer) -> None:
+    """Ignore Ctrl-C, which is for the process that waits, and end with that process, even if it is killed."""
+    global _tokenizer
+    _tokenizer = tokenizer  # sent once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
+
+
+def _tokenize_in_process(texts: Sequence[str], first: int) -> _Tokens:
+    return _tokenize_chunk(_tokenizer, texts, first)
 
 
 def _tokenize(

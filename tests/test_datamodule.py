@@ -51,6 +51,21 @@ def test_only_settings_that_change_the_encoding_change_its_folder(small: Path) -
         assert folder(**changed) != first
 
 
+def test_settings_of_a_split_that_is_given_do_not_change_the_folder(tmp_path: Path) -> None:
+    def folder(path: Path, **settings: object) -> Path:
+        return ReviewDataModule(source="files", path=str(path), **settings).folder  # type: ignore[arg-type]
+
+    for name in ("train", "test", "val"):
+        write_csv(tmp_path / f"{name}.csv", [("good", 1), ("bad", 0)] * 9)
+    split: list[dict[str, object]] = [{"test_fraction": 0.5}, {"val_fraction": 0.5}, {"split_seed": 1}]
+    split += [{"val_split": "tail"}]
+    assert {folder(tmp_path, **settings) for settings in split} == {folder(tmp_path)}
+    (tmp_path / "val.csv").unlink()
+    assert len({folder(tmp_path, **settings) for settings in [{}, *split]}) == 4  # test_fraction changes nothing
+    alone = tmp_path / "train.csv"
+    assert len({folder(alone, **settings) for settings in [{}, *split]}) == 5
+
+
 def test_reviews_are_pickled_as_a_reference(small: Path) -> None:
     reviews = prepare_datamodule(source="files", path=str(small)).splits["train"].reviews
     assert len(pickle.dumps(reviews)) < 1000

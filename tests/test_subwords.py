@@ -1,5 +1,6 @@
 import html
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -103,6 +104,11 @@ def test_training_is_the_same_in_every_process() -> None:
         assert not done.stderr
         hashes.add(done.stdout)
     assert len(hashes) == 1
+
+
+def test_subwords_leave_the_environment_as_it_is(subwords: Tokenizer) -> None:
+    assert subwords("the film")
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
 
 
 def test_subwords_that_cannot_be_trained_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,3 +195,20 @@ def test_own_tokenizer_of_a_run_is_imported_only_if_it_is_trusted(
     assert "own_tokens" not in sys.modules
     assert load(run, trust=["own_tokens"]).encoder.split("a Film")[0] == ["a", "Film"]
     assert evaluate_quick(tmp_path / "evaluation", f"checkpoint={run}", "trust=[own_tokens]")
+
+
+def test_cache_key_has_the_code_and_the_versions_of_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizers = [Tokenizer(name) for name in ("words", "bpe", "unigram")] + [
+        own("Commas"),
+        own("split_at", _partial_=True),
+    ]
+    before = [tokenizer.cache_key for tokenizer in tokenizers]
+    assert all(code for _, code, *_ in before)
+    assert len({code for _, code, *_ in before}) == 3  # tokenizers.py, subwords.py and this file
+    for library, changed in (("tokenizers", [1, 2]), ("sentencepiece", [2])):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "sentiment.data.tokenizers.version", lambda name, library=library: f"{name} {name == library}"
+            )
+            keys = [tokenizer.cache_key for tokenizer in tokenizers]
+        assert [i for i, key in enumerate(keys) if any("True" in str(part) for part in key[2:])] == changed

@@ -121,7 +121,7 @@ class ReviewDataModule(LightningDataModule):
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
             key += [max_features]
-        if validate_on == "train":
+        if validate_on == "train" and not self.source.has_val_set:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
         self.folder = cache_dir() / "reviews" / fingerprint(key)
 

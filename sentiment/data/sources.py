@@ -46,6 +46,7 @@ class Source:
         fingerprint: changes whenever the reviews do (files: names, sizes and times of change).
         load: reads it; raises `InputError` if that fails.
         has_test_set: whether the test set is given, and not drawn from all rows.
+        has_val_set: whether the validation set is given, and not drawn from the training rows.
         train_files: tables with training rows.
         test_files: tables with test rows.
     """
@@ -53,6 +54,7 @@ class Source:
     fingerprint: str
     load: Callable[[], Corpus]
     has_test_set: bool = True
+    has_val_set: bool = False
     train_files: frozenset[Path] = frozenset()
     test_files: frozenset[Path] = frozenset()
 
@@ -181,8 +183,9 @@ def _resolve_files(
     files = {split: [file for part in found for file in part.files] for split, found in parts.items()}
     folder = roots[0] if roots[0].is_dir() else Path(os.path.commonpath([root.absolute().parent for root in roots]))
     described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
-    settings = [*options.settings, sorted(map(str, mapping.items())), empty, test_fraction, split_seed]
-
+    settings = [*options.settings, sorted(map(str, mapping.items())), empty]
+    if "train" not in parts:
+        settings += [test_fraction, split_seed]
     key = fingerprint([described, *settings])
 
     def load() -> Corpus:
@@ -216,7 +219,7 @@ def _resolve_files(
 
     resolved = {split: frozenset(file.resolve() for file in found) for split, found in files.items()}
     train_files = resolved.get("train", resolved["test"])  # without training files, the test set is drawn from all rows
-    return Source(key, load, "train" in parts, train_files, resolved["test"]).add(texts)
+    return Source(key, load, "train" in parts, "val" in parts, train_files, resolved["test"]).add(texts)
 
 
 def _find_folders(parts: Mapping[str, Sequence[Part]], root: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,9 @@ class SubwordTokenizer:
     Args:
         algorithm: `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018).
 
+    Attributes:
+        libraries: distributions whose versions may change the pieces.
+
     Raises:
         ArgumentError: another algorithm.
         InputError: Hugging Face tokenizers is not installed.
@@ -38,21 +40,20 @@ class SubwordTokenizer:
 
     def __init__(self, algorithm: str) -> None:
         check_choice(("bpe", "unigram"), algorithm=algorithm)
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else it warns in processes that are forked later
         try:
             import tokenizers  # noqa: F401
         except ImportError as error:
             message = f"data.tokenizer={algorithm} needs tokenizers; install it: pip install tokenizers"
             raise InputError(message) from error
         self.algorithm = algorithm
+        self.libraries = ["tokenizers"] if algorithm == "bpe" else ["tokenizers", "sentencepiece"]
         self.tokenizer: Tokenizer | None = None
         self.pieces: dict[int, str] = {}
 
     def __call__(self, text: str) -> list[str]:
         """Return the pieces of a text."""
         assert self.tokenizer, "not trained"
-        (encoding,) = self.tokenizer.encode_batch_fast([_replace_surrogates(text)])  # computes ids alone
-        return [self.pieces[id_] for id_ in encoding.ids]
+        return [self.pieces[id_] for id_ in self.tokenizer.encode(_replace_surrogates(text)).ids]
 
     def fit(self, texts: Iterable[str], max_features: int) -> None:
         """Learn the pieces; the same texts give the same pieces.

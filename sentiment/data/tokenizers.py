@@ -1,14 +1,13 @@
 """Tokenizers, which split a text into tokens: functions by name, subwords, and classes of the user's own."""
 
 import functools
-import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
+from sentiment.runtime.cache import source_hash
 from sentiment.runtime.errors import ArgumentError, InputError, check_choice, one_line, shorten
 from sentiment.runtime.trust import import_trusted, is_ours
 
@@ -51,7 +50,6 @@ def split_basic_english(text: str) -> list[str]:
     return tokens
 
 
-# The cache of encoded reviews is keyed by the name alone: after changing one of these, raise `datamodule.FORMAT`.
 TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "words": split_words,
     "words_and_punctuation": split_words_and_punctuation,
@@ -118,12 +116,9 @@ class Tokenizer:
 
     @property
     def cache_key(self) -> list[Any]:
-        """What the tokens depend on besides the texts; of a class of the user's own, also the file that defines it."""
-        if isinstance(self.settings, str):
-            return [self.settings]
-        found = getattr(self._split, "func", type(self._split))
-        file = getattr(sys.modules.get(found.__module__), "__file__", None)
-        return [self.settings, hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None]
+        """What the tokens depend on besides the texts: settings, the file of the code, versions of its libraries."""
+        split = self._split.func if isinstance(self._split, functools.partial) else self._split
+        return [self.settings, source_hash(split), *map(version, getattr(split, "libraries", ()))]
 
     def __call__(self, text: str) -> list[str]:
         """Return the tokens of a text; empty ones are dropped.

@@ -50,6 +50,13 @@ def test_padding_at_the_end_reaches_the_next_multiple_of_8() -> None:
     assert padded(padding="pre", maxlen=50)[np.array([1])].ids.shape == (1, 50)
 
 
+def test_width_of_all_reviews_can_be_chosen() -> None:
+    assert padded(padding="post", maxlen=50).width == padded(padding="post", maxlen=8).width == 8
+    assert padded(padding="pre", maxlen=50).width == 50
+    assert padded(padding="post", maxlen=50).pad(np.array([1]), width=4).tolist() == [[4, 3, 2, 0]]
+    assert padded(padding="pre", maxlen=10**12).pad(np.array([1]), width=4).tolist() == [[0, 4, 3, 2]]
+
+
 @pytest.mark.parametrize("padding", ["pre", "post"])
 def test_samplers_of_a_split_yield_every_position_once(padding: str) -> None:
     count = 1000

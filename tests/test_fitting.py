@@ -20,7 +20,7 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.sources import resolve_source
 from sentiment.data.tokenizers import split_words
 from sentiment.runtime.cache import cache_dir
-from tests.helpers import prepare_datamodule
+from tests.helpers import prepare_datamodule, write_csv
 
 
 def forest(trees: int = 50, n_jobs: int | None = None) -> RandomForestClassifier:
@@ -47,6 +47,14 @@ def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
     for name, matrix in expected.items():  # the columns are in another order
         assert extracted[name].shape == matrix.shape
         assert np.allclose(np.sort(extracted[name].toarray(), 1), np.sort(matrix.toarray(), 1), atol=1e-6)
+
+
+def test_padded_splits_have_the_same_width_whatever_their_longest_reviews(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", [("film " * 20, i % 2) for i in range(20)])
+    write_csv(tmp_path / "test.csv", [("film " * 4, i % 2) for i in range(20)])
+    splits = prepare_datamodule(source="files", path=str(tmp_path), padding="post").splits
+    features = extract_features(splits, "padded_ids", 1, ("val", "test"))
+    assert {matrix.shape[1] for matrix in features.values()} == {24}
 
 
 @pytest.mark.parametrize("forest_class", [ExtraTreesClassifier, RandomForestClassifier])

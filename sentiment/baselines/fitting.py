@@ -39,7 +39,8 @@ def extract_features(
         A matrix `(rows, features)` by split: int64 for `padded_ids`, else sparse float32.
     """
     if features == "padded_ids":
-        return {name: splits[name].pad() for name in ("train", *others)}
+        width = max(splits[name].width for name in ("train", *others))
+        return {name: splits[name].pad(width=width) for name in ("train", *others)}
     vectorizer = {"counts": CountVectorizer, "tfidf": TfidfVectorizer}[features](
         lowercase=False, tokenizer=_ids_as_tokens, token_pattern=None, ngram_range=(1, max_ngram), dtype=np.float32
     )

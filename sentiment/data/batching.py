@@ -65,17 +65,27 @@ class PaddedReviews(Dataset[Batch]):
         """Tokens of each review after truncation, int64 `(N,)`."""
         return np.minimum(self.reviews.lengths, self.encoder.maxlen)
 
-    def pad(self, positions: Integers | None = None) -> Integers:
+    @property
+    def width(self) -> int:
+        """The largest `T` of a batch."""
+        return self._width(self.lengths)
+
+    def _width(self, lengths: Integers) -> int:
+        maxlen = self.encoder.maxlen
+        rounded = math.ceil(lengths.max() / PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
+        return min(maxlen, rounded) if self.encoder.masked else maxlen
+
+    def pad(self, positions: Integers | None = None, width: int | None = None) -> Integers:
         """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
 
-        `T` is `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
+        `T` is `width`; by default `maxlen` with padding at the start, else the longest length rounded up to a multiple
+        of 8.
         """
         maxlen, pre = self.encoder.maxlen, self.encoder.padding == "pre"
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
         starts, ends = self.reviews.offsets[rows], self.reviews.offsets[rows + 1]
         lengths = np.minimum(ends - starts, maxlen)
-        rounded = math.ceil(lengths.max() / PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
-        width = maxlen if pre else min(maxlen, rounded)
+        width = width or self._width(lengths)
         first = starts if self.encoder.truncating == "post" else ends - lengths
         padding = width - lengths if pre else np.zeros_like(lengths)  # at the start
         column = np.arange(width) - padding[:, None]  # of the review, not of the batch

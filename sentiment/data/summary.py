@@ -56,7 +56,8 @@ def describe(data: ReviewDataModule) -> str:
     imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
     copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)
     cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
-    first = data.encoder.vocabulary.decode(data.splits["train"].pad(np.array([0]))[0])
+    (first_ids,) = data.splits["train"].pad(np.array([0]), width=min(int(lengths[0]), maxlen))
+    first = data.encoder.vocabulary.decode(first_ids)
     return "\n".join(
         [
             *(f"read       {note}" for note in data.notes),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sentiment.data.text import TextEncoder
+from sentiment.model.memory import EVALUATION, batch_bytes, check_fits
 from sentiment.model.network import Network, build_network, without_memory
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.trust import ImportFailedError, UntrustedError, is_ours
@@ -92,6 +93,9 @@ def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str]
         raise InputError(
             f"{path}: weights and settings do not match ({one_line(error)[:200]}); use another one"
         ) from error
+    if not encoder.masked:
+        size = batch_bytes(net, encoder.maxlen, EVALUATION)
+        check_fits(f"{path}: maxlen={encoder.maxlen}: a text", size, "use another one")
     if not all(weight.isfinite().all() for weight in net.parameters()):
         raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
     return TrainedModel(net.float(), encoder, label_names)

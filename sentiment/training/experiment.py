@@ -20,6 +20,7 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_hashes
 from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
+from sentiment.model.memory import PADDING_BYTES, TRAINING, batch_bytes, check_fits
 from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked, named_settings
@@ -101,6 +102,7 @@ def train(
                     "train on them, type self_training=teachers"
                 )
             module = _make_module(cfg, run, datamodule, trainer)
+            _check_memory(datamodule, module, baselines, trainer)
             if cfg.lr_find:
                 rate = find_learning_rate(cfg, run, module, datamodule)
                 metrics["lr_find/suggestion"] = rate
@@ -204,6 +206,25 @@ def _check_test_batches(cfg: DictConfig, datamodule: ReviewDataModule) -> None:
     limit, count = cfg.trainer.limit_test_batches, len(datamodule.test_dataloader())
     if cfg.test_ckpt and isinstance(limit, float) and limit * count < 1:
         raise InputError(f"trainer.limit_test_batches={limit}: less than one of {count} batches; raise it")
+
+
+def _check_memory(
+    datamodule: ReviewDataModule, module: SentimentModule, baselines: list[Baseline], trainer: Trainer
+) -> None:
+    """Raise `InputError` if a batch, or the matrix of a baseline, cannot fit into memory."""
+    train, encoder = datamodule.training_set, datamodule.encoder
+    longest = max(int(split.reviews.lengths.max()) for split in datamodule.splits.values())
+    advice = "lower it, or data.batch_size"
+    if longest < encoder.maxlen and not encoder.masked:
+        advice = f"set data.maxlen={longest}, the length of the longest text, or data.padding=post"
+    if trainer.strategy.root_device.type == "cpu":
+        tokens = min(datamodule.batch_size, len(train)) * train.width
+        size = batch_bytes(module.net, tokens, TRAINING)
+        check_fits(f"data.maxlen={encoder.maxlen}: a batch", size, advice)
+    for baseline in baselines:
+        if baseline.features == "padded_ids":
+            size = PADDING_BYTES * len(datamodule.splits["train"]) * train.width
+            check_fits(f"data.maxlen={encoder.maxlen}: baseline.{baseline.name}", size, f"{advice}, or baseline=none")
 
 
 def _class_weights(cfg: DictConfig, datamodule: ReviewDataModule) -> list[float] | None:

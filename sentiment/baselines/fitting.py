@@ -156,7 +156,9 @@ class CachedFit:
             ValueError: scikit-learn rejects a parameter of the estimator, or its features.
             TypeError: likewise.
         """
-        return self._compute_once(f"{self.name}_unlabelled", self._label_unlabelled)["probabilities"]
+        arrays = self._compute_once(f"{self.name}_unlabelled", self._label_unlabelled)
+        probabilities: npt.NDArray[np.float32] = arrays["probabilities"]
+        return probabilities
 
     def _predict_classes(self) -> dict[str, Any]:
         start = time.perf_counter()

@@ -170,7 +170,7 @@ def _tokenize_chunks(texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows:
         for first, chunk in _number_rows(texts):
             yield _tokenize_chunk(tokenizer, chunk, first)
         return
-    pool = ProcessPoolExecutor(processes, _ImportNothing(), _prepare_process, [tokenizer])
+    pool = ProcessPoolExecutor(processes, _ImportNothing(), _prepare_process, (tokenizer,))
     pending: deque[Future[_Tokens]] = deque()
     try:
         for first, chunk in _number_rows(texts):
@@ -189,6 +189,9 @@ def _number_rows(chunks: Iterable[Sequence[str]]) -> Iterator[tuple[int, Sequenc
     for chunk in chunks:
         yield first, chunk
         first += len(chunk)
+
+
+_tokenizer: Tokenizer  # of a process of the pool
 
 
 class _Process(SpawnProcess):

@@ -50,4 +50,7 @@ def available_memory() -> int:
     used = psutil.Process().memory_info().rss
     limits = [CGROUPS / name for name in _CGROUP_LIMITS]
     found = [path.read_text().strip() for path in limits if path.is_file()]
-    return min([psutil.virtual_memory().available, *(int(limit) - used for limit in found if limit.isdecimal())])
+    available: int = min(
+        [psutil.virtual_memory().available, *(int(limit) - used for limit in found if limit.isdecimal())]
+    )
+    return available

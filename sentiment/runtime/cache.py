@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
 from filelock import FileLock
 
 from sentiment.runtime.errors import InputError, one_line
@@ -22,7 +21,7 @@ from sentiment.runtime.files import atomic_write
 
 PROBE_SIZE = 1 << 16  # bytes that must fit into the cache
 
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Any]  # of NumPy arrays
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)

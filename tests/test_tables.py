@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from sentiment.data.formats import ReadOptions
 from sentiment.data.layout import Part
-from sentiment.data.tables import NOTES, load_table
+from sentiment.data.tables import NOTES, describe_files, load_table
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -93,6 +95,47 @@ def test_cache_is_reused_until_the_file_or_the_options_change(tmp_path: Path, mo
     assert (other["text"].to_pylist(), other["label"].to_pylist()) == (["1", "0"], ["a", "b"])
     write_csv(path, [("a", "1"), ("c", "0")])
     assert load(path)["text"].to_pylist() == ["a", "c"]
+
+
+def swap(path: Path) -> None:
+    """Exchange the labels, as `rsync -t` does: another content of the same size and time."""
+    stat = path.stat()
+    path.write_bytes(path.read_bytes().translate(bytes.maketrans(b"01", b"10")))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def replace_by_copy(path: Path) -> None:
+    shutil.copy2(path, other := path.with_name("other.csv"))
+    swap(other)
+    os.replace(other, path)
+
+
+@pytest.mark.parametrize("change", [swap, replace_by_copy])
+def test_changes_of_the_same_size_and_time_are_noticed(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [("a", "1"), ("b", "0")])
+    assert load(path)["label"].to_pylist() == ["1", "0"]
+    time.sleep(0.02)  # a tick of the kernel's clock
+    change(path)
+    assert load(path)["label"].to_pylist() == ["0", "1"]
+
+
+def test_file_that_changes_after_it_was_found_is_not_cached(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [("a", "1"), ("b", "0")])
+    found = describe_files([path])
+    time.sleep(0.02)
+    swap(path)
+    with pytest.raises(InputError, match=r"reviews\.csv: changed while it was read; start again$"):
+        load_table(Part((path,)), ReadOptions(), tmp_path, found)
+    assert load(path)["label"].to_pylist() == ["0", "1"]
+
+
+def test_paths_are_without_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = write_csv(tmp_path / "a" / "reviews.csv", [("a", "1")])
+    (tmp_path / "folder").symlink_to(tmp_path / "a")
+    (tmp_path / "file.csv").symlink_to(path)
+    links = [tmp_path / "folder" / "reviews.csv", tmp_path / "file.csv"]
+    assert describe_files(links) == describe_files([path]) * 2
 
 
 def test_failed_reading_leaves_no_table_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

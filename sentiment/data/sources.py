@@ -43,7 +43,7 @@ class Source:
     """A corpus that is identified, but not read yet.
 
     Attributes:
-        fingerprint: changes whenever the reviews do (files: names, sizes and times of change).
+        fingerprint: changes whenever the reviews do (files: see `FileState`).
         load: reads it; raises `InputError` if that fails.
         has_test_set: whether the test set is given, and not drawn from all rows.
         has_val_set: whether the validation set is given, and not drawn from the training rows.
@@ -180,7 +180,6 @@ def _resolve_files(
         raise InputError(f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})") from error
     if texts:
         parts = texts.remove_from(parts)
-    files = {split: [file for part in found for file in part.files] for split, found in parts.items()}
     folder = roots[0] if roots[0].is_dir() else Path(os.path.commonpath([root.absolute().parent for root in roots]))
     described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
     settings = [*options.settings, sorted(map(str, mapping.items())), empty]
@@ -217,7 +216,9 @@ def _resolve_files(
         ]
         return replace(corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes)
 
-    resolved = {split: frozenset(file.resolve() for file in found) for split, found in files.items()}
+    resolved = {
+        split: frozenset(Path(file.path) for of_part in found for file in of_part) for split, found in described.items()
+    }
     train_files = resolved.get("train", resolved["test"])  # without training files, the test set is drawn from all rows
     return Source(key, load, "train" in parts, "val" in parts, train_files, resolved["test"]).add(texts)
 

@@ -6,11 +6,11 @@ Training reads them through an Arrow file in the cache, prediction directly. Mem
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from datasets import ClassLabel, Features
@@ -40,12 +40,34 @@ _SCHEMA = pa.schema(
 )
 
 
-def describe_files(files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Resolved path, size in bytes and time of the last change in nanoseconds of each file."""
-    return [(str(file.resolve()), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+class FileState(NamedTuple):
+    """A file and its content, as far as the file system tells: times are those of the last change, in nanoseconds.
+
+    Programs can set the time of the content, as `touch -r` and `rsync -t` do, but not that of the status (on Windows
+    that of creation), and a file that replaces another has an inode of its own. So a change goes unnoticed only within
+    one tick of the kernel's clock (some milliseconds), after the clock was set back, or on Windows with size and time
+    kept.
+    """
+
+    path: str
+    size: int
+    content_changed: int
+    status_changed: int
+    inode: int
 
 
-def load_table(part: Part, options: ReadOptions, root: Path, described: Any = None) -> pa.Table:
+def describe_files(files: Sequence[Path]) -> list[FileState]:
+    """The state of each file, by its path without symbolic links."""
+    folders = {folder: folder.resolve() for folder in {file.parent for file in files}}
+    return [_describe(file.resolve() if file.is_symlink() else folders[file.parent] / file.name) for file in files]
+
+
+def _describe(path: Path) -> FileState:
+    stat = path.stat()
+    return FileState(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def load_table(part: Part, options: ReadOptions, root: Path, described: Sequence[FileState] | None = None) -> pa.Table:
     """Read files as one table, through the cache.
 
     Args:
@@ -62,7 +84,7 @@ def load_table(part: Part, options: ReadOptions, root: Path, described: Any = No
         integer labels. `id` is null unless `options.id_column` is set.
 
     Raises:
-        InputError: see `read_rows`; or there are no rows.
+        InputError: see `read_rows`; or there are no rows, or a file is no longer as described.
     """
     described = described or describe_files(part.files)
     names = [os.path.relpath(file, root) for file in part.files]
@@ -70,6 +92,7 @@ def load_table(part: Part, options: ReadOptions, root: Path, described: Any = No
 
     def write(path: Path) -> None:
         _write_table(part, options, root, path)
+        _check_unchanged(part, described)
 
     return cached(f"tables/{key}.arrow", _map_table, write)
 
@@ -93,6 +116,13 @@ def _write_table(part: Part, options: ReadOptions, root: Path, path: Path) -> No
         with path.open("wb") as file, pa.ipc.new_file(file, first.schema) as writer:
             for batch in chain([first], batches):
                 writer.write_batch(batch)
+
+
+def _check_unchanged(part: Part, described: Sequence[FileState]) -> None:
+    """Raise `InputError` for the first file that is not as it was described."""
+    for file, before, now in zip(part.files, described, describe_files(part.files), strict=True):
+        if now != before:
+            raise InputError(f"{file}: changed while it was read; start again")
 
 
 def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress) -> Iterator[pa.RecordBatch]:

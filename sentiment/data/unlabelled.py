@@ -13,7 +13,7 @@ from sentiment.data.corpus import Corpus, describe_part
 from sentiment.data.formats import READERS, ReadOptions, find_format
 from sentiment.data.layout import UNLABELLED, Part, find_texts, find_unlabelled
 from sentiment.data.rows import READ_ERRORS
-from sentiment.data.tables import describe_files, load_table
+from sentiment.data.tables import FileState, describe_files, load_table
 from sentiment.runtime.errors import InputError, shorten
 from sentiment.runtime.files import fingerprint
 
@@ -30,7 +30,7 @@ class UnlabelledTexts:
     """
 
     parts: Sequence[Part]
-    described: Sequence[list[tuple[str, int, int]]]
+    described: Sequence[list[FileState]]
     options: ReadOptions
     empty: str
 
@@ -42,7 +42,7 @@ class UnlabelledTexts:
     @cached_property
     def files(self) -> frozenset[Path]:
         """All files, resolved."""
-        return frozenset(Path(name) for part in self.described for name, _, _ in part)
+        return frozenset(Path(file.path) for part in self.described for file in part)
 
     def remove_from(self, parts: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
         """The labelled parts without a class of these texts, such as `unlabelled.txt` beside `pos.txt` and `neg.txt`.
@@ -72,7 +72,7 @@ class UnlabelledTexts:
         added = corpus.add_unlabelled(pa.concat_tables(tables), self.empty, self.fingerprint)
         return replace(added, notes=corpus.notes + notes)
 
-    def _load(self, part: Part, described: list[tuple[str, int, int]]) -> pa.Table:
+    def _load(self, part: Part, described: list[FileState]) -> pa.Table:
         """Read a part, with the column of identifiers if it has one."""
         file, options = part.files[0], self.options
         root = file.parent if len(part.files) == 1 else file.parent.parent

@@ -1,9 +1,10 @@
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from sentiment.data.layout import Part, find_parts
+from sentiment.data.layout import Part, find_ignored, find_parts
 from sentiment.runtime.errors import InputError
 
 
@@ -91,6 +92,7 @@ def test_classes_are_folders_or_files(tmp_path: Path) -> None:
         (["pos/1", "neg/1"], ["neg/1", "pos/1"]),
         (["pos.txt", "neg.txt", "README.md", "LICENSE", "readme.txt"], ["neg.txt", "pos.txt"]),
         (["rt.pos", "rt.neg", "rt.README"], ["rt.neg", "rt.pos"]),
+        (["pos.txt", "neg.txt", "CITATION.cff", "license.txt", "ChangeLog"], ["neg.txt", "pos.txt"]),
     ],
 )
 def test_files_of_two_classes(tmp_path: Path, names: list[str], read: list[str]) -> None:
@@ -98,9 +100,35 @@ def test_files_of_two_classes(tmp_path: Path, names: list[str], read: list[str])
     assert found == {"test": [([read[0]], "neg"), ([read[1]], "pos")]}
 
 
+def test_classes_whose_names_begin_as_those_of_documents_are_read(tmp_path: Path) -> None:
+    names = ["background.txt", "citation.txt", "copying1.txt", "licensed.txt", "method.txt", "readmes.txt"]
+    assert find(make(tmp_path, names)) == {"test": [([name], name[:-4]) for name in names]}
+
+
+@pytest.mark.parametrize(
+    ("names", "ignored"),
+    [
+        (["pos/1.txt", "neg/1.txt", "neutral.txt", "_mixed/1.txt"], ["_mixed/", "neutral.txt"]),
+        (["pos/1.txt", "neg/1.txt", "neutral/a.csv", "neg/_2.txt"], ["neg/_2.txt", "neutral/"]),
+        (["pos.txt", "neg.txt", "copying.txt", "_mixed.txt"], ["_mixed.txt", "copying.txt"]),
+        (["data/train.csv", "data/test.csv", "data/eval.csv", "a.txt"], ["a.txt", "data/eval.csv"]),
+        (["train/0.csv", "train/notes.txt", "test/0.csv", "old/train.csv"], ["old/", "train/notes.txt"]),
+        (["train/pos/1", "train/neg/1", "train/unsup/1", "test/pos/1", "test/neg/1"], ["train/unsup/"]),
+        (["train.csv", "test.csv", "README.md", "LICENSE", "plot.py", ".x.csv", "runs/x.log", "runs/a/1.csv"], []),
+        (["train.csv", "test.csv", *(f"{i:02}.txt" for i in range(30))], [f"{i:02}.txt" for i in range(20)]),
+    ],
+)
+def test_files_that_are_not_read_are_named(tmp_path: Path, names: list[str], ignored: list[str]) -> None:
+    folder = make(tmp_path, names)
+    parts = find_parts(str(folder), [folder])
+    found = find_ignored(chain(*parts.values()), folder)
+    assert found == ignored + ["10 others"] * (len(ignored) == 20)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
+        ([f"{i}.txt" for i in range(200)], ": 200 text files would be as many classes; put the texts of each class"),
         (["reviews.csv", "a.txt"], r"contains no train\.\* .*; it holds a.txt, reviews.csv; add it, or name one file"),
         (["train_data.csv", "test.csv"], r"contains no train\.\*; rename train_data.csv to train.csv$"),
         (["train.csv"], r"contains no test\.\* beside train.csv; add it, or name one file, .* data.path=.*train.csv$"),

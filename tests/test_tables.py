@@ -57,6 +57,17 @@ def test_texts_of_a_class_are_one_table(tmp_path: Path) -> None:
     assert by_file["text"].to_pylist() == ["film 0", "two\nlines", "film 2"]
 
 
+def test_empty_lines_at_the_end_of_a_text_are_no_texts(tmp_path: Path) -> None:
+    files = tuple(tmp_path / f"{number}.txt" for number in range(4))
+    for file, content in zip(files, ("film 0", "film 1\n\n", "film 2 \r\n \r\n\r\n", "\n\n"), strict=True):
+        file.write_bytes(content.encode())
+    table = load_table(Part(files, "pos"), ReadOptions(), tmp_path)
+    assert table["text"].to_pylist() == ["film 0", "film 1", "film 2 ", ""]
+    files[3].write_text("\n" * 1030 + "another text")
+    with pytest.raises(InputError, match=r"3\.txt: has several lines"):
+        load_table(Part(files, "pos"), ReadOptions(), tmp_path)
+
+
 def test_one_file_of_lines_is_a_text_per_line(tmp_path: Path) -> None:
     (tmp_path / "rt.pos").write_bytes("un café\nbon\n".encode("latin-1"))
     assert load(tmp_path / "rt.pos", "pos", encoding="latin-1")["text"].to_pylist() == ["un café", "bon"]

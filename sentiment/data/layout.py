@@ -1,7 +1,9 @@
 """Which files of a folder hold the training, validation and test rows, and which the texts without a label."""
 
+import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,11 @@ from sentiment.runtime.errors import InputError
 SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
 PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # such as train-00000-of-00002
 UNLABELLED = ("unlabelled", "unlabeled", "unsupervised", "unsup")  # unsupervised.parquet, train/unsup/: IMDB's
-DOCUMENT = re.compile(r".*\.readme$|readme|licen[cs]e|copying|changelog|citation", re.IGNORECASE)
+DOCUMENT = re.compile(
+    r".*\.readme|(readme|licen[cs]e|copying|changelog)(\.\w+)?|citation(\.(cff|bib|md))?", re.IGNORECASE
+)
+MAX_CLASS_FILES = 100  # of a text file each
+SHOWN_NAMES = 20  # of files that are not read
 FORMATS = ", ".join(READERS)
 
 
@@ -30,11 +36,11 @@ class Part(NamedTuple):
 def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     """Find the files of each split.
 
-    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv` and perhaps one of
-    `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or folders of these names. Hidden
-    files and further folders are ignored. A folder per class (`pos/`, `neg/`) or a file of lines per class
-    (`pos.txt`, `neg.txt`, or `polarity.pos`, `polarity.neg`) gives the classes. Files of other names are ignored, see
-    `find_ignored`.
+    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv` and perhaps
+    one of `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or folders of these names.
+    A folder per class (`pos/`, `neg/`) or a file of lines per class (`pos.txt`, `neg.txt`, or `polarity.pos`,
+    `polarity.neg`) gives the classes. Other files and folders, and those whose names start with a dot or an
+    underscore, are ignored, see `find_ignored`.
 
     Args:
         path: as the user wrote it, for messages.
@@ -72,18 +78,31 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     )
 
 
-def find_ignored(parts: Mapping[str, Sequence[Part]], root: Path, others: Collection[Path] = ()) -> list[str]:
-    """Names of tables that stand beside the files of the parts, or in the root, and are not read.
+def find_ignored(parts: Iterable[Part], root: Path) -> list[str]:
+    """Names, relative to a folder, of files and folders of rows that stand beside those of the parts and are not read.
 
-    Args:
-        parts: by split.
-        root: a folder.
-        others: resolved files that are read too.
+    Returns:
+        At most `SHOWN_NAMES`, and then the number of the others.
     """
-    files = {file for found in parts.values() for part in found for file in part.files}
-    folders = {root, *(file.parent for file in files if file.suffix != ".txt")}
-    tables = {table for folder in folders if folder.is_dir() for table in _find_tables(folder)}
-    return sorted(table.name for table in tables - files if table.resolve() not in others)
+    root = root.resolve()
+    files = {file for part in parts for file in part.files}
+    holding = {folder: folder.resolve() for folder in {file.parent for file in files}}
+    read = {holding[file.parent] / file.name for file in files}
+    above = {above for folder in holding.values() for above in (folder, *folder.parents)}
+    folders = {root, *(folder for folder in above if root in folder.parents)}
+    entries = {entry for folder in folders for entry in folder.iterdir()} - read - folders
+    ignored = sorted(entry for entry in entries if _holds_rows(entry))
+    names = [str(entry.relative_to(root)) + os.sep * entry.is_dir() for entry in ignored]
+    return names[:SHOWN_NAMES] + [f"{len(names) - SHOWN_NAMES:,} others"] * (len(names) > SHOWN_NAMES)
+
+
+def _holds_rows(path: Path) -> bool:
+    """Whether a path that is not hidden is a file of a known format, or a folder of such files or texts."""
+    if path.name.startswith("."):
+        return False
+    if path.is_dir():
+        return any(_holds_rows(file) or _is_text(file) for file in _visible(path) if file.is_file())
+    return path.is_file() and _is_known(path)
 
 
 def find_unlabelled(folder: Path) -> list[Part]:
@@ -108,7 +127,7 @@ def find_texts(path: Path) -> list[Part]:
         return [Part((path,), UNLABELLED[0] if find_format(path) == ".txt" else None)]
     if tables := _find_tables(path):
         return [Part((table,)) for table in tables]
-    texts = tuple(file for file in _visible(path) if _is_text(file) and not DOCUMENT.match(file.name))
+    texts = tuple(file for file in _visible(path) if _is_text(file) and not DOCUMENT.fullmatch(file.name))
     return [Part(texts, UNLABELLED[0])] if texts else []
 
 
@@ -183,11 +202,16 @@ def _find_classes(folder: Path) -> list[Part]:
                 listed = ", ".join(path.name for path in others[:3])
                 raise InputError(f"{folder / name}: {len(others)} are no .txt files ({listed}); rename or remove them")
         return [Part(tuple(files), name) for name, files in classes.items()]
-    files = [path for path in _visible(folder) if path.is_file() and not DOCUMENT.match(path.name)]
+    files = [path for path in _visible(folder) if path.is_file() and not DOCUMENT.fullmatch(path.name)]
     if len(lines := [file for file in files if file.suffix.lower() == ".txt"]) > 1 and len(lines) == len(files):
+        if len(lines) > MAX_CLASS_FILES:
+            raise InputError(
+                f"{folder}: {len(lines):,} text files would be as many classes; put the texts of each class into a "
+                "folder of their own, such as pos and neg"
+            )
         return [Part((file,), file.stem) for file in lines]
-    stems = [file.stem for file in files]
-    same_stem = [file for file in files if stems.count(file.stem) > 1 and not _is_known(file)]
+    stems = Counter(file.stem for file in files)
+    same_stem = [file for file in files if stems[file.stem] > 1 and not _is_known(file)]
     if len(same_stem) > 1 and len({file.stem for file in same_stem}) == 1:
         return [Part((file,), file.suffix[1:]) for file in same_stem]
     return []

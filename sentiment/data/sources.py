@@ -207,7 +207,8 @@ def _resolve_files(
             raise InputError(
                 f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
             )
-        if roots[0].is_dir() and (ignored := find_ignored(parts, roots[0], texts.files if texts else ())):
+        read = [part for found in parts.values() for part in found] + list(texts.parts if texts else ())
+        if roots[0].is_dir() and (ignored := find_ignored(read, roots[0])):
             corpus.warnings.append(f"not read: {', '.join(ignored)}")
         notes = [
             describe_part(part, table, split if "train" in parts else "all rows")

@@ -139,9 +139,12 @@ def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress)
         if part.label is not None and file.stat().st_size == 0:
             found = iter([Rows([""], None, {}, 1, 1.0, ())])
         for rows in found:
-            if part.label is not None and options.text_per is None and len(rows.texts) > 1:
-                line, whole = (options.setting("text_per", value) for value in ("line", "file"))
-                raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
+            if part.label is not None and options.text_per is None:
+                while len(rows.texts) > 1 and not rows.texts[-1]:  # empty lines at the end
+                    rows.texts.pop()
+                if rows.first + len(rows.texts) > 2:
+                    line, whole = (options.setting("text_per", value) for value in ("line", "file"))
+                    raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
             if rows.first == 1:
                 class_names = _read_class_names(file, options.label_column)
             if part.label is not None and len(rows.texts) > 1 and all(map(_LABELLED_LINE.search, rows.texts)):

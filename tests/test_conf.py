@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
-from sentiment.data.sources import resolve_source
+from sentiment.data.sources import FileSettings
 from sentiment.runtime.config import CONF_DIR
 from tests.helpers import compose_config
 
@@ -35,7 +35,7 @@ def test_every_option_composes_and_every_key_is_an_argument(path: Path) -> None:
     for key, settings in targets:
         arguments = {*inspect.signature(get_object(settings["_target_"])).parameters}
         if "reading" in arguments:  # of ReviewDataModule
-            arguments |= {*inspect.signature(resolve_source).parameters}
+            arguments |= {*inspect.signature(FileSettings).parameters}
         if key == ".model":
             arguments |= {"embedding_init", "min_ngram_count"}  # of the run, which takes both from the texts
         unknown = {name for name in settings if not name.startswith("_")} - arguments

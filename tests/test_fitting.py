@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sentiment.baselines.fitting import CachedFit, extract_features, fit_and_predict
 from sentiment.baselines.nb_svm import nb_svm
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.sources import resolve_source
+from sentiment.data.sources import FileSettings, resolve_source
 from sentiment.data.tokenizers import split_words
 from sentiment.runtime.cache import cache_dir
 from tests.helpers import prepare_datamodule, write_csv
@@ -39,7 +39,7 @@ def cached_file(fit: CachedFit) -> Path:
 def test_word_features_equal_those_of_scikit_learn_on_the_raw_text(
     datamodule: ReviewDataModule, small: Path, features: str, vectorizer: Any
 ) -> None:
-    texts = resolve_source("files", str(small)).load().reviews["text"]
+    texts = resolve_source("files", FileSettings(str(small))).load().reviews["text"]
     splits = {name: [texts[int(row)] for row in split.reviews.rows] for name, split in datamodule.splits.items()}
     reference = vectorizer(tokenizer=split_words, lowercase=False, token_pattern=None, ngram_range=(1, 2))
     expected = {"train": reference.fit_transform(splits["train"]), "test": reference.transform(splits["test"])}

@@ -1,15 +1,18 @@
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict
+from datasets import ClassLabel, Dataset
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.sources import Source, resolve_source
+from sentiment.data.sources import REVISION, FileSettings, Source, resolve_source
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -26,7 +29,7 @@ ROWS: Rows = [
 
 
 def resolve(path: Path, source: str = "files", **options: Any) -> Source:
-    return resolve_source(source, str(path), **{"test_fraction": 0.34, **options})
+    return resolve_source(source, FileSettings(str(path), **{"test_fraction": 0.34, **options}))
 
 
 def load(path: Path, source: str = "files", **options: Any) -> Corpus:
@@ -115,6 +118,8 @@ def test_columns_can_have_any_name(tmp_path: Path) -> None:
     assert set(load(path, text_column="review", label_column="stars").label_names) == {"0", "1"}
     with pytest.raises(InputError, match=r"data\.label_column=review: is data\.text_column too"):
         load(path, text_column="review", label_column="review")
+    with pytest.raises(InputError, match=r"data\.label_column=1: is data\.text_column too"):
+        load(path, text_column=1, label_column="1", header=False)
 
 
 def test_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
@@ -143,18 +148,59 @@ def test_archive_and_parquet_give_the_same_imdb(tmp_path: Path) -> None:
 
 
 def test_hub_and_parquet_give_the_same_imdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain_text").mkdir()
     for split, rows in (("train", ROWS), ("test", ROWS[:2])):
-        write(tmp_path / f"{split}.parquet", rows)
-    splits = DatasetDict(
-        {split: Dataset.from_parquet(str(tmp_path / f"{split}.parquet")) for split in ("train", "test")}
-    )
-    monkeypatch.setattr("sentiment.data.sources.HfApi.dataset_info", lambda *_, **__: None)
-    monkeypatch.setattr("sentiment.data.sources.load_dataset", lambda _: splits)
-    hub, table = resolve_source("imdb").load(), load(tmp_path, "imdb")
-    assert hub.reviews["text"][:] == table.reviews["text"][:]
+        write(tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet", rows)
+    revisions = []
+
+    def download(hub: str, name: str, revision: str, **_: Any) -> str:
+        revisions.append(revision)
+        return str(tmp_path / name)
+
+    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", download)
+    source = resolve_source("imdb", FileSettings())
+    assert revisions == []  # before it is read
+    hub, table = source.load(), load(tmp_path / "plain_text", "imdb")
+    assert revisions == [REVISION] * 2
+    assert hub.reviews[:] == table.reviews[:]
     assert hub.labels.tolist() == table.labels.tolist()
     assert hub.train_rows == table.train_rows == 6
     assert hub.label_names == ["negative", "positive"]
+
+
+def test_texts_that_change_before_they_are_added_to_the_hub_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plain_text").mkdir()
+    for split in ("train", "test"):
+        write(tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet", ROWS)
+    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
+    (tmp_path / "texts.txt").write_text("one film")
+    source = resolve_source("imdb", FileSettings(unlabelled=str(tmp_path / "texts.txt")))
+    (tmp_path / "texts.txt").write_text("two other films")
+    with pytest.raises(InputError, match=r"texts\.txt: changed while it was read; start again"):
+        source.load()
+
+
+def test_absent_hub_raises_one_line_and_leaves_the_library_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no network\n")
+
+    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", fail)
+    before = datasets.config.HF_HUB_OFFLINE
+    with pytest.raises(InputError, match=r"^data=imdb: .* \(ConnectionError\) and is not cached; name a local .*demo$"):
+        resolve_source("imdb", FileSettings()).load()
+    assert before == datasets.config.HF_HUB_OFFLINE
+
+
+def test_import_leaves_messages_and_progress_bars_of_datasets() -> None:
+    code = """
+import datasets, datasets.utils.logging as messages
+before = messages.get_verbosity(), datasets.are_progress_bars_disabled()
+import sentiment.data.sources
+assert before == (messages.get_verbosity(), datasets.are_progress_bars_disabled())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def two_files(train: Rows, test: Rows) -> Callable[[Path], Path]:
@@ -291,12 +337,12 @@ def test_invalid_options_raise_one_line(tmp_path: Path, options: dict[str, Any],
         load(path, test_fraction=0.5, **options)
     for paths, wrong in (([], "empty list"), ([str(path), str(path)], "names a file twice")):
         with pytest.raises(InputError, match=wrong):
-            resolve_source("files", paths)
+            FileSettings(paths)
 
 
 def test_list_of_files_is_one_set(tmp_path: Path) -> None:
     files = [write_csv(tmp_path / name, [(f"{name} {i}", i % 2) for i in range(10)]) for name in ("a.csv", "b.csv")]
-    corpus = resolve_source("files", list(map(str, files)), test_fraction=0.2).load()
+    corpus = resolve_source("files", FileSettings(list(map(str, files)), test_fraction=0.2)).load()
     assert len(corpus.labels) == 20
     assert set(corpus.reviews["file"]) == {"a.csv", "b.csv"}
 
@@ -329,9 +375,9 @@ def test_damaged_characters_are_counted(tmp_path: Path) -> None:
     content = f"text,label\n{lines}".encode() + b"caf\xe9,0\n\xff\xff,1\n"
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(InputError, match=r"line 22: not in UTF-8; .* data.encoding_errors=replace"):
-        resolve_source("files", path=tmp_path / "x.csv").load()
-    source = resolve_source("files", path=tmp_path / "x.csv", encoding_errors="replace")
+        resolve_source("files", FileSettings(tmp_path / "x.csv")).load()
+    source = resolve_source("files", FileSettings(tmp_path / "x.csv", encoding_errors="replace"))
     damaged = "2 of them with a character that could not be decoded (U+FFFD)"
     assert source.load().notes[0] == f"x.csv (all rows): 22 rows, {damaged}"
     with pytest.raises(InputError, match=r"^data.encoding_errors=ignore: must be one of"):
-        resolve_source("files", path=tmp_path / "x.csv", encoding_errors="ignore")
+        FileSettings(tmp_path / "x.csv", encoding_errors="ignore")

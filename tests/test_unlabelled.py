@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import Dataset, DatasetDict
 
 from sentiment.data.corpus import Corpus
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoding import read_vocabulary
 from sentiment.data.labels import MISSING_LABEL
-from sentiment.data.sources import resolve_source
+from sentiment.data.sources import FileSettings, resolve_source
 from sentiment.data.summary import describe, find_problems
 from sentiment.data.text import SPECIALS
 from sentiment.runtime.errors import InputError
@@ -43,7 +42,7 @@ def write_lines(path: Path, texts: Sequence[str]) -> Path:
 
 
 def load(path: Path, unlabelled: Any = True, source: str = "files", **options: Any) -> Corpus:
-    return resolve_source(source, str(path), unlabelled=unlabelled, **options).load()
+    return resolve_source(source, FileSettings(str(path), unlabelled, **options)).load()
 
 
 def added(corpus: Corpus) -> list[str]:
@@ -153,8 +152,8 @@ def test_named_files_are_read(folder: Path, tmp_path: Path) -> None:
     assert added(load(folder, list(map(str, files)))) == TEXTS
     assert added(load(folder, str(tmp_path / "more"))) == TEXTS[:1]
     assert added(load(folder / "train.csv", str(files[1]))) == TEXTS[1:]
-    demo = resolve_source("demo", unlabelled=str(files[0]))
-    assert demo.fingerprint != resolve_source("demo").fingerprint
+    demo = resolve_source("demo", FileSettings(unlabelled=str(files[0])))
+    assert demo.fingerprint != resolve_source("demo", FileSettings()).fingerprint
     assert added(demo.load()) == TEXTS[:1]
 
 
@@ -177,13 +176,18 @@ def test_archive_and_hub_have_unlabelled_reviews(tmp_path: Path, folder: Path, m
     assert added(load(tmp_path / "acl", source="imdb")) == ["train unsup 0", "train unsup 1"]
     tables = {name: {"text": [f"{name} 0", f"{name} 1"], "label": [0, 1]} for name in ("train", "test")}
     tables["unsupervised"] = {"text": TEXTS, "label": [-1, -1]}
-    splits = DatasetDict({name: Dataset.from_dict(table) for name, table in tables.items()})
-    monkeypatch.setattr("sentiment.data.sources.HfApi.dataset_info", lambda *_, **__: None)
-    monkeypatch.setattr("sentiment.data.sources.load_dataset", lambda _: splits)
-    source = resolve_source("imdb", unlabelled=True)
-    assert source.fingerprint != resolve_source("imdb").fingerprint
+    (tmp_path / "plain_text").mkdir()
+    for name, table in tables.items():
+        pd.DataFrame(table).to_parquet(tmp_path / "plain_text" / f"{name}-00000-of-00001.parquet")
+    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
+    source, plain = (resolve_source("imdb", FileSettings(unlabelled=given)) for given in (True, None))
+    assert source.fingerprint != plain.fingerprint
     assert added(source.load()) == TEXTS
-    assert source.load().reviews[4] == {"text": TEXTS[0], "file": "unsupervised", "row": 1}
+    file = "unsupervised-00000-of-00001.parquet"
+    assert source.load().reviews[4] == {"text": TEXTS[0], "file": file, "row": 1}
+    assert added(plain.load()) == source.load().warnings == []
+    named = write_lines(tmp_path / "named.txt", ["one more"])
+    assert added(resolve_source("imdb", FileSettings(unlabelled=str(named))).load()) == ["one more"]
 
 
 def test_empty_texts_are_left_out_or_rejected(folder: Path) -> None:
@@ -224,6 +228,7 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
             "{folder}/u/column.csv",
             r"column.csv: has no column text, which .* it has review, n; rename that of the texts$",
         ),
+        ("{folder}/u/utf16.csv", r"utf16.csv: not in UTF-8; type data.encoding=utf-16-le"),
         ("{folder}/u/x.pdf", r"x.pdf: unknown format"),
     ],
 )
@@ -233,6 +238,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
     for name, content in contents.items():
         write_lines(folder / "u" / name, []).write_text(content)
     (folder / "u" / "cp1252.csv").write_text("text\ncafé\n", encoding="cp1252")
+    (folder / "u" / "utf16.csv").write_bytes("text,n\nsome film,1\n".encode("utf-16-le"))
     places = json.loads(json.dumps(unlabelled).replace("{folder}", str(folder)))
     with pytest.raises(InputError, match=message) as raised:
         load(folder, places)
@@ -241,7 +247,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
 
 def test_unlabelled_texts_are_needed(folder: Path) -> None:
     with pytest.raises(InputError, match=r"^data.unlabelled=true: data=demo has no texts without a label; name a file"):
-        resolve_source("demo", unlabelled=True)
+        resolve_source("demo", FileSettings(unlabelled=True))
     write_lines(folder / "unlabelled.txt", ["the test1 film was good"])
     with pytest.raises(InputError, match=r"^data.unlabelled: all 1 texts are copies of validation or test reviews"):
         prepare_datamodule(source="files", path=str(folder), unlabelled=True)

@@ -1,7 +1,7 @@
 """Evaluation of trained models on labelled reviews, alone or as an ensemble."""
 
 import contextlib
-import inspect
+import dataclasses
 import logging
 import math
 import os
@@ -32,7 +32,8 @@ from sentiment.runtime.run_folder import RunFolder, provenance
 log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
-SOURCE_KEYS = tuple(key for key in inspect.signature(sources.resolve_source).parameters if key != "unlabelled")
+FILE_KEYS = {field.name for field in dataclasses.fields(sources.FileSettings)} - {"unlabelled"}
+SOURCE_KEYS = {"source", *FILE_KEYS}
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -201,10 +202,11 @@ def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None]
 
 def _resolve(data: Any) -> sources.Source:
     try:
-        settings = {key: data[key] for key in SOURCE_KEYS if key in data}
+        settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
-    return sources.resolve_source(**settings)
+    reading = {key: settings[key] for key in FILE_KEYS if key in settings}
+    return sources.resolve_source(settings["source"], sources.FileSettings(**reading))
 
 
 def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:

@@ -61,7 +61,7 @@ class ReviewDataModule(LightningDataModule):
         tokenizer: settings of a `sentiment.data.tokenizers.Tokenizer`: a name, or a mapping with `_target_`, a class
             that is imported and thereby trusted. One that is trained is trained again if `max_features` changes.
         seed: draws the order of the training batches.
-        reading: further arguments of `sentiment.data.sources.resolve_source`, such as `path` and `text_column`.
+        reading: further settings of `sentiment.data.sources.FileSettings`, such as `path` and `text_column`.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
@@ -117,7 +117,8 @@ class ReviewDataModule(LightningDataModule):
         self.seed = seed
         self.reshuffle = True
         self._soft_labels: npt.NDArray[np.float32] | None = None
-        self.source = sources.resolve_source(source, test_fraction=test_fraction, split_seed=split_seed, **reading)
+        settings = sources.FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
+        self.source = sources.resolve_source(source, settings)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
             key += [max_features]

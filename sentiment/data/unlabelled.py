@@ -2,121 +2,80 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from sentiment.data.corpus import Corpus, describe_part
 from sentiment.data.formats import READERS, ReadOptions, find_format
 from sentiment.data.layout import UNLABELLED, Part, find_texts, find_unlabelled
 from sentiment.data.rows import READ_ERRORS
-from sentiment.data.tables import FileState, describe_files, load_table
+from sentiment.data.tables import FileState, load_table
 from sentiment.runtime.errors import InputError, shorten
-from sentiment.runtime.files import fingerprint
 
 
-@dataclass(frozen=True)
-class UnlabelledTexts:
-    """Texts that are found, but not read yet.
-
-    Attributes:
-        parts: their files.
-        described: what `describe_files` returned for each part.
-        options: how to read them; labels are ignored.
-        empty: `drop` leaves out empty texts, `error` rejects them.
-    """
-
-    parts: Sequence[Part]
-    described: Sequence[list[FileState]]
-    options: ReadOptions
-    empty: str
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes whenever the texts do."""
-        return fingerprint([self.described, *self.options.settings, self.empty])
-
-    @cached_property
-    def files(self) -> frozenset[Path]:
-        """All files, resolved."""
-        return frozenset(Path(file.path) for part in self.described for file in part)
-
-    def remove_from(self, parts: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
-        """The labelled parts without a class of these texts, such as `unlabelled.txt` beside `pos.txt` and `neg.txt`.
-
-        Raises:
-            InputError: a file is among the labelled ones.
-        """
-        others = {
-            split: [part for part in found if not self._holds(part) or part.label not in UNLABELLED]
-            for split, found in parts.items()
-        }
-        if shared := next((part.files[0] for found in others.values() for part in found if self._holds(part)), None):
-            raise InputError(f"data.unlabelled={shared}: is read as labelled rows too; name other files")
-        return others
-
-    def _holds(self, part: Part) -> bool:
-        return any(file.resolve() in self.files for file in part.files)
-
-    def add_to(self, corpus: Corpus) -> Corpus:
-        """Read the texts and append them to a corpus.
-
-        Raises:
-            InputError: a file cannot be read or lacks the column of the texts; or no text is left.
-        """
-        tables = [self._load(part, described) for part, described in zip(self.parts, self.described, strict=True)]
-        notes = [describe_part(part, table, "unlabelled") for part, table in zip(self.parts, tables, strict=True)]
-        added = corpus.add_unlabelled(pa.concat_tables(tables), self.empty, self.fingerprint)
-        return replace(added, notes=corpus.notes + notes)
-
-    def _load(self, part: Part, described: list[FileState]) -> pa.Table:
-        """Read a part, with the column of identifiers if it has one."""
-        file, options = part.files[0], self.options
-        root = file.parent if len(part.files) == 1 else file.parent.parent
-        try:
-            return load_table(part, options, root, described)
-        except InputError:
-            columns = _find_columns(file, options)
-            if columns and options.text_column not in columns:
-                raise InputError(
-                    f"data.unlabelled={file}: has no column {options.text_column}, which data.text_column names; it "
-                    f"has {', '.join(map(shorten, columns))}; rename that of the texts"
-                ) from None
-            if not columns or options.id_column in (None, *columns):
-                raise
-        return load_table(part, replace(options, id_column=None), root, described)
-
-
-def _find_columns(file: Path, options: ReadOptions) -> Sequence[str]:
-    """Names of the columns of a table; none if it cannot be read."""
-    with suppress(*READ_ERRORS, LookupError):
-        for chunk in READERS[find_format(file)](file, options, False):
-            return [*chunk.names, *chunk.cells]
-    return ()
-
-
-def resolve_unlabelled(
-    unlabelled: Any, folders: Sequence[Path], options: ReadOptions, empty: str
-) -> UnlabelledTexts | None:
+def find_texts_of_user(unlabelled: Any, folders: Sequence[Path]) -> list[Part]:
     """Find texts without a label, without reading them.
 
     Args:
         unlabelled: True for those in `folders`, or a file or folder, or a list of them; None for none.
         folders: where to look for files of their own names, the first that has some.
-        options: how to read them; the column of the labels is ignored.
-        empty: `drop` or `error`.
 
     Raises:
         InputError: there are none, or a path is named twice.
     """
     if unlabelled is None or unlabelled is False:
-        return None
-    parts = _find_beside(folders) if unlabelled is True else _find_named(unlabelled)
-    described = [describe_files(part.files) for part in parts]
-    return UnlabelledTexts(parts, described, replace(options, label_column=None), empty)
+        return []
+    return _find_beside(folders) if unlabelled is True else _find_named(unlabelled)
+
+
+def remove_texts(texts: Sequence[Part], parts: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
+    """The labelled parts without a class of these texts, such as `unlabelled.txt` beside `pos.txt` and `neg.txt`.
+
+    Raises:
+        InputError: a file is among the labelled ones.
+    """
+    files = {file.resolve() for part in texts for file in part.files}
+
+    def is_shared(part: Part) -> bool:
+        return bool(files) and any(file.resolve() in files for file in part.files)
+
+    kept = {
+        split: [part for part in found if part.label not in UNLABELLED or not is_shared(part)]
+        for split, found in parts.items()
+    }
+    if shared := next((part.files[0] for found in kept.values() for part in found if is_shared(part)), None):
+        raise InputError(f"data.unlabelled={shared}: is read as labelled rows too; name other files")
+    return kept
+
+
+def load_texts(part: Part, options: ReadOptions, described: Sequence[FileState]) -> pa.Table:
+    """Read a part as `load_table` does, with the column of identifiers if it has one.
+
+    Raises:
+        InputError: the files cannot be read or lack the column of the texts.
+    """
+    file = part.files[0]
+    columns = _find_columns(file, options)
+    if columns and options.text_column not in columns:
+        raise InputError(
+            f"data.unlabelled={file}: has no column {options.text_column}, which data.text_column names; it "
+            f"has {', '.join(map(shorten, columns))}; rename that of the texts"
+        )
+    if columns and options.id_column not in columns:
+        options = replace(options, id_column=None)
+    root = file.parent if len(part.files) == 1 else file.parent.parent
+    return load_table(part, options, root, described)
+
+
+def _find_columns(file: Path, options: ReadOptions) -> Sequence[str]:
+    """Names of the columns of a table; none if it cannot be read, also in its encoding."""
+    with suppress(*READ_ERRORS, LookupError):
+        for chunk in READERS[find_format(file)](file, options, False):
+            names = [*chunk.names, *chunk.cells]
+            return [] if any("\0" in name for name in names) else names
+    return []
 
 
 def _find_beside(folders: Sequence[Path]) -> list[Part]:

@@ -116,9 +116,10 @@ def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[s
         evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={data}")
 
 
-def test_labels_are_mapped_to_those_of_the_model(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("labels", ["{0:bad,1:good}", '["0:bad","1:good"]'])
+def test_labels_are_mapped_to_those_of_the_model(run: Path, tmp_path: Path, labels: str) -> None:
     data = write_csv(tmp_path / "other.csv", [(f"film {i}", i % 2) for i in range(10)])
-    arguments = ["data=files", f"data.path={data}", "data.labels={0:bad,1:good}"]
+    arguments = ["data=files", f"data.path={data}", f"data.labels={labels}"]
     evaluate_quick(tmp_path, f"checkpoint={run}", *arguments)
     with open(tmp_path / "test_predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -61,7 +61,7 @@ class ReviewDataModule(LightningDataModule):
         tokenizer: settings of a `sentiment.data.tokenizers.Tokenizer`: a name, or a mapping with `_target_`, a class
             that is imported and thereby trusted. One that is trained is trained again if `max_features` changes.
         seed: draws the order of the training batches.
-        reading: further settings of `sentiment.data.sources.FileSettings`, such as `path` and `text_column`.
+        reading: further `sentiment.data.sources.FileSettings`, such as `path` and `text_column`.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.

@@ -36,11 +36,11 @@ class Part(NamedTuple):
 def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     """Find the files of each split.
 
-    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv` and perhaps
-    one of `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or folders of these names.
-    A folder per class (`pos/`, `neg/`) or a file of lines per class (`pos.txt`, `neg.txt`, or `polarity.pos`,
-    `polarity.neg`) gives the classes. Other files and folders, and those whose names start with a dot or an
-    underscore, are ignored, see `find_ignored`.
+    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside
+    `test.csv` and perhaps one of `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a
+    subfolder; or folders of these names. A folder per class (`pos/`, `neg/`) or a file of lines per
+    class (`pos.txt`, `neg.txt`, or `polarity.pos`, `polarity.neg`) gives the classes. Other files
+    and folders, and names that start with a dot or an underscore, are ignored, see `find_ignored`.
 
     Args:
         path: as the user wrote it, for messages.
@@ -79,10 +79,10 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
 
 
 def find_ignored(parts: Iterable[Part], root: Path) -> list[str]:
-    """Names, relative to a folder, of files and folders of rows that stand beside those of the parts and are not read.
+    """Files and folders of rows that stand beside those of the parts and are not read.
 
     Returns:
-        At most `SHOWN_NAMES`, and then the number of the others.
+        At most `SHOWN_NAMES` names, relative to the root, and then the number of the others.
     """
     root = root.resolve()
     files = {file for part in parts for file in part.files}
@@ -92,12 +92,13 @@ def find_ignored(parts: Iterable[Part], root: Path) -> list[str]:
     folders = {root, *(folder for folder in above if root in folder.parents)}
     entries = {entry for folder in folders for entry in folder.iterdir()} - read - folders
     ignored = sorted(entry for entry in entries if _holds_rows(entry))
-    names = [str(entry.relative_to(root)) + os.sep * entry.is_dir() for entry in ignored]
-    return names[:SHOWN_NAMES] + [f"{len(names) - SHOWN_NAMES:,} others"] * (len(names) > SHOWN_NAMES)
+    names = [f"{entry.relative_to(root)}{os.sep if entry.is_dir() else ''}" for entry in ignored]
+    others = len(names) - SHOWN_NAMES
+    return [*names[:SHOWN_NAMES], f"{others:,} others"] if others > 0 else names
 
 
 def _holds_rows(path: Path) -> bool:
-    """Whether a path that is not hidden is a file of a known format, or a folder of such files or texts."""
+    """Whether a path is a file of a known format or a folder of such files, and not hidden."""
     if path.name.startswith("."):
         return False
     if path.is_dir():
@@ -206,8 +207,8 @@ def _find_classes(folder: Path) -> list[Part]:
     if len(lines := [file for file in files if file.suffix.lower() == ".txt"]) > 1 and len(lines) == len(files):
         if len(lines) > MAX_CLASS_FILES:
             raise InputError(
-                f"{folder}: {len(lines):,} text files would be as many classes; put the texts of each class into a "
-                "folder of their own, such as pos and neg"
+                f"{folder}: {len(lines):,} text files would be as many classes; put the texts of each "
+                "class into a folder of their own, such as pos and neg"
             )
         return [Part((file,), file.stem) for file in lines]
     stems = Counter(file.stem for file in files)

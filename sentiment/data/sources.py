@@ -35,7 +35,7 @@ SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}
 
 @dataclass(frozen=True)
 class FileSettings:
-    """Which files are read, and how: keys of `conf/data/default.yaml`, with values as they are typed.
+    """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed.
 
     Raises:
         InputError: a value is invalid, or there is no such file or folder.
@@ -167,7 +167,7 @@ def find_separator(name: Any) -> str | None:
 
 
 def _resolve_hub(settings: FileSettings) -> Source:
-    """Files of one revision: downloaded when they are read, or found in the cache, even without a connection."""
+    """Files of one revision: found in the cache, even without a connection, or downloaded by `load`."""
 
     def load() -> Corpus:
         parts = {split: [Part((_download(split),))] for split in ("train", "test")}
@@ -189,8 +189,8 @@ def _download(split: str) -> Path:
         return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=REVISION))
     except Exception as error:
         raise InputError(
-            f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is not cached; "
-            "name a local copy with data.path=DIR, or use data=demo"
+            f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is "
+            "not cached; name a local copy with data.path=DIR, or use data=demo"
         ) from error
 
 
@@ -242,7 +242,7 @@ def _from_parts(
     """
     described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
     has_test_set = "train" in parts
-    key = [described, settings.key]
+    key: list[Any] = [described, settings.key]
     if not has_test_set:
         key += [settings.test_fraction, settings.split_seed]
 

@@ -41,12 +41,12 @@ _SCHEMA = pa.schema(
 
 
 class FileState(NamedTuple):
-    """A file and its content, as far as the file system tells: times are those of the last change, in nanoseconds.
+    """A file and its content, as far as the file system tells; times of change in nanoseconds.
 
-    Programs can set the time of the content, as `touch -r` and `rsync -t` do, but not that of the status (on Windows
-    that of creation), and a file that replaces another has an inode of its own. So a change goes unnoticed only within
-    one tick of the kernel's clock (some milliseconds), after the clock was set back, or on Windows with size and time
-    kept.
+    Programs can set the time of the content, as `touch -r` and `rsync -t` do, but not that of the
+    status (on Windows that of creation), and a file that replaces another has its own inode. A
+    change goes unnoticed only within one tick of the kernel's clock (some milliseconds), after the
+    clock was set back, or on Windows with size and time kept.
     """
 
     path: str

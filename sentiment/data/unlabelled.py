@@ -60,8 +60,8 @@ def load_texts(part: Part, options: ReadOptions, described: Sequence[FileState])
     columns = _find_columns(file, options)
     if columns and options.text_column not in columns:
         raise InputError(
-            f"data.unlabelled={file}: has no column {options.text_column}, which data.text_column names; it "
-            f"has {', '.join(map(shorten, columns))}; rename that of the texts"
+            f"data.unlabelled={file}: has no column {options.text_column}, which "
+            f"data.text_column names; it has {', '.join(map(shorten, columns))}; rename that of the texts"
         )
     if columns and options.id_column not in columns:
         options = replace(options, id_column=None)

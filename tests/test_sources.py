@@ -130,6 +130,16 @@ def test_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     assert resolve(path).fingerprint != before
 
 
+def test_fingerprint_changes_with_the_settings_that_matter(tmp_path: Path) -> None:
+    path = two_files(ROWS, ROWS)(tmp_path)
+    plain = resolve(path).fingerprint
+    assert resolve(path, test_fraction=0.5, split_seed=1).fingerprint == plain  # there is a test set
+    assert resolve(path, empty="error").fingerprint != plain
+    assert resolve(path, labels={1: "good"}).fingerprint != plain
+    file = path / "train.jsonl"
+    assert resolve(file, split_seed=1).fingerprint != resolve(file).fingerprint
+
+
 def test_archive_and_parquet_give_the_same_imdb(tmp_path: Path) -> None:
     tree, table = tmp_path / "tree", tmp_path / "table"
     table.mkdir()

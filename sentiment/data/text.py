@@ -7,11 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from sentiment.data.tokenizers import Tokenizer
-from sentiment.runtime.errors import ArgumentError, check_at_least, check_choice
+from sentiment.runtime.errors import check_at_least, check_choice
 
 PADDING, UNKNOWN = 0, 1
 SPECIALS = ["<pad>", "<unk>"]
-MAX_PADDED = 1 << 20  # tokens; some gigabytes in a network
 MAX_UNKNOWN = 0.5  # of the tokens of texts in a language that the vocabulary knows
 
 
@@ -72,10 +71,6 @@ class TextEncoder:
         check_at_least(1, maxlen=self.maxlen)
         check_choice(("pre", "post"), padding=self.padding)
         check_choice(("pre", "post"), truncating=self.truncating)
-        if self.padding == "pre" and self.maxlen > MAX_PADDED:
-            raise ArgumentError(
-                f"maxlen={self.maxlen}: padding=pre pads every text to it; lower it to {MAX_PADDED}, or less"
-            )
         self.tokenize  # noqa: B018  # raises its errors now
 
     @cached_property

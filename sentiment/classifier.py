@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentiment.data.batching import PaddedReviews
-from sentiment.data.encoding import EncodedReviews
-from sentiment.data.text import MAX_UNKNOWN, UNKNOWN, TextEncoder
+from sentiment.data.encoded.batching import PaddedReviews
+from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.text.vocabulary import MAX_UNKNOWN, UNKNOWN, TextEncoder
 from sentiment.model.checkpoint import read_checkpoint, restore_model
 from sentiment.model.network import Network, count_outputs, log_probabilities
 from sentiment.runtime.errors import InputError

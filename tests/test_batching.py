@@ -3,9 +3,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from sentiment.data.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoding import EncodedReviews
-from sentiment.data.text import TextEncoder, Vocabulary
+from sentiment.data.encoded.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
+from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import InputError
 
 REVIEWS = EncodedReviews(

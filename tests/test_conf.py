@@ -10,7 +10,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 
-from sentiment.data.sources import FileSettings
+from sentiment.data.source import FileSettings
 from sentiment.runtime.config import CONF_DIR
 from tests.helpers import compose_config
 

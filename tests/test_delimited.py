@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentiment.data.delimited import Dialect, RowError, find_dialect, read_rows
+from sentiment.data.files.delimited import Dialect, RowError, find_dialect, read_rows
 
 ROWS = [("a film, or not", "1"), ('he said "hm"', "0"), ('ends with "', "1"), ("it's", "0")]
 

@@ -1,7 +1,7 @@
 import hashlib
 
 from sentiment.data.demo import reviews
-from sentiment.data.tokenizers import split_words
+from sentiment.data.text.tokenizers import split_words
 
 
 def test_corpus_is_reproducible_and_extended_by_a_larger_count() -> None:

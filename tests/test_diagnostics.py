@@ -18,10 +18,10 @@ from sentiment.analysis.figures.model import (
     plot_reliability_diagram,
     shorten_label,
 )
-from sentiment.data.batching import PaddedReviews
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoding import EncodedReviews
-from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.encoded.batching import PaddedReviews
+from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from sentiment.data import preprocessing
-from sentiment.data.encoding import (
+from sentiment.data.encoded import preprocessing
+from sentiment.data.encoded.encoding import (
     EMPTY,
     StoredReviews,
     hash_tokens,
@@ -19,8 +19,8 @@ from sentiment.data.encoding import (
     read_tokenizer_state,
     read_vocabulary,
 )
-from sentiment.data.preprocessing import RowError, encode
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.text.tokenizers import Tokenizer
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]
 SPLITS = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4, 5])}
@@ -140,8 +140,8 @@ SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path
 import numpy as np
-from sentiment.data import preprocessing
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.encoded import preprocessing
+from sentiment.data.text.tokenizers import Tokenizer
 print("started")
 preprocessing.MIN_PARALLEL = 1
 preprocessing.cpu_count = lambda: 2

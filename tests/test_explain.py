@@ -21,7 +21,7 @@ from sentiment.analysis.explain.views import (
     render_html,
 )
 from sentiment.classifier import Classifier, load
-from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gru import GRUClassifier
 from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sentiment import export as export_command
 from sentiment.classifier import load
-from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.network import Network, build_network
 from sentiment.model.onnx_export import export_onnx
 from sentiment.runtime.errors import InputError

@@ -17,8 +17,8 @@ from sklearn.pipeline import make_pipeline
 from sentiment.baselines.fitting import CachedFit, extract_features, fit_and_predict
 from sentiment.baselines.nb_svm import nb_svm
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.sources import FileSettings, resolve_source
-from sentiment.data.tokenizers import split_words
+from sentiment.data.source import FileSettings, resolve_source
+from sentiment.data.text.tokenizers import split_words
 from sentiment.runtime.cache import cache_dir
 from tests.helpers import prepare_datamodule, write_csv
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from sentiment.analysis.explain.explanation import explain
 from sentiment.analysis.explain.views import print_explanation, render_html
 from sentiment.classifier import Classifier, load
-from sentiment.data.tokenizers import TOKENIZERS
+from sentiment.data.text.tokenizers import TOKENIZERS
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
 from tests.helpers import FRAGMENTS, MASKED, QUICK, Bomb, command, peak_memory, time_limit, train_quick
@@ -208,7 +208,7 @@ HOSTILE: dict[str, Callable[[Path, Path], object]] = {
     "negative n-grams": _resaved_model(max_ngram=2, num_ngrams=-1),
     "negative layers": _resaved_model(num_layers=-1),
     "layers of text": _resaved_model(num_layers="many"),
-    "no network": _resaved_model(_target_="sentiment.data.text.Vocabulary"),
+    "no network": _resaved_model(_target_="sentiment.data.text.vocabulary.Vocabulary"),
     "number as network": _resaved_model(_target_=7),
     "shape": _resaved_weights("net.linear.weight", torch.zeros(1, 9)),
     "expanded": _resaved_weights("net.linear.weight", torch.zeros(1, 1).expand(1 << 20, 1 << 20)),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.data.layout import Part, find_ignored, find_parts
+from sentiment.data.files.layout import Part, find_ignored, find_parts
 from sentiment.runtime.errors import InputError
 
 

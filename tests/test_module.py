@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sentiment.classifier import load
-from sentiment.data.batching import Batch
+from sentiment.data.encoded.batching import Batch
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train

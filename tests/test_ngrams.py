@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sentiment.classifier import Classifier
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoding import EncodedReviews
-from sentiment.data.ngrams import frequent_ngrams, hash_ngrams
-from sentiment.data.text import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
+from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.ngrams import frequent_ngrams, hash_ngrams
+from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
 from sentiment.model.checkpoint import read_checkpoint, restore_model
 from sentiment.model.lstm import LSTMClassifier
 from sentiment.model.ngram_embedding import NgramEmbedding
@@ -71,7 +71,7 @@ def test_hashes_are_those_of_the_ngram_that_ends_at_each_id_and_hardly_collide()
 def test_frequent_ngrams_are_counted_within_the_reviews_of_the_split(
     min_count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentiment.data.ngrams.PIECE", 7)
+    monkeypatch.setattr("sentiment.data.encoded.ngrams.PIECE", 7)
     random = np.random.default_rng(0)
     texts = [random.integers(1, 12, random.integers(1, 9)).astype(np.int32) for _ in range(60)]
     rows = random.permutation(60)[:50]

@@ -16,9 +16,9 @@ import pytest
 
 from sentiment import predict
 from sentiment.classifier import load
-from sentiment.data.formats import CHUNK_SIZE, ReadOptions
-from sentiment.data.layout import Part
-from sentiment.data.tables import load_table
+from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.files.layout import Part
+from sentiment.data.files.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from tests.helpers import command

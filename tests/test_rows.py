@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from sentiment.data.formats import CHUNK_SIZE, READERS, ReadOptions, find_format
-from sentiment.data.rows import read_rows
+from sentiment.data.files.formats import CHUNK_SIZE, READERS, ReadOptions, find_format
+from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
 
 TEXTS = ["Good, really.", 'Not "good"', "null", "NA", "a film in\ntwo lines", "", "电影很好", "007", "a\tb"] * 200

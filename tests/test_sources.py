@@ -12,7 +12,7 @@ import pytest
 from datasets import ClassLabel, Dataset
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.sources import REVISION, FileSettings, Source, resolve_source
+from sentiment.data.source import REVISION, FileSettings, Source, resolve_source
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -167,7 +167,7 @@ def test_hub_and_parquet_give_the_same_imdb(tmp_path: Path, monkeypatch: pytest.
         revisions.append(revision)
         return str(tmp_path / name)
 
-    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", download)
+    monkeypatch.setattr("sentiment.data.source.hf_hub_download", download)
     source = resolve_source("imdb", FileSettings())
     assert revisions == []  # before it is read
     hub, table = source.load(), load(tmp_path / "plain_text", "imdb")
@@ -184,7 +184,7 @@ def test_texts_that_change_before_they_are_added_to_the_hub_are_refused(
     (tmp_path / "plain_text").mkdir()
     for split in ("train", "test"):
         write(tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet", ROWS)
-    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
+    monkeypatch.setattr("sentiment.data.source.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
     (tmp_path / "texts.txt").write_text("one film")
     source = resolve_source("imdb", FileSettings(unlabelled=str(tmp_path / "texts.txt")))
     (tmp_path / "texts.txt").write_text("two other films")
@@ -196,7 +196,7 @@ def test_absent_hub_raises_one_line_and_leaves_the_library_as_it_is(monkeypatch:
     def fail(*_: Any, **__: Any) -> str:
         raise ConnectionError("no network\n")
 
-    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", fail)
+    monkeypatch.setattr("sentiment.data.source.hf_hub_download", fail)
     before = datasets.config.HF_HUB_OFFLINE
     with pytest.raises(InputError, match=r"^data=imdb: .* \(ConnectionError\) and is not cached; name a local .*demo$"):
         resolve_source("imdb", FileSettings()).load()
@@ -207,7 +207,7 @@ def test_import_leaves_messages_and_progress_bars_of_datasets() -> None:
     code = """
 import datasets, datasets.utils.logging as messages
 before = messages.get_verbosity(), datasets.are_progress_bars_disabled()
-import sentiment.data.sources
+import sentiment.data.source
 assert before == (messages.get_verbosity(), datasets.are_progress_bars_disabled())
 """
     subprocess.run([sys.executable, "-c", code], check=True)

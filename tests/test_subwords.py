@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from sentiment.data.demo import reviews
-from sentiment.data.text import TextEncoder, Vocabulary
-from sentiment.data.tokenizers import Tokenizer, is_plain
+from sentiment.data.text.tokenizers import Tokenizer, is_plain
+from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import InputError
 from sentiment.training.diagnostics.predictions import format_review
 from tests.helpers import time_limit
@@ -79,7 +79,7 @@ def test_what_maxlen_cuts_off_consists_of_whole_subwords(subwords: Tokenizer, tr
 TRAIN = """
 import hashlib, json, sys
 from sentiment.data.demo import reviews
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.text.tokenizers import Tokenizer
 texts = [text for text, _ in reviews(150)]
 states = [Tokenizer(name).fit(texts, 400).state for name in ("bpe", "unigram")]
 print(hashlib.sha256(json.dumps(states).encode()).hexdigest())

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sentiment.data.formats import ReadOptions
-from sentiment.data.layout import Part
-from sentiment.data.tables import NOTES, describe_files, load_table
+from sentiment.data.files.formats import ReadOptions
+from sentiment.data.files.layout import Part
+from sentiment.data.files.tables import NOTES, describe_files, load_table
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -100,7 +100,7 @@ def test_cache_is_reused_until_the_file_or_the_options_change(tmp_path: Path, mo
     path = write_csv(tmp_path / "reviews.csv", [("a", "1"), ("b", "0")])
     load(path)
     with monkeypatch.context() as patch:
-        patch.setattr("sentiment.data.tables.read_rows", None)  # nothing can be read
+        patch.setattr("sentiment.data.files.tables.read_rows", None)  # nothing can be read
         assert load(path)["text"].to_pylist() == ["a", "b"]
     other = load(path, text_column="label", label_column="text")
     assert (other["text"].to_pylist(), other["label"].to_pylist()) == (["1", "0"], ["a", "b"])

@@ -1,6 +1,6 @@
 import pytest
 
-from sentiment.data.text import TextEncoder, Vocabulary, rank_words
+from sentiment.data.text.vocabulary import TextEncoder, Vocabulary, rank_words
 from sentiment.runtime.errors import ArgumentError
 from sentiment.runtime.trust import UntrustedError
 

@@ -8,8 +8,8 @@ import pytest
 
 from sentiment.classifier import load
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.text import TextEncoder, Vocabulary
-from sentiment.data.tokenizers import TOKENIZERS, Tokenizer
+from sentiment.data.text.tokenizers import TOKENIZERS, Tokenizer
+from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import ArgumentError, InputError
 from sentiment.runtime.trust import UntrustedError
 from tests.helpers import evaluate_quick, prepare_datamodule, train_quick, write_csv
@@ -104,7 +104,10 @@ def test_own_class_or_function_is_called_with_a_text() -> None:
         ({"_target_": f"{HERE}.split_at"}, "TypeError: .*; a function needs _partial_: true"),
         ({"_target_": f"{HERE}.HERE"}, r"HERE: has no method __call__\(text\)"),
         ({"_target_": f"{HERE}.Missing"}, "Missing: cannot be imported"),
-        ({"_target_": "sentiment.data.tokenizers.Tokenizer", "settings": "words"}, "not a tokenizer; use one of words"),
+        (
+            {"_target_": "sentiment.data.text.tokenizers.Tokenizer", "settings": "words"},
+            "not a tokenizer; use one of words",
+        ),
         ({"_target_": "optuna.storages.RDBStorage", "url": "sqlite:///new.db"}, "not run unless you trust it"),
     ],
 )
@@ -208,7 +211,7 @@ def test_cache_key_has_the_code_and_the_versions_of_its_libraries(monkeypatch: p
     for library, changed in (("tokenizers", [1, 2]), ("sentencepiece", [2])):
         with monkeypatch.context() as patch:
             patch.setattr(
-                "sentiment.data.tokenizers.version", lambda name, library=library: f"{name} {name == library}"
+                "sentiment.data.text.tokenizers.version", lambda name, library=library: f"{name} {name == library}"
             )
             keys = [tokenizer.cache_key for tokenizer in tokenizers]
         assert [i for i, key in enumerate(keys) if any("True" in str(part) for part in key[2:])] == changed

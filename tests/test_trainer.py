@@ -12,8 +12,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sentiment.data.batching import Batch
 from sentiment.data.demo import reviews
+from sentiment.data.encoded.batching import Batch
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import train

@@ -14,11 +14,11 @@ import torch
 
 from sentiment.data.corpus import Corpus
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoding import read_vocabulary
+from sentiment.data.encoded.encoding import read_vocabulary
 from sentiment.data.labels import MISSING_LABEL
-from sentiment.data.sources import FileSettings, resolve_source
+from sentiment.data.source import FileSettings, resolve_source
 from sentiment.data.summary import describe, find_problems
-from sentiment.data.text import SPECIALS
+from sentiment.data.text.vocabulary import SPECIALS
 from sentiment.runtime.errors import InputError
 from sentiment.training.module_setup import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv
@@ -179,7 +179,7 @@ def test_archive_and_hub_have_unlabelled_reviews(tmp_path: Path, folder: Path, m
     (tmp_path / "plain_text").mkdir()
     for name, table in tables.items():
         pd.DataFrame(table).to_parquet(tmp_path / "plain_text" / f"{name}-00000-of-00001.parquet")
-    monkeypatch.setattr("sentiment.data.sources.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
+    monkeypatch.setattr("sentiment.data.source.hf_hub_download", lambda _, name, **__: str(tmp_path / name))
     source, plain = (resolve_source("imdb", FileSettings(unlabelled=given)) for given in (True, None))
     assert source.fingerprint != plain.fingerprint
     assert added(source.load()) == TEXTS

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment.data.encoding import EncodedReviews
-from sentiment.data.ngrams import frequent_ngrams, hash_ngrams
-from sentiment.data.text import SPECIALS
-from sentiment.data.vectors import TARGET_RMS, _cooccurrences, ngram_vectors, pretrained_vectors
+from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.ngrams import frequent_ngrams, hash_ngrams
+from sentiment.data.encoded.vectors import TARGET_RMS, _cooccurrences, ngram_vectors, pretrained_vectors
+from sentiment.data.text.vocabulary import SPECIALS
 from sentiment.runtime.errors import InputError
 from sentiment.training.module_setup import learn_vectors
 from tests.helpers import prepare_datamodule, write_csv

@@ -20,11 +20,11 @@ from torch.nn import functional as F
 
 from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
-from sentiment.data import sources
+from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoding import EMPTY, Integers, hash_tokens
+from sentiment.data.encoded.encoding import EMPTY, Integers, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, provenance

@@ -13,7 +13,7 @@ from sentiment.runtime.files import escape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from sentiment.data.formats import ReadOptions
+    from sentiment.data.files.formats import ReadOptions
 
 ANSWER = ("row", "label", "probabilities")  # columns of the output that are not the file's
 
@@ -40,7 +40,7 @@ def read_file(file: Path, options: "ReadOptions") -> Iterator[Texts]:
     Raises:
         InputError: the file cannot be read, see `read_rows`.
     """
-    from sentiment.data.rows import read_rows  # takes seconds
+    from sentiment.data.files.rows import read_rows  # takes seconds
 
     for rows in read_rows(file, options, all_columns=True):
         cells: dict[str, Sequence[Any]] = {"row": range(rows.first, rows.first + len(rows.texts))}
@@ -72,8 +72,8 @@ def make_read_options(
         encoding_errors: see `ReadOptions`.
         flags: see `ReadOptions`.
     """
-    from sentiment.data.formats import ReadOptions  # these take seconds
-    from sentiment.data.sources import find_separator
+    from sentiment.data.files.formats import ReadOptions  # these take seconds
+    from sentiment.data.source import find_separator
 
     cfg = run.read_config()
     of_run = cfg.data if cfg else {}

@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils import check_random_state
 
-from sentiment.data.batching import PaddedReviews
+from sentiment.data.encoded.batching import PaddedReviews
 from sentiment.runtime.cache import Arrays, cached_arrays, read_arrays, source_hash
 from sentiment.runtime.files import fingerprint
 

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
-from sentiment.data.encoding import Integers
+from sentiment.data.encoded.encoding import Integers
+from sentiment.data.files.layout import Part
+from sentiment.data.files.tables import NOTES
 from sentiment.data.labels import (
     DROPPED_LABEL,
     MISSING_LABEL,
@@ -21,9 +23,7 @@ from sentiment.data.labels import (
     number_classes,
     suggest_mapping,
 )
-from sentiment.data.layout import Part
 from sentiment.data.splits import stratified_split, tail_split
-from sentiment.data.tables import NOTES
 from sentiment.runtime.errors import InputError, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message

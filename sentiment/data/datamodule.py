@@ -16,10 +16,10 @@ from pytorch_lightning import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from sentiment.data import sources
-from sentiment.data.batching import Batch, BucketBatchSampler, PaddedReviews
+from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoding import (
+from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
+from sentiment.data.encoded.encoding import (
     EncodedReviews,
     Integers,
     StoredReviews,
@@ -28,8 +28,8 @@ from sentiment.data.encoding import (
     read_tokenizer_state,
     read_vocabulary,
 )
-from sentiment.data.preprocessing import RowError, encode
-from sentiment.data.text import SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction, check_seed
 from sentiment.runtime.files import fingerprint
@@ -58,10 +58,10 @@ class ReviewDataModule(LightningDataModule):
         split_seed: draws the validation rows, and the test rows of a single file; nothing else.
         validate_on: `train` holds out training rows; `test` validates on the test set, as the article did, and trains
             on the whole training set.
-        tokenizer: settings of a `sentiment.data.tokenizers.Tokenizer`: a name, or a mapping with `_target_`, a class
-            that is imported and thereby trusted. One that is trained is trained again if `max_features` changes.
+        tokenizer: settings of a `Tokenizer`: a name, or a mapping with `_target_`, a class that is imported and
+            thereby trusted. One that is trained is trained again if `max_features` changes.
         seed: draws the order of the training batches.
-        reading: further `sentiment.data.sources.FileSettings`, such as `path` and `text_column`.
+        reading: further `sentiment.data.source.FileSettings`, such as `path` and `text_column`.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sentiment.data.text import TextEncoder
+from sentiment.data.text.vocabulary import TextEncoder
 from sentiment.model.memory import EVALUATION, batch_bytes, check_fits
 from sentiment.model.network import Network, build_network, without_memory
 from sentiment.runtime.errors import InputError, one_line

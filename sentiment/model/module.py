@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from sentiment.data.batching import Batch
-from sentiment.data.text import PADDING, TextEncoder
+from sentiment.data.encoded.batching import Batch
+from sentiment.data.text.vocabulary import PADDING, TextEncoder
 from sentiment.model.adversarial import KnownGradients, adversarial_perturbation
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes

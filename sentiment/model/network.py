@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sentiment.data.text import PADDING, TextEncoder
+from sentiment.data.text.vocabulary import PADDING, TextEncoder
 from sentiment.runtime.errors import InputError, describe_failure
 from sentiment.runtime.trust import import_trusted, is_ours
 

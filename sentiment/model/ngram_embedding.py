@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sentiment.data.ngrams import hash_ngrams
+from sentiment.data.encoded.ngrams import hash_ngrams
 
 
 class NgramEmbedding(nn.Embedding):

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from sentiment.data.text import PADDING, TextEncoder
+from sentiment.data.text.vocabulary import PADDING, TextEncoder
 from sentiment.model.network import Network, log_probabilities
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import output_file

@@ -19,8 +19,8 @@ from sentiment.analysis.file_predictions import (
     make_read_options,
     read_file,
 )
-from sentiment.data.formats import find_format
-from sentiment.data.text_files import COMPRESSED
+from sentiment.data.files.compression import COMPRESSED
+from sentiment.data.files.formats import find_format
 from sentiment.runtime.errors import InputError, shorten
 from sentiment.serving.limits import Limits
 from sentiment.serving.served_model import ServedModel

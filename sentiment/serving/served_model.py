@@ -13,7 +13,7 @@ import torch
 from sentiment.analysis.explain.explanation import LayerTrace, explain
 from sentiment.analysis.explain.neighbors import find_word, nearest_words
 from sentiment.classifier import Classifier, Prediction, load
-from sentiment.data.text import UNKNOWN
+from sentiment.data.text.vocabulary import UNKNOWN
 from sentiment.runtime.errors import InputError, check_choice
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.serving.batcher import Batcher

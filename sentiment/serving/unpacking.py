@@ -8,8 +8,8 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 from starlette.exceptions import HTTPException
 
-from sentiment.data.formats import CHUNK_SIZE
-from sentiment.data.text_files import COMPRESSIONS, DECOMPRESSION_ERRORS, open_text
+from sentiment.data.files.compression import COMPRESSIONS, DECOMPRESSION_ERRORS, open_text
+from sentiment.data.files.formats import CHUNK_SIZE
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.serving.limits import Limits
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.ngrams import frequent_ngrams
-from sentiment.data.text import SPECIALS, TextEncoder
-from sentiment.data.vectors import ngram_vectors, pretrained_vectors, word_vectors
+from sentiment.data.encoded.ngrams import frequent_ngrams
+from sentiment.data.encoded.vectors import ngram_vectors, pretrained_vectors, word_vectors
+from sentiment.data.text.vocabulary import SPECIALS, TextEncoder
 from sentiment.model.module import SentimentModule
 from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.runtime.cache import cached_arrays, source_hash

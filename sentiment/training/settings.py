@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from sentiment.data.text import PADDING, SPECIALS, TextEncoder, Vocabulary
+from sentiment.data.text.vocabulary import PADDING, SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.checkpoint import restore_model
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import without_memory

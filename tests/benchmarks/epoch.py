@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.nn import functional as F
 
-from sentiment.data.batching import Batch
 from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.encoded.batching import Batch
 from sentiment.training.experiment import train
 from sentiment.training.module_setup import make_module
 from sentiment.training.process import disable_malloc_trim

@@ -17,8 +17,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.data.batching import Batch, BucketBatchSampler
 from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.encoded.batching import Batch, BucketBatchSampler
 from sentiment.training.module_setup import make_module
 from sentiment.training.process import disable_malloc_trim
 from tests.benchmarks.timing import compose_article, prepare, print_times

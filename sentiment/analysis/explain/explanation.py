@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sentiment.classifier import Classifier
-from sentiment.data.text import PADDING, SPECIALS, UNKNOWN
+from sentiment.data.text.vocabulary import PADDING, SPECIALS, UNKNOWN
 from sentiment.model.gates import Gates
 from sentiment.model.network import Network, log_probabilities
 from sentiment.model.recurrent import RecurrentNetwork

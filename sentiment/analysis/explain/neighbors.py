@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from torch.nn import functional as F
 
 from sentiment.classifier import Classifier
-from sentiment.data.text import SPECIALS
+from sentiment.data.text.vocabulary import SPECIALS
 from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
 

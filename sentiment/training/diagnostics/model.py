@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from sentiment.analysis.explain.explanation import trace
 from sentiment.analysis.figures.model import plot_gates, shorten_label
 from sentiment.classifier import Classifier
-from sentiment.data.text import PADDING, SPECIALS
+from sentiment.data.text.vocabulary import PADDING, SPECIALS
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import Network
 from sentiment.model.recurrent import RecurrentNetwork

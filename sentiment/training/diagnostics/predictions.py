@@ -12,9 +12,9 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
-from sentiment.data.batching import PaddedReviews
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.text import TextEncoder
+from sentiment.data.encoded.batching import PaddedReviews
+from sentiment.data.text.vocabulary import TextEncoder
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least

@@ -56,7 +56,7 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "basic_english": split_basic_english,
     "characters": split_characters,
 }
-SUBWORDS = "sentiment.data.subwords.SubwordTokenizer"
+SUBWORDS = "sentiment.data.text.subwords.SubwordTokenizer"
 SUBWORD_TOKENIZERS = {name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")}
 _TRAINED = ("fit", "state_dict", "load_state_dict")
 

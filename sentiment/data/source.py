@@ -18,11 +18,11 @@ from huggingface_hub import hf_hub_download
 
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, describe_part, make_corpus
-from sentiment.data.formats import ReadOptions
+from sentiment.data.files.formats import ReadOptions
+from sentiment.data.files.layout import Part, find_ignored, find_parts
+from sentiment.data.files.tables import CLASS_NAMES, describe_files, load_table
+from sentiment.data.files.unlabelled import find_texts_of_user, load_texts, remove_texts
 from sentiment.data.labels import read_mapping
-from sentiment.data.layout import Part, find_ignored, find_parts
-from sentiment.data.tables import CLASS_NAMES, describe_files, load_table
-from sentiment.data.unlabelled import find_texts_of_user, load_texts, remove_texts
 from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
 

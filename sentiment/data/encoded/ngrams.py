@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.data.encoding import EncodedReviews, Integers
-from sentiment.data.text import UNKNOWN
+from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data.text.vocabulary import UNKNOWN
 
 PRIME = 2**31 - 1  # a product of two hashes fits int64
 PIECE = 1000  # reviews that are hashed at once

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sentiment.data.formats import READERS, Chunk, ReadOptions, find_format
+from sentiment.data.files.compression import DECOMPRESSION_ERRORS, find_undecodable_line, guess_encoding
+from sentiment.data.files.formats import READERS, Chunk, ReadOptions, find_format
 from sentiment.data.labels import is_empty, to_label
-from sentiment.data.text_files import DECOMPRESSION_ERRORS, find_undecodable_line, guess_encoding
 from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message

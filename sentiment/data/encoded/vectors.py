@@ -18,9 +18,9 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from sentiment.data.encoding import EncodedReviews, Integers
-from sentiment.data.ngrams import hash_reviews
-from sentiment.data.text import SPECIALS, UNKNOWN
+from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data.encoded.ngrams import hash_reviews
+from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN
 from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.errors import InputError
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from pyarrow.parquet import ParquetFile
 
-from sentiment.data.delimited import find_dialect, read_rows
-from sentiment.data.text_files import TextStream, find_uncompressed_name, open_text
+from sentiment.data.files.compression import TextStream, find_uncompressed_name, open_text
+from sentiment.data.files.delimited import find_dialect, read_rows
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.runtime.errors import check_at_least, check_choice
 
 PADDING, UNKNOWN = 0, 1

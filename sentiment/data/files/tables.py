@@ -19,9 +19,9 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import Progress
 
-from sentiment.data.formats import CHUNK_SIZE, ReadOptions
-from sentiment.data.layout import Part
-from sentiment.data.rows import Rows, read_rows
+from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.files.layout import Part
+from sentiment.data.files.rows import Rows, read_rows
 from sentiment.runtime.cache import cached
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import fingerprint

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sentiment.data.encoding import EncodedReviews, Integers
-from sentiment.data.text import PADDING, UNKNOWN, TextEncoder
+from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data.text.vocabulary import PADDING, UNKNOWN, TextEncoder
 from sentiment.runtime.errors import InputError
 
 PAD_TO_MULTIPLE_OF = 8  # many distinct lengths bloat the caches of oneDNN

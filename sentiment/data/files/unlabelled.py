@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from sentiment.data.formats import READERS, ReadOptions, find_format
-from sentiment.data.layout import UNLABELLED, Part, find_texts, find_unlabelled
-from sentiment.data.rows import READ_ERRORS
-from sentiment.data.tables import FileState, load_table
+from sentiment.data.files.formats import READERS, ReadOptions, find_format
+from sentiment.data.files.layout import UNLABELLED, Part, find_texts, find_unlabelled
+from sentiment.data.files.rows import READ_ERRORS
+from sentiment.data.files.tables import FileState, load_table
 from sentiment.runtime.errors import InputError, shorten
 
 

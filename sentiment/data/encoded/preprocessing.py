@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from joblib import cpu_count
 
-from sentiment.data.encoding import EMPTY, Integers, hash_tokens
-from sentiment.data.text import SPECIALS, UNKNOWN, rank_words
-from sentiment.data.tokenizers import Tokenizer
+from sentiment.data.encoded.encoding import EMPTY, Integers, hash_tokens
+from sentiment.data.text.tokenizers import Tokenizer
+from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, rank_words
 from sentiment.runtime.errors import InputError
 
 Texts = Callable[[str], Iterable[Sequence[str]]]

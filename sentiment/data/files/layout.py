@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sentiment.data.formats import READERS, find_format
+from sentiment.data.files.formats import READERS, find_format
 from sentiment.runtime.errors import InputError
 
 SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}

@@ -1,0 +1,1 @@
+"""Encoded reviews: written to disk once, read in padded batches."""

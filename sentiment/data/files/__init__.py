@@ -1,0 +1,1 @@
+"""Files of reviews: which ones are read, and how."""

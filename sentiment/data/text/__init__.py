@@ -1,0 +1,1 @@
+"""From a text to word ids: tokenizers and the vocabulary."""

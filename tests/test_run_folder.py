@@ -1,4 +1,5 @@
 import csv
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, escape_csv_formula, unescape_csv_formula
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
+from tests.helpers import compose_config
 
 
 def test_predictions_say_where_a_review_stands_and_what_it_says(tmp_path: Path) -> None:
@@ -65,3 +68,49 @@ def test_two_writers_of_a_file_do_not_disturb_each_other(tmp_path: Path) -> None
         second.write_text("second")
     assert file.read_text() == "first"
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_folder_is_held_by_one_process_at_a_time(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "a" / "run")
+    with run.claim():
+        with pytest.raises(InputError, match=r"run: another process writes to this folder"), run.claim():
+            pytest.fail("claimed twice")
+        run.write_metrics({})
+    assert [path.name for path in run.path.iterdir()] == ["metrics.json"]
+    with run.claim(new=False):
+        pass
+
+
+def test_new_run_needs_a_folder_without_visible_files(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / ".gitkeep").touch()
+    with run.claim():
+        pass
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r": is not empty; choose a new folder$"), run.claim():
+        pytest.fail("claimed")
+    (tmp_path / "notes.txt").unlink()
+    run.write_config(compose_config("output_dir=x"))
+    with pytest.raises(InputError, match=rf"or continue its run with resume={tmp_path}$"), run.claim():
+        pytest.fail("claimed")
+
+
+def test_only_folders_that_were_made_and_left_empty_are_removed(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for folder in (theirs, theirs / "made" / "run", tmp_path / "made" / "run"):
+        with pytest.raises(InputError), RunFolder(folder).claim():
+            raise InputError("invalid")
+    assert [path.name for path in tmp_path.rglob("*")] == ["theirs"]
+    with RunFolder(tmp_path / "made").claim():
+        (tmp_path / "made" / "file").touch()
+    assert (tmp_path / "made" / "file").exists()
+
+
+def test_log_is_written_from_the_first_message_on(tmp_path: Path) -> None:
+    run, log = RunFolder(tmp_path), logging.getLogger("sentiment.test")
+    with run.log_to("train.log"):
+        assert not [*tmp_path.iterdir()]
+        log.warning("one")
+    log.warning("two")
+    assert (tmp_path / "train.log").read_text().endswith("[sentiment.test][WARNING] - one\n")

@@ -128,6 +128,7 @@ def test_log_goes_to_what_stands_for_standard_output(monkeypatch: pytest.MonkeyP
     log = logging.getLogger("test")
     handler = ConsoleHandler(before)
     log.addHandler(handler)
+    monkeypatch.setattr(log, "propagate", False)
     monkeypatch.setattr(sys, "stdout", bar)
     log.warning("epoch 1")
     log.removeHandler(handler)

@@ -24,7 +24,7 @@ from sentiment.analysis.run import Run
 from sentiment.classifier import load
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.training import compose, experiment, interactive, train
+from sentiment.training import compose, experiment, python_api, train
 from tests.helpers import QUICK, command, evaluate_quick, load_weights, read_metrics, weights_equal, without_times
 
 
@@ -144,7 +144,7 @@ def test_errors_are_one_line_and_leave_no_folder(
 
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     with pytest.raises(RuntimeError, match="__main__"):
-        interactive.train(cfg)
+        python_api.train(cfg)
 
 
 def interrupt(*_: object) -> None:

@@ -74,7 +74,6 @@ def test_metrics_of_a_run_are_those_that_tensorboard_shows(composed: Compose, tm
     registered = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     tags = [info.name.tag for info in registered.experiment.metric_infos]
     assert tags[:2] == [f"{FINAL}test/accuracy", f"{FINAL}val/accuracy"]
-    assert {info.name for info in registered.experiment.hparam_infos if info.differs} == {"seed", "data.maxlen"}
 
 
 def test_test_predictions_agree_with_the_test_accuracy(run: Path) -> None:
@@ -299,7 +298,7 @@ def test_invalid_settings_are_reported_before_the_data_is_read(
         train(composed(*override.split(), folder=tmp_path / "run"))
     key, _, value = override.split()[-1].partition("=")
     assert str(error.value).startswith((f"{key}={value}: ", f"{key.partition('.')[0]}: "))
-    assert not (tmp_path / "cache").exists()
+    assert not [*(tmp_path / "cache").rglob("*")]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
+from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +30,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.serve import describe_address, listen, name_models
 from sentiment.serving.app import make_app
 from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
+from sentiment.serving.files import FileToLabel
 from sentiment.serving.limits import Limits
 from sentiment.serving.served_model import ServedModel
 from tests.helpers import FRAGMENTS, background, command, peak_memory
@@ -239,6 +241,8 @@ BOMBS = {
     "objects.json": b"[" + b"{}," * 200_000 + b"[" * 100_000 + b"," * 100_000,
     "lists.jsonl": b'{"text": "x", "other": [' + b"[]," * 330_000 + b"[]]}",
     "rows.txt": b"x\n" * 400_000,
+    "line.csv.gz": gzip.compress(b"text\n" + b"," * 4_000_000),
+    "lines.csv.gz": gzip.compress(b"text\n" + b'"\n\n",\n' * 200_000),
 }
 
 
@@ -251,6 +255,23 @@ def test_small_files_cannot_hide_large_ones(client: TestClient, name: str, monke
     assert responses[0].status_code == 413
     assert error_of(responses[0]).startswith(f"{name}: ")
     assert used < 100  # MB
+
+
+def check(file: FileToLabel) -> None:
+    with suppress(InputError, OSError, ValueError):
+        file.check(lambda: None)
+
+
+def test_a_file_whose_client_has_left_keeps_no_thread_busy(run: Path) -> None:
+    limits = Limits(max_texts=1, max_characters=2000, max_megabytes=100, max_rows=2_000_000)
+    with FileToLabel("rows.csv", ServedModel("run", run), limits, None, False) as file:
+        file.write(b"text\n" + b"x\n" * 1_500_000)
+        thread = Thread(target=check, args=(file,))
+        thread.start()
+        time.sleep(0.3)
+    start = time.monotonic()
+    thread.join()
+    assert time.monotonic() - start < 0.5
 
 
 def test_compressed_files_are_unpacked_once(client: TestClient) -> None:
@@ -556,6 +577,14 @@ def test_address_is_usable_and_warned_of() -> None:
     url, warning = describe_address("0.0.0.0", 80)
     assert url == "http://127.0.0.1:80"
     assert warning.startswith(f"--host 0.0.0.0: whoever reaches this machine, as http://{socket.gethostname()}:80")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of socket.create_server
+@pytest.mark.parametrize("host", ["a\0b", "\udcff", "a..b", "x" * 300, "192.0.2.1"])
+def test_odd_hosts_are_refused_in_one_line(host: str) -> None:
+    with pytest.raises(InputError, match=r"^--host .* --port 0: cannot listen there \(") as error:
+        listen(host, 0)
+    assert "\n" not in str(error.value)
 
 
 def test_command_names_what_is_wrong(run: Path, tmp_path: Path) -> None:

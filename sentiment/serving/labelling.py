@@ -71,6 +71,7 @@ class FileToLabel:
         if descriptors.exists():
             file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115, closed by the stack
             self._stack.enter_context(file)
+            self._stack.callback(file.truncate, 0)  # a thread that still reads it is at its end
             path.symlink_to(descriptors / str(file.fileno()))
         return path
 
@@ -123,7 +124,7 @@ class FileToLabel:
             return
         path = self._make_file(f"unpacked{suffix}")
         with path.open("wb") as unpacked:
-            unpack(self._path, unpacked, self._name, self._limits)
+            unpack(self._path, unpacked, self._name, self._limits, has_lines=suffix != ".json")
         self._path = path
         if suffix.startswith(".json"):
             check_json(path, self._name)

@@ -16,10 +16,11 @@ from sentiment.serving.limits import Limits
 MAX_EXPANSION = 5  # times the limit of a body
 MAX_VALUES = 1_000_000  # in the objects and lists of a file, which take up to 200 bytes each
 MAX_COLUMNS = 1000
+MAX_LINES = 10  # of a row, on average: all are parsed several times before the first row is known
 BLOCK = 1 << 20  # bytes
 
 
-def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits) -> None:
+def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits, has_lines: bool) -> None:
     """Copy a file, decompressed if it is compressed.
 
     Args:
@@ -27,12 +28,14 @@ def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits) -> None:
         unpacked: the copy.
         name: for messages.
         limits: of which a copy may have `MAX_EXPANSION` times the megabytes.
+        has_lines: whether it is read line by line, so that each must be shorter than two blocks.
 
     Raises:
         InputError: it is damaged or compressed twice.
-        HTTPException: it is too large.
+        HTTPException: it is too large, or has too many lines or too long ones.
     """
-    size = 0
+    size = lines = 0
+    max_lines = MAX_LINES * limits.max_rows
     try:
         with open_text(sent, "latin-1") as stream:
             content = cast(BinaryIO, stream.lines.buffer)
@@ -41,6 +44,12 @@ def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits) -> None:
                     raise InputError(f"{name}: is compressed twice; unpack it once")
                 size += len(block)
                 _check_size(size, name, limits)
+                ends = max(block.count(b"\n"), block.count(b"\r"))
+                if has_lines and not ends and len(block) == BLOCK:  # may have a million cells
+                    raise HTTPException(413, f"{name}: has a line of more than {BLOCK:,} bytes; split it")
+                lines += ends
+                if lines > max_lines:
+                    raise HTTPException(413, f"{name}: has more than {max_lines:,} lines; split it")
                 unpacked.write(block)
     except DECOMPRESSION_ERRORS as error:
         raise InputError(f"{name}: cannot be unpacked ({one_line(error) or type(error).__name__})") from error

@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> None:
     with Progress(*bar, console=console, redirect_stdout=False, disable=not show_progress) as progress:
         task = progress.add_task("", total=1)
         for texts in chain([first], chunks):
-            added = [name for name in texts.cells if name not in columns]
+            added = [name for name in texts.cells if name not in first.cells]
             if added and arguments.format == "csv":
                 raise InputError(f"{arguments.file}: the first rows have no column {added[0]}; use --format jsonl")
             predictions = classifier.predict(texts.texts, check)

@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import io
 import json
 import os
@@ -21,7 +22,7 @@ from sentiment.data.files.layout import Part
 from sentiment.data.files.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
-from tests.helpers import command
+from tests.helpers import command, time_limit
 
 TEXTS = ["a convincing film", "null", "", 'quoted, "with" commas\nand lines', "电影", "007", "not good " * 50] * 300
 assert len(TEXTS) > CHUNK_SIZE
@@ -125,6 +126,15 @@ def test_no_column_of_the_file_is_lost(run: Path, tmp_path: Path, capsys: pytest
     names = ["file_file_row", "file_row", "file_label", "column_4", "column_5", "text", "file_p(bad)"]
     assert [record[name] for name in names] == ["7", "8", "A", "b", "c", "good film", "0.5"]
     assert record["row"] == 1
+
+
+def test_very_many_columns_take_seconds(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["text", *(f"c{n}" for n in range(60_000))]
+    (tmp_path / "x.csv").write_text("\n".join([",".join(names), ",".join(["x"] * len(names))]))
+    with time_limit(10):
+        predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
+    header, row = csv.reader(capsys.readouterr().out.splitlines())
+    assert len(header) == len(row) == len(names) + 4
 
 
 def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from pyarrow.parquet import write_table
 
-from sentiment.data.files.formats import CHUNK_SIZE, READERS, ReadOptions, find_format
+from sentiment.data.files.formats import CHUNK_SIZE, MAX_CELLS, READERS, ReadOptions, find_format
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
 
@@ -417,6 +417,17 @@ def test_workbook_is_named(tmp_path: Path) -> None:
             archive.writestr(name, "")
     with pytest.raises(InputError, match=r"x.csv: is an Excel workbook; save its sheet as CSV UTF-8"):
         read(tmp_path / "x.csv")
+
+
+def test_very_wide_table_is_read_in_few_rows_at_a_time(tmp_path: Path) -> None:
+    names = ["text", *(f"c{n}" for n in range(50_000))]
+    cells = ",".join(["x"] * len(names))
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join([",".join(names), *[cells] * 50]))
+    chunks = [*read_rows(path, ReadOptions(label_column=None), all_columns=True)]
+    assert sum(len(rows.texts) for rows in chunks) == 50
+    assert max(len(rows.texts) * len(names) for rows in chunks) <= MAX_CELLS
+    assert [rows.first for rows in chunks] == [1, 21, 41]
 
 
 def test_rows_do_not_depend_on_the_columns_that_are_read(tmp_path: Path) -> None:

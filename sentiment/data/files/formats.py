@@ -17,6 +17,7 @@ from sentiment.data.files.delimited import find_dialect, read_rows
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
+MAX_CELLS = 1 << 20  # of these rows, in tables of very many columns
 T = TypeVar("T")
 
 
@@ -121,7 +122,7 @@ def _read_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
         if header is None:
             rows = chain([first], rows)
         before = 0
-        for chunk in _split(rows):
+        for chunk in _split(rows, len(names)):
             if header in chunk and len(names) > 1:
                 row = before + chunk.index(header) + 1
                 raise ValueError(f"row {row:,} repeats the header; remove it")
@@ -159,9 +160,9 @@ def _check_unique(names: Sequence[str], columns: Iterable[str]) -> None:
             raise ValueError(f"{names.count(name)} columns are named {name}; rename all but one")
 
 
-def _split(rows: Iterator[T]) -> Iterator[list[T]]:
-    """Lists of `CHUNK_SIZE` rows."""
-    while chunk := list(islice(rows, CHUNK_SIZE)):
+def _split(rows: Iterator[T], columns: int = 1) -> Iterator[list[T]]:
+    """Lists of `CHUNK_SIZE` rows, or of fewer that have `MAX_CELLS` cells."""
+    while chunk := list(islice(rows, max(1, min(CHUNK_SIZE, MAX_CELLS // columns)))):
         yield chunk
 
 

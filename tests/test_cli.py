@@ -143,6 +143,8 @@ EARLY_STOPPING = "callbacks.early_stopping.patience"
 N_ESTIMATORS = "baseline.random_forest.estimator.n_estimators"
 INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("sede=3", "sede: no such key; did you mean seed?"),
+    ("--cfg x", "argument --cfg/-c: invalid choice: 'x'"),
+    ("--multirun=", "argument --multirun/-m: ignored explicit argument"),
     ("model.unit=3", "model.unit: no such key; did you mean model.units?"),
     ("data.max_len=3", "data.max_len: no such key; did you mean data.maxlen?"),
     (

@@ -78,7 +78,7 @@ def _cuda_or_cpu() -> str:
 
 
 def _objective_mode(name: str) -> str:
-    return find_objective(name).direction[:3]
+    return find_objective(str(name)).direction[:3]
 
 
 OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)

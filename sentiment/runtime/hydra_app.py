@@ -48,6 +48,7 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
     open_standard_streams()
     sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))
     parser = get_args_parser()
+    parser.error = exit_with_error  # type: ignore[assignment, method-assign]  # else it prints its usage
     arguments, unknown = parser.parse_known_args()
     if unknown:  # argparse would print its usage
         hint = did_you_mean(unknown[0], parser._option_string_actions)

@@ -86,6 +86,9 @@ def _check_trainer(cfg: DictConfig) -> None:
     interval = OmegaConf.select(cfg, "trainer.val_check_interval")
     if interval is not None and (not isinstance(interval, int | float) or interval <= 0):
         raise InputError(f"trainer.val_check_interval={interval}: must be a fraction of an epoch, or batches")
+    check_choice((False, True), **{"trainer.detect_anomaly": trainer.get("detect_anomaly", False)})
+    if isinstance(trainer.profiler, int | float):
+        raise InputError(f"trainer.profiler={trainer.profiler}: must be simple, advanced or null")
     if cfg.lr_find and trainer.fast_dev_run:
         raise InputError("lr_find=true: needs more than one batch; set trainer.fast_dev_run=false")
     needs = {"train": "to train on", "val": "to choose the best epoch"}

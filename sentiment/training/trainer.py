@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
@@ -42,6 +42,8 @@ def _instantiate(cfg: DictConfig, group: str) -> list[Callback]:
         if settings is None:
             continue
         key = ".".join((group, str(name)))
+        if not OmegaConf.is_dict(settings):
+            raise InputError(f"{key}={settings}: is no callback; null disables one")
         if "_target_" not in settings:
             callbacks += _instantiate(settings, key)
             continue

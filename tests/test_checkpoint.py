@@ -46,6 +46,11 @@ def test_only_the_last_checkpoint_holds_training_state(tmp_path: Path) -> None:
         check_resumable(tmp_path / "best.ckpt", best)
 
 
+def test_folder_of_a_checkpoint_that_is_no_text_is_another_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^resume=.*: the run was moved; move it back to "):
+        check_resumable(tmp_path / "last.ckpt", {"callbacks": {"best": {"dirpath": 7}}})
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"hyper_parameters": Bomb(tmp_path / "exploded")}, tmp_path / "zip.ckpt")
     (tmp_path / "pickle.ckpt").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))

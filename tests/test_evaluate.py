@@ -2,6 +2,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
@@ -171,12 +172,18 @@ def test_a_copied_checkpoint_is_of_no_run(run: Path, masked_run: Path, small: Pa
     assert evaluate_quick(tmp_path, f"checkpoint={link}")["test/loss"] > 0
 
 
+@pytest.mark.parametrize("count", [None, 10**9, 10**15])
 def test_a_damaged_list_of_training_reviews_is_named(
-    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int | None
 ) -> None:
     copy = shutil.copytree(run, tmp_path / "copy")
     file = copy / "checkpoints" / "train_hashes.npy"
-    file.write_bytes(file.read_bytes()[:200])
+    if count is None:
+        file.write_bytes(file.read_bytes()[:200])
+    else:  # says that it is larger than it is
+        header = {"descr": "<i8", "fortran_order": False, "shape": (count,)}
+        with file.open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
     caplog.set_level("INFO")
     with pytest.raises(InputError, match=rf"^{file}: cannot be read \(.*\); remove it"):
         evaluate_quick(tmp_path, f"checkpoint={copy}")

@@ -1,12 +1,16 @@
 import csv
 import logging
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from datasets import Dataset
 
+from sentiment.analysis.run import Run
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write, escape_csv_formula, unescape_csv_formula
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
@@ -114,3 +118,42 @@ def test_log_is_written_from_the_first_message_on(tmp_path: Path) -> None:
         log.warning("one")
     log.warning("two")
     assert (tmp_path / "train.log").read_text().endswith("[sentiment.test][WARNING] - one\n")
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".hydra/config.yaml": lambda folder: RunFolder(folder).read_config(),
+    "metrics.json": lambda folder: RunFolder(folder).read_metrics(),
+    "test_predictions.csv": lambda folder: Run(RunFolder(folder), {}, {}).predictions,
+    "history.csv": lambda folder: Run(RunFolder(folder), {}, {}).history,
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str, make: Callable[[Path], Any]) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    make(path)
+    with pytest.raises(InputError, match=f"^{path}: is no regular file; "):
+        READERS[name](tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 5000, "[1]", "\x00"])
+def test_damaged_metrics_are_reported_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "metrics.json").write_text(text)
+    with pytest.raises(InputError, match=r"metrics\.json: cannot be read .*; remove it") as error:
+        RunFolder(tmp_path).read_metrics()
+    assert "\n" not in str(error.value)
+
+
+def test_configuration_of_few_lines_cannot_stand_for_a_billion_values(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.config_file.parent.mkdir()
+    lines = ["data: {}", "x0: &x0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
+    lines += [f"x{n + 1}: &x{n + 1} [{', '.join([f'*x{n}'] * 10)}]" for n in range(8)]
+    run.config_file.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"config\.yaml: cannot be read"):
+        run.read_config()
+    run.config_file.write_text("data: {path: '*.csv', x: 2 * 3}")
+    cfg = run.read_config()
+    assert cfg is not None
+    assert cfg.data == {"path": "*.csv", "x": "2 * 3"}

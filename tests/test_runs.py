@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from sentiment.analysis.report.labels import MAX_WIDTH, label_values, shorten_keys
-from sentiment.analysis.results import data_has_changed, group_by_data, read_runs, summarize, varying_keys
+from sentiment.analysis.results import data_has_changed, group_by_data, has_result, read_runs, summarize, varying_keys
 from sentiment.analysis.run import Run
 from sentiment.runtime.config import ClassName, config_fingerprint, find_objective, flatten
 from sentiment.runtime.errors import InputError
@@ -257,6 +257,12 @@ def test_a_trial_that_its_study_lost_is_described_as_it_is(composed: Compose, tm
     runs, (problem,) = read_runs(tmp_path)
     assert runs[3].status == "interrupted"
     assert problem.startswith(f"{run.metrics_file}: cannot be read")
+
+
+def test_a_truth_value_is_no_result() -> None:
+    metrics = {"status": "finished", "val/accuracy": True}
+    assert not has_result(Run(RunFolder("x"), {}, metrics), "val/accuracy")
+    assert has_result(Run(RunFolder("x"), {}, metrics | {"val/accuracy": 1.0}), "val/accuracy")
 
 
 def test_a_missing_study_is_not_made(composed: Compose, tmp_path: Path) -> None:

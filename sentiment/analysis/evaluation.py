@@ -27,6 +27,7 @@ from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.files import check_regular
 from sentiment.runtime.run_folder import RunFolder, provenance
 
 log = logging.getLogger(__name__)
@@ -127,8 +128,10 @@ def _read_hashes(runs: Sequence[RunFolder | None], ensemble: Ensemble) -> dict[T
     known: dict[Tokenizer, list[Integers]] = {}
     for run, member in zip(runs, ensemble.members, strict=True):
         if run and (file := run.train_hashes_file).exists():
-            try:
-                known.setdefault(member.encoder.tokenize, []).append(np.load(file))
+            check_regular(file)
+            try:  # mapped, or numpy would make room for whatever size the file states
+                hashes = np.load(file, mmap_mode="r")
+                known.setdefault(member.encoder.tokenize, []).append(hashes)
             except (OSError, ValueError, EOFError) as error:
                 raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
     return known
@@ -205,6 +208,8 @@ def _resolve(data: Any) -> sources.Source:
         settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
+    if "source" not in settings:
+        raise InputError("data.source: missing; say what to test on, such as data=files data.path=FILE")
     reading = {key: settings[key] for key in FILE_KEYS if key in settings}
     return sources.resolve_source(settings["source"], sources.FileSettings(**reading))
 

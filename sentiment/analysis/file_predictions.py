@@ -83,8 +83,8 @@ def make_read_options(
         label_column=None,
         header=not (no_header or by_number),
         separator=find_separator(separator or of_run.get("separator")),
-        encoding=encoding or of_run.get("encoding") or "utf-8",
-        encoding_errors=encoding_errors or of_run.get("encoding_errors") or "strict",
+        encoding=str(encoding or of_run.get("encoding") or "utf-8"),
+        encoding_errors=str(encoding_errors or of_run.get("encoding_errors") or "strict"),
         flags=flags,
     )
 

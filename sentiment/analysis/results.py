@@ -235,7 +235,8 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 def has_result(run: Run, objective: str) -> bool:
     """Return whether a run has come to its end with a number as its objective."""
-    return run.status == "finished" and isinstance(run.metrics.get(objective), float | int)
+    value = run.metrics.get(objective)
+    return run.status == "finished" and isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:

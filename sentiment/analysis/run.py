@@ -13,7 +13,7 @@ import pandas as pd
 
 from sentiment.runtime.config import flatten
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import unescape_csv_formula
+from sentiment.runtime.files import check_regular, unescape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def _read_csv(path: Path, kinds: Mapping[str, str], why_missing: str) -> pd.Data
             for the probability of a class, and else text.
         why_missing: for the message.
     """
+    check_regular(path)
     try:
         names = pd.read_csv(path, nrows=0).columns
         if missing := [name for name in kinds if name not in names]:

@@ -118,6 +118,6 @@ def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
     if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
         raise InputError(f"{path}: holds no training state; resume from last.ckpt, or start a new run")
     for state in states.values():
-        home = Path(state.get("dirpath", path.parent))
+        home = Path(str(state.get("dirpath", path.parent)))
         if home != path.parent:
             raise InputError(f"resume={path.parents[1]}: the run was moved; move it back to {home.parent}")

@@ -48,6 +48,12 @@ def output_file(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
 
 
+def check_regular(path: Path) -> None:
+    """Raise `InputError` for a pipe, a device or a folder in place of a file that is to be read."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file; remove it or repeat the run")
+
+
 def describe_write_error(error: OSError, path: Path) -> str:
     """One line about a disk that is full or a directory that is read-only or missing."""
     return f"{error.filename or path}: cannot be written ({error.strerror}); free some space or choose another folder"

@@ -14,13 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml  # type: ignore[import-untyped]
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sentiment import __version__
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import atomic_write, describe_write_error, escape_csv_formula
+from sentiment.runtime.files import atomic_write, check_regular, describe_write_error, escape_csv_formula
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,8 +76,12 @@ class RunFolder:
         """
         if not self.config_file.exists():
             return None
+        check_regular(self.config_file)
         try:
-            cfg = OmegaConf.load(self.config_file)
+            text = self.config_file.read_text(encoding="utf-8")
+            if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+                raise ValueError  # ten lines of them may stand for a billion values
+            cfg = OmegaConf.create(text)
             return cfg if isinstance(cfg, DictConfig) and OmegaConf.is_dict(cfg.get("data")) else None
         except Exception as error:  # of YAML and OmegaConf, which have many
             message = f"{self.config_file}: cannot be read ({type(error).__name__}); repair or remove it"
@@ -97,11 +103,12 @@ class RunFolder:
         Raises:
             InputError: the file cannot be read.
         """
+        check_regular(self.metrics_file)
         try:
             metrics: dict[str, Any] = {} | json.loads(self.metrics_file.read_text())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             message = f"{self.metrics_file}: cannot be read ({one_line(error)})"
             raise InputError(f"{message}; remove it or repeat the run") from error
         return metrics
@@ -221,6 +228,8 @@ def exit_on_user_error(path: str) -> Iterator[None]:
         yield
     except InputError as error:
         exit_with_error(error)
+    except OmegaConfBaseException as error:  # a setting that is read is missing, or refers to one
+        exit_with_error(f"{error.full_key}: {str(error).partition(chr(10))[0]}")
     except OSError as error:
         exit_with_error(describe_write_error(error, Path(path)))
 

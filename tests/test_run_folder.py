@@ -118,6 +118,8 @@ def test_log_is_written_from_the_first_message_on(tmp_path: Path) -> None:
         log.warning("one")
     log.warning("two")
     assert (tmp_path / "train.log").read_text().endswith("[sentiment.test][WARNING] - one\n")
+
+
 READERS: dict[str, Callable[[Path], Any]] = {
     ".hydra/config.yaml": lambda folder: RunFolder(folder).read_config(),
     "metrics.json": lambda folder: RunFolder(folder).read_metrics(),

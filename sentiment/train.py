@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import parse_overrides
+from sentiment.runtime.config import format_override, parse_overrides
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, is_first_process
@@ -46,7 +46,7 @@ def job(cfg: DictConfig) -> float:
             result = train(cfg, varied=varied).objective
     except KeyboardInterrupt:
         if run.config_file.exists():
-            command = f"python -m sentiment.train resume={cfg.output_dir}"
+            command = f"python -m sentiment.train {format_override('resume', cfg.output_dir)}"
             print(f"interrupted; continue with: {command}", file=sys.stderr)
         raise
     if is_first_process() and not cfg.quiet:

@@ -3,6 +3,7 @@
 import copy
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import sentiment.__main__
 from sentiment import __version__, train
 from sentiment.runtime import hydra_app
 from sentiment.runtime.cli import CommandParser
-from sentiment.runtime.config import CONF_DIR
+from sentiment.runtime.config import CONF_DIR, format_override, parse_overrides
 from sentiment.runtime.help import format_help
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
@@ -311,3 +312,10 @@ def test_shell_completion_knows_commands_and_settings(tmp_path: Path, line: str,
     done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout.split()
+
+
+@pytest.mark.parametrize("name", ["plain/run", "a b", "x,y=z", "it's", 'say "x"', "ü", "12", "a\\b", "[x"])
+def test_override_can_be_typed_in_a_shell(name: str) -> None:
+    (argument,) = shlex.split(format_override("resume", name))
+    (override,) = parse_overrides([argument])
+    assert override.value() == name

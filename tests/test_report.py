@@ -288,3 +288,15 @@ def test_report_on_a_study_shows_its_trials(
     (study / "study.db").unlink()
     with pytest.raises(InputError, match="the study cannot be read"):
         write_report([study])
+
+
+def test_a_report_writes_through_no_file_of_the_user(composed: Compose, tmp_path: Path) -> None:
+    write_run(composed, tmp_path / "run", status="finished", val__accuracy=0.5)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (tmp_path / "report.md.unfinished").symlink_to(mine)
+    (tmp_path / "report.csv.unfinished").write_text("mine")
+    write_report([tmp_path])
+    assert mine.read_text() == (tmp_path / "report.csv.unfinished").read_text() == "mine"
+    assert (tmp_path / "report.md.unfinished").is_symlink()
+    assert not (tmp_path / "report.md").is_symlink()

@@ -12,7 +12,13 @@ from datasets import Dataset
 
 from sentiment.analysis.run import Run
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import atomic_write, escape_csv_formula, unescape_csv_formula
+from sentiment.runtime.files import (
+    atomic_write,
+    describe_write_error,
+    escape_csv_formula,
+    output_file,
+    unescape_csv_formula,
+)
 from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
 from tests.helpers import compose_config
 
@@ -159,3 +165,22 @@ def test_configuration_of_few_lines_cannot_stand_for_a_billion_values(tmp_path: 
     cfg = run.read_config()
     assert cfg is not None
     assert cfg.data == {"path": "*.csv", "x": "2 * 3"}
+def test_claim_keeps_a_lock_file_of_another_program(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("mine")
+    other = pytest.raises(InputError, match="another process writes to this folder")
+    with RunFolder(tmp_path).claim(), other, RunFolder(tmp_path).claim():
+        pass
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(".lock", "mine")]
+
+
+def test_errors_of_bytes_paths_are_readable(tmp_path: Path) -> None:
+    error = FileNotFoundError(2, "No such file or directory", b"run/events")
+    assert describe_write_error(error, tmp_path).startswith("run/events: cannot be written (No such file")
+
+
+def test_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.touch(0o600)
+    with output_file(page) as temporary:
+        temporary.write_text("new")
+    assert (page.read_text(), page.stat().st_mode & 0o777) == ("new", 0o600)

@@ -15,9 +15,10 @@ from sentiment.baselines.fitting import CachedFit
 from sentiment.data.demo import reviews
 from sentiment.model.network import cross_entropy
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import experiment, self_training
 from sentiment.training.experiment import train
-from sentiment.training.self_training import check_self_training
+from sentiment.training.self_training import _train_teacher, check_self_training
 from sentiment.training.trainer import make_callbacks
 from tests.helpers import (
     compose_quick,
@@ -188,3 +189,21 @@ def test_teachers_with_frozen_embeddings_learn_in_mixed_precision(partly: Path, 
     """Frozen embeddings are float16, which autocast refuses to concatenate with float32."""
     train(configure(tmp_path, partly, "trainer.precision=bf16-mixed", "model.freeze_embedding=true"))
     assert read_metrics(tmp_path)["status"] == "finished"
+
+
+def test_files_of_the_user_beside_a_teacher_stay(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    folder = RunFolder(run / "teachers" / "1")
+    (folder.path / "notes.txt").write_text("mine")
+    outdated = folder.path / "probabilities.npy"
+    outdated.write_bytes(b"outdated")
+    folder.write_metrics({"status": "failed"})
+    folder.checkpoint("last").unlink()
+    trained: list[DictConfig] = []
+    cfg = folder.read_config()
+    assert cfg is not None
+    _train_teacher(cfg, folder, trained.append)
+    assert trained
+    assert (folder.path / "notes.txt").read_text() == "mine"
+    assert not outdated.exists()
+    assert not folder.checkpoint("best").exists()

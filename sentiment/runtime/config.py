@@ -1,8 +1,10 @@
 """The configuration: where it is, how objects are made from it, and which of its settings identify a run."""
 
 import re
+import shlex
+import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -10,7 +12,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -50,6 +52,7 @@ OBJECTIVES = {
     "val/f1": Objective("maximize", False),
     "val/balanced_accuracy": Objective("maximize", True),
 }
+_hydra_state = threading.RLock()
 _OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
 
 
@@ -147,6 +150,15 @@ def quote(text: str) -> str:
     return QuotedString(text, Quote.double).with_quotes()
 
 
+def format_override(key: str, value: object) -> str:
+    """`KEY=VALUE` to type in a shell, quoted for Hydra and for the shell as far as needed."""
+    plain, quoted = f"{key}={value}", f"{key}={quote(str(value))}"
+    with suppress(HydraException):
+        if parse_overrides([plain])[0].value() == str(value):
+            return shlex.quote(plain)
+    return shlex.quote(quoted)
+
+
 def format_distinctly(values: Sequence[Any]) -> list[str]:
     """`format_setting` of the values of one setting, in full if different ones would look alike."""
     labels = [format_setting(value) for value in values]
@@ -177,14 +189,15 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
 @contextmanager
 def initialize_hydra() -> Iterator[None]:
     """Let Hydra find `conf/`. It holds one state for the process, which is as before afterwards."""
-    instance = GlobalHydra.instance()
-    earlier = instance.hydra
-    instance.clear()
-    try:
-        with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = earlier
+    with _hydra_state:
+        instance = GlobalHydra.instance()
+        earlier = instance.hydra
+        instance.clear()
+        try:
+            with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = earlier
 
 
 def config_fingerprint(cfg: DictConfig) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,8 @@ def output_file(path: Path) -> Iterator[Path]:
         with TemporaryDirectory(prefix=".", dir=target.parent) as folder:
             temporary = Path(folder) / target.name
             yield temporary
+            if target.exists():
+                shutil.copymode(target, temporary)  # a private file stays private
             os.replace(temporary, target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
@@ -56,7 +59,8 @@ def check_regular(path: Path) -> None:
 
 def describe_write_error(error: OSError, path: Path) -> str:
     """One line about a disk that is full or a directory that is read-only or missing."""
-    return f"{error.filename or path}: cannot be written ({error.strerror}); free some space or choose another folder"
+    name = os.fsdecode(error.filename or path)  # TensorBoard's are bytes
+    return f"{name}: cannot be written ({error.strerror}); free some space or choose another folder"
 
 
 def fingerprint(value: Any) -> str:

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sentiment import __version__
 from sentiment.runtime.cli import exit_with_error
+from sentiment.runtime.config import format_override
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import atomic_write, check_regular, describe_write_error, escape_csv_formula
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
 PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
 LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
+
+LOCK = ".sentiment.lock"  # a file `.lock` is of another program
 
 _made: set[Path] = set()  # folders that this process made; it removes no other
 
@@ -175,7 +178,7 @@ class RunFolder:
                 remove_if_empty(self.path)
             return
         make_folder(self.path)
-        lock = FileLock(self.path / ".lock", timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout:
@@ -185,12 +188,12 @@ class RunFolder:
             if new and (self.config_file.exists() or any(map(_is_visible, self.path.iterdir()))):
                 message = f"{self.path}: is not empty; choose a new folder"
                 if self.config_file.exists():
-                    message += f", or continue its run with resume={self.path}"
+                    message += f", or continue its run with {format_override('resume', self.path)}"
                 raise InputError(message)
             yield
         finally:
             with contextlib.suppress(OSError):  # of Windows
-                (self.path / ".lock").unlink()  # before the release, while it is of this process
+                (self.path / LOCK).unlink()  # before the release, while it is of this process
             lock.release()
             remove_if_empty(self.path)
 

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
-from sentiment.runtime.config import check_single_device, parse_overrides
+from sentiment.runtime.config import check_single_device, format_override, parse_overrides
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import describe_write_error
 from sentiment.runtime.run_folder import RunFolder
@@ -96,8 +96,8 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
         outcome = f"failed: {one_line(error)}"
         log.exception("%s", name)
     except KeyboardInterrupt:
-        command = f"the same command and hydra.sweep.dir={run.path.parent}"
-        print(f"interrupted; continue with {command}", file=sys.stderr)
+        folder = format_override("hydra.sweep.dir", run.path.parent)
+        print(f"interrupted; continue with the same command and {folder}", file=sys.stderr)
         raise
     finally:
         with suppress(OSError), (run.path.parent / LOG_NAME).open("a", encoding="utf-8") as file:

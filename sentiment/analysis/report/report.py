@@ -37,7 +37,7 @@ from sentiment.analysis.results import (
 from sentiment.analysis.run import Run
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import atomic_write, escape_csv_formula
+from sentiment.runtime.files import escape_csv_formula, output_file
 
 _OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
 # At the start of report.md; the names of the files follow.
@@ -255,7 +255,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).unlink(missing_ok=True)
     files = {**files, "report.md": f"{_MARK} {' '.join(files)} -->\n".encode() + files["report.md"]}
     for name, content in files.items():
-        with atomic_write(folder / name) as temporary:
+        with output_file(folder / name) as temporary:
             temporary.write_bytes(content)
 
 

@@ -11,9 +11,12 @@ file_label and file_probabilities.
 """
 
 import io
+import os
+import stat
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -43,6 +46,8 @@ def run(arguments: Namespace) -> None:
     from sentiment.analysis.file_predictions import Texts, format_csv_header, format_predictions
     from sentiment.classifier import Ensemble, TextCheck, load
 
+    if not arguments.text:
+        _check_output(arguments.file or 0)
     paths = [arguments.checkpoint, *arguments.ensemble]
     classifier = Ensemble([load(path, arguments.trust) for path in paths])
     chunks = read_texts(arguments)
@@ -77,6 +82,20 @@ def run(arguments: Namespace) -> None:
         problems.append(f"{count} that could not be decoded (U+FFFD)")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
+
+
+def _check_output(source: Path | int) -> None:
+    """Raise `InputError` if the predictions go to the file of the texts, which might never end.
+
+    Args:
+        source: the file or the descriptor of standard input.
+    """
+    with suppress(OSError):  # no such file, or standard output is closed
+        found = os.stat(source)
+        if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(1)):
+            name = f"--file {source}" if source else "standard input"
+            advice = "write the predictions to another file"
+            raise InputError(f"{name}: is standard output too; {advice}")
 
 
 def read_texts(arguments: Namespace) -> Iterator["Texts"]:

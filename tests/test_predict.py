@@ -329,3 +329,16 @@ def test_invalid_command_line_gets_one_line_and_exit_code_2(tmp_path: Path, modu
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["ab", "r+b"])
+@pytest.mark.parametrize("named", [False, True])
+def test_file_is_not_read_while_it_grows_by_its_predictions(run: Path, tmp_path: Path, named: bool, mode: str) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("a good film\n")
+    line = [sys.executable, "-m", "sentiment.predict", str(run), *(["--file", str(file)] if named else [])]
+    with file.open("rb") as stdin, file.open(mode) as stdout:
+        done = subprocess.run(line, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=100)
+    assert done.returncode == 2
+    assert "is standard output too; write the predictions to another file" in done.stderr
+    assert file.read_text() == "a good film\n"

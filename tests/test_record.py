@@ -122,9 +122,12 @@ def test_epochs_without_validation_have_no_validation_metrics(
 def test_damaged_history_is_reported_in_one_line(composed: Compose, tmp_path: Path) -> None:
     train(composed("trainer.max_epochs=1"))
     file = tmp_path / "history.csv"
-    file.write_text("epoch;step\n1;8\n")
-    with pytest.raises(InputError, match=f"^{file}: damaged; remove it to continue without the earlier epochs$"):
-        train(composed(f"resume={tmp_path}"))
+    rows = file.read_bytes()
+    superscript = rows.replace(b"\n1,", b"\n\xc2\xb2,")
+    for damaged in (b"epoch;step\n1;8\n", rows + b"\xff", superscript, rows + b"x" * 200_000):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match=f"^{file}: damaged; remove it to continue without the earlier epochs$"):
+            train(composed(f"resume={tmp_path}"))
     file.unlink()
     train(composed(f"resume={tmp_path}"))
     assert [row["epoch"] for row in read_history(tmp_path)] == ["2"]

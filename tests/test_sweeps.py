@@ -187,3 +187,9 @@ def test_job_keeps_a_finished_run_with_other_settings(
     assert snapshot(run.path) == before
     line = (run.path.parent / "jobs.log").read_text()
     assert f"{run.path.name}: failed: holds a finished run with other settings" in line
+
+
+def test_metrics_of_another_program_are_not_those_of_a_finished_job(composed: Compose) -> None:
+    cfg = composed()
+    assert not is_finished(cfg, {"status": "finished"})
+    assert not is_finished(cfg, {"status": "finished", "config_fingerprint": config_fingerprint(cfg)})

@@ -4,6 +4,7 @@ import csv
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -75,11 +76,14 @@ class EpochHistory(Checkpoint):
     def _read(self) -> list[dict[str, str]]:
         if not self.path.exists():
             return []
-        with open(self.path, newline="", encoding="utf-8") as file:
+        with (
+            suppress(UnicodeDecodeError, csv.Error),
+            open(self.path, newline="", encoding="utf-8") as file,
+        ):
             rows = list(csv.DictReader(file))
-        if any(row.keys() != {*COLUMNS} or not (row["epoch"] or "").isdigit() for row in rows):
-            raise InputError(f"{self.path}: damaged; remove it to continue without the earlier epochs")
-        return rows
+            if all(row.keys() == {*COLUMNS} and (row["epoch"] or "").isdecimal() for row in rows):
+                return rows
+        raise InputError(f"{self.path}: damaged; remove it to continue without the earlier epochs")
 
 
 def _describe(metrics: Mapping[str, float]) -> str:

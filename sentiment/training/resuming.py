@@ -104,13 +104,13 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
     """Whether the metrics are those that this configuration would give on the data as it is now."""
     if metrics.get("status") != "finished":
         return False
-    if metrics["config_fingerprint"] != config_fingerprint(cfg):
+    if metrics.get("config_fingerprint") != config_fingerprint(cfg):
         return False
     try:
         datamodule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
     except InputError:
         return False
-    return bool(metrics["data_fingerprint"] == datamodule.folder.name)
+    return bool(metrics.get("data_fingerprint") == datamodule.folder.name)
 
 
 def check_contents(resumed: ResumePoint, datamodule: ReviewDataModule) -> None:

@@ -4,10 +4,12 @@ import logging
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -24,8 +26,19 @@ from sentiment.analysis.run import Run
 from sentiment.classifier import load
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import compose, experiment, python_api, train
-from tests.helpers import QUICK, command, evaluate_quick, load_weights, read_metrics, weights_equal, without_times
+from sentiment.training.outcome import record_failure
+from tests.helpers import (
+    QUICK,
+    Compose,
+    command,
+    evaluate_quick,
+    load_weights,
+    read_metrics,
+    weights_equal,
+    without_times,
+)
 
 
 def test_compose_takes_the_settings_of_the_command_line() -> None:
@@ -259,3 +272,31 @@ def test_script_prints_what_the_command_line_prints(small: Path, tmp_path: Path)
 def without_numbers(text: str) -> str:
     """The text without times, without the name of the folder in its last line, and the empty line of tokenization."""
     return "".join(character for character in text.strip().rpartition("runs/")[0] if not character.isdigit())
+
+
+@pytest.mark.slow
+def test_threads_train_one_after_another(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def run(units: int) -> Run:
+        return train(compose(*QUICK, f"data.path={small}", "quiet=true", f"model.units={units}"))
+
+    alone = [run(units) for units in (3, 5)]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(run, (3, 5)))
+    for one, other in zip(alone, together, strict=True):
+        assert weights_equal(load_weights(one.path), load_weights(other.path))
+        lines = [(each.path / "train.log").read_text().count("\n") for each in (one, other)]
+        assert lines[0] == lines[1]
+
+
+def test_run_in_a_folder_that_hydra_would_rename_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "a ${oc.env:HOME}")
+    with pytest.raises(InputError, match="rename the folder"):
+        compose(f"resume='{copy}'")
+
+
+def test_failure_does_not_make_the_folder_of_a_moved_run_again(composed: Compose, tmp_path: Path) -> None:
+    moved = RunFolder(tmp_path / "moved")
+    record_failure(composed(), moved, RuntimeError("a fault"))
+    assert not moved.path.exists()

@@ -78,6 +78,8 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     if not isinstance(name, str):
         raise InputError(f"{line}: must be one run directory")
     run = RunFolder(Path(name).expanduser())
+    if "${" in (path := str(run.path.resolve())):
+        raise InputError(f"{line}: Hydra replaces ${{…}} in {path}; rename the folder")
     run.check_contains(run.config_file)
     cfg, defaults = run.read_config(), OmegaConf.load(CONF_DIR / "config.yaml")
     if cfg is None or not {*defaults} - {"defaults", "hydra"} <= {*cfg}:

@@ -52,6 +52,8 @@ def record_failure(
         error: why it ended.
         origin: settings, commit and versions; None takes those of now.
     """
+    if not run.path.exists():  # somebody moved or removed it
+        return
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     with suppress(OSError, InputError):  # if the disk is full, the first error is the one to report
         if not run.config_file.exists():

@@ -26,10 +26,13 @@ from sentiment.training.configuration import compose
 from sentiment.training.process import prepare_process
 
 RUNS = Path("outputs", "runs")
+_process = threading.RLock()  # its random numbers, log and threads are of one training at a time
 
 
 def train(cfg: DictConfig) -> Run:
     """Train, test and record one experiment, as `python -m sentiment.train` does.
+
+    Of several threads, one trains at a time; the others wait.
 
     The run gets a new folder, `outputs/runs/<date>_<time>` in the working directory, unless `cfg.output_dir` names one.
     If the program has set up no logging, what is logged is also printed.
@@ -52,7 +55,7 @@ def train(cfg: DictConfig) -> Run:
         if path is None:
             path = make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         cfg.output_dir = str(Path(path).absolute())
-        with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process_state():
+        with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process, _process_state():
             return _train(cfg)
     except InputError as error:
         raise error.with_traceback(None) from None

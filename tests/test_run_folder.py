@@ -165,6 +165,8 @@ def test_configuration_of_few_lines_cannot_stand_for_a_billion_values(tmp_path: 
     cfg = run.read_config()
     assert cfg is not None
     assert cfg.data == {"path": "*.csv", "x": "2 * 3"}
+
+
 def test_claim_keeps_a_lock_file_of_another_program(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("mine")
     other = pytest.raises(InputError, match="another process writes to this folder")

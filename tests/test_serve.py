@@ -26,13 +26,13 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
 from fastapi.testclient import TestClient
-from sentiment.serving.files import FileToLabel
 
 from sentiment.classifier import load
 from sentiment.runtime.errors import InputError
 from sentiment.serve import describe_address, listen, name_models
 from sentiment.serving.app import make_app
 from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
+from sentiment.serving.labelling import FileToLabel
 from sentiment.serving.limits import Limits
 from sentiment.serving.served_model import ServedModel
 from tests.helpers import FRAGMENTS, background, command, peak_memory

@@ -36,6 +36,14 @@ def test_batch_of_texts_that_are_long_is_refused(composed: Compose, monkeypatch:
         train(composed("data.maxlen=10"))
 
 
+def test_batch_that_takes_much_of_the_memory_is_announced(
+    composed: Compose, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sentiment.model.memory.available_memory", lambda: 500_000)
+    train(composed("data.maxlen=10", "trainer.max_epochs=1"))
+    assert "data.maxlen=10: a batch takes 0.0 GB of memory or more" in caplog.text
+
+
 @pytest.mark.usefixtures("one_gigabyte")
 def test_matrix_of_a_baseline_that_cannot_fit_is_refused(composed: Compose) -> None:
     line = ["data.maxlen=200000", "data.batch_size=1"]

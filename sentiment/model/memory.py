@@ -1,5 +1,6 @@
 """Whether a batch fits into memory: the kernel would end the process to find out, without a word."""
 
+import logging
 from pathlib import Path
 
 import psutil
@@ -9,9 +10,12 @@ from sentiment.runtime.errors import InputError
 
 PADDING_BYTES = 28  # for each id of a batch, while it is padded
 # Copies of what the layers read and compute for a token, at least, as measured on CPUs.
-EVALUATION, TRAINING = 0.4, 2.0
+EVALUATION, TRAINING = 0.4, 2.4
+LARGE = 0.25  # of the available memory
 CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # versions 2 and 1
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
 
 def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:
@@ -32,7 +36,7 @@ def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:
 
 
 def check_fits(what: str, size: int, advice: str) -> None:
-    """Raise `InputError` if more bytes are needed than are available.
+    """Raise `InputError` if more bytes are needed than are available; warn if it is a large part of them.
 
     Args:
         what: the key of the configuration or the file, and what needs the memory.
@@ -40,9 +44,11 @@ def check_fits(what: str, size: int, advice: str) -> None:
         advice: what to do.
     """
     available = available_memory()
+    sizes = f"{size / 1e9:,.1f} GB of memory or more, and {available / 1e9:,.1f} GB are available"
     if size > available:
-        sizes = f"{size / 1e9:,.1f} GB of memory or more, and {available / 1e9:,.1f} GB are available"
         raise InputError(f"{what} takes {sizes}; {advice}")
+    if size > LARGE * available:
+        log.warning("%s takes %s; if that is too much, %s", what, sizes, advice)
 
 
 def available_memory() -> int:

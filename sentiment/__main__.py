@@ -22,14 +22,24 @@ def main() -> None:
             sys.path.insert(0, os.getcwd())  # for the user's own classes, as `python -m` does
         runpy.run_module(f"sentiment.{name}", run_name="__main__", alter_sys=True)
     elif name in ("-h", "--help"):
-        print("\n".join(["Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …", "", *map(_summary, COMMANDS)]))
+        print(
+            "\n".join(
+                [
+                    "Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …",
+                    "",
+                    *map(_summary, COMMANDS),
+                ]
+            )
+        )
         print("\nSee sentiment COMMAND --help.")
     elif name == "-sc":
         _complete()
     elif name == "--version":
         print(f"sentiment {__version__}")
     else:
-        exit_with_error(f"{name}: no such command{did_you_mean(name, COMMANDS) or '; see python -m sentiment'}")
+        exit_with_error(
+            f"{name}: no such command{did_you_mean(name, COMMANDS) or '; see python -m sentiment'}"
+        )
 
 
 def _complete() -> None:
@@ -39,7 +49,9 @@ def _complete() -> None:
     if program and not space:
         print(" ".join(COMMANDS))
     elif not program or command in HYDRA_COMMANDS:
-        os.environ["COMP_LINE"] = f"{program} {settings}"  # Hydra expects settings right after the program
+        os.environ["COMP_LINE"] = (
+            f"{program} {settings}"  # Hydra expects settings right after the program
+        )
         sys.argv.insert(1, "-sc")
         import_module(f"sentiment.{command or 'train'}").main()
 

@@ -75,7 +75,9 @@ class Classifier:
         offsets = np.cumsum([0, *map(len, ids)])
         flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, offsets[-1])
         rows = np.arange(len(ids))
-        return PaddedReviews(EncodedReviews(flat, offsets, labels=np.zeros_like(rows), rows=rows), self.encoder)
+        return PaddedReviews(
+            EncodedReviews(flat, offsets, labels=np.zeros_like(rows), rows=rows), self.encoder
+        )
 
     @torch.inference_mode()
     def logits(self, reviews: PaddedReviews) -> Tensor:
@@ -121,7 +123,9 @@ class Ensemble:
         self.label_names = members[0].label_names
         for member in members:
             if member.label_names != self.label_names:
-                first, other = (", ".join(names) for names in (self.label_names, member.label_names))
+                first, other = (
+                    ", ".join(names) for names in (self.label_names, member.label_names)
+                )
                 raise InputError(
                     f"checkpoint: all members of an ensemble need the same classes, not {first} and {other}"
                 )
@@ -153,7 +157,9 @@ class Ensemble:
             raise TypeError("texts: expected a list of strings, not a single string")
         rows = average_probabilities(self.log_probabilities(texts, check)).exp().tolist()
         return [
-            Prediction(self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True)))
+            Prediction(
+                self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True))
+            )
             for row in rows
         ]
 

@@ -47,7 +47,9 @@ def _read_stdin() -> str:
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"standard input: not UTF-8 ({error.reason} at byte {error.start}); convert it") from error
+        raise InputError(
+            f"standard input: not UTF-8 ({error.reason} at byte {error.start}); convert it"
+        ) from error
 
 
 def main() -> None:
@@ -55,7 +57,9 @@ def main() -> None:
     parser = CommandParser("explain", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("text", nargs="?", help="standard input if omitted")
-    parser.add_argument("--html", type=Path, metavar="PAGE", help="also write an HTML page with the gates")
+    parser.add_argument(
+        "--html", type=Path, metavar="PAGE", help="also write an HTML page with the gates"
+    )
     parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
     parser.add_trust()
     parser.run(run)

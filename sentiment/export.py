@@ -32,7 +32,9 @@ def run(arguments: Namespace) -> None:
     from sentiment.model.onnx_export import CHECKED_SIZES, export_onnx
 
     classifier = load(arguments.checkpoint, arguments.trust)
-    difference = export_onnx(classifier.net, classifier.encoder, classifier.label_names, arguments.file)
+    difference = export_onnx(
+        classifier.net, classifier.encoder, classifier.label_names, arguments.file
+    )
     sizes = ", ".join(f"{batch} x {length}" for batch, length in CHECKED_SIZES)
     print(f"{arguments.file}: written; at {sizes} tokens within {difference:.1e} of PyTorch")
 

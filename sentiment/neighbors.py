@@ -34,8 +34,14 @@ def run(arguments: Namespace) -> None:
             table.add_column(Text(escape_control_chars(heading)), justify="right")
         neighbors = [(word, 1.0), *nearest_words(classifier, word, arguments.count)]
         ids = [classifier.encoder.vocabulary.ids[neighbor] for neighbor, _ in neighbors]
-        for (neighbor, cosine), logits in zip(neighbors, classifier.polarity(ids).tolist(), strict=True):
-            table.add_row(Text(escape_control_chars(neighbor)), f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in logits))
+        for (neighbor, cosine), logits in zip(
+            neighbors, classifier.polarity(ids).tolist(), strict=True
+        ):
+            table.add_row(
+                Text(escape_control_chars(neighbor)),
+                f"{cosine:.3f}",
+                *(f"{logit:+.2f}" for logit in logits),
+            )
         Console().print(table)
     print("polarity: logit of the word alone, minus that of an unknown word")
 
@@ -45,7 +51,9 @@ def main() -> None:
     parser = CommandParser("neighbors", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("word", nargs="+", help="word of the vocabulary")
-    parser.add_argument("--count", type=int, default=10, help="neighbors of each word (default: 10)")
+    parser.add_argument(
+        "--count", type=int, default=10, help="neighbors of each word (default: 10)"
+    )
     parser.add_trust()
     parser.run(run)
 

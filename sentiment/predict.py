@@ -64,12 +64,16 @@ def run(arguments: Namespace) -> None:
     time_left = TimeRemainingColumn(elapsed_when_finished=True)
     bar = (BarColumn(), TaskProgressColumn(show_speed=False), time_left)
     console = Console(stderr=True)
-    with Progress(*bar, console=console, redirect_stdout=False, disable=not show_progress) as progress:
+    with Progress(
+        *bar, console=console, redirect_stdout=False, disable=not show_progress
+    ) as progress:
         task = progress.add_task("", total=1)
         for texts in chain([first], chunks):
             added = [name for name in texts.cells if name not in first.cells]
             if added and arguments.format == "csv":
-                raise InputError(f"{arguments.file}: the first rows have no column {added[0]}; use --format jsonl")
+                raise InputError(
+                    f"{arguments.file}: the first rows have no column {added[0]}; use --format jsonl"
+                )
             predictions = classifier.predict(texts.texts, check)
             lines = format_predictions(predictions, texts.cells, columns, arguments.format)
             sys.stdout.write(lines)
@@ -152,7 +156,9 @@ def _decode(lines: Sequence[bytes], lines_before: int) -> list[str]:
         try:
             texts.append(line.decode(codec).rstrip("\r"))
         except UnicodeDecodeError as error:
-            raise InputError(f"standard input: line {number} is not UTF-8 ({error.reason}); convert it") from error
+            raise InputError(
+                f"standard input: line {number} is not UTF-8 ({error.reason}); convert it"
+            ) from error
     return texts
 
 
@@ -161,19 +167,32 @@ def main() -> None:
     parser = CommandParser("predict", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument(
-        "text", nargs="*", default=[], help="texts; lines of standard input if omitted, unless --file is given"
+        "text",
+        nargs="*",
+        default=[],
+        help="texts; lines of standard input if omitted, unless --file is given",
     )
     parser.add_argument("--file", type=Path, help="CSV, TSV, JSON, Parquet or .txt file of texts")
     of_run = "default: as in the files of the run"
-    parser.add_argument("--column", help=f"column of the texts in the file; its number with --no-header ({of_run})")
-    parser.add_argument("--no-header", action="store_true", help="the first line of the file is a row")
+    parser.add_argument(
+        "--column", help=f"column of the texts in the file; its number with --no-header ({of_run})"
+    )
+    parser.add_argument(
+        "--no-header", action="store_true", help="the first line of the file is a row"
+    )
     parser.add_argument("--separator", help=f"of CSV or TSV: a character or tab ({of_run})")
     parser.add_argument("--encoding", help=f"of the file, such as cp1252 ({of_run})")
     errors = f"replace reads bytes that are not in the encoding as U+FFFD ({of_run})"
     parser.add_argument("--encoding-errors", choices=["strict", "replace"], help=errors)
-    parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="of the output (default: jsonl)")
-    ensemble = "another model, whose probabilities are averaged with those of the first; may be repeated"
-    parser.add_argument("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
+    parser.add_argument(
+        "--format", choices=["jsonl", "csv"], default="jsonl", help="of the output (default: jsonl)"
+    )
+    ensemble = (
+        "another model, whose probabilities are averaged with those of the first; may be repeated"
+    )
+    parser.add_argument(
+        "--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble
+    )
     parser.add_trust()
     parser.run(run)
 

@@ -28,7 +28,12 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     """Parse the command line and run the command."""
     parser = CommandParser("report", __doc__)
-    parser.add_argument("folder", type=Path, nargs="+", help="folder of a run, a sweep or a study; others are skipped")
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="+",
+        help="folder of a run, a sweep or a study; others are skipped",
+    )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for the files")
     parser.run(run)
 

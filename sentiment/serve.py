@@ -34,11 +34,16 @@ def run(arguments: Namespace) -> None:
         from sentiment.serving.app import make_app
         from sentiment.serving.connections import Connection
     except ImportError as error:
-        raise InputError(f"serve needs {error.name}; install it: pip install fastapi uvicorn") from error
+        raise InputError(
+            f"serve needs {error.name}; install it: pip install fastapi uvicorn"
+        ) from error
     from sentiment.serving.limits import Limits
     from sentiment.serving.served_model import ServedModel
 
-    models = [ServedModel(name, path, arguments.trust) for name, path in name_models(arguments.checkpoint).items()]
+    models = [
+        ServedModel(name, path, arguments.trust)
+        for name, path in name_models(arguments.checkpoint).items()
+    ]
     names = {"localhost", socket.gethostname(), arguments.host, *arguments.allow_host}
     app = make_app(models, Limits(**limits), {name.lower() for name in names})
     url, warning = describe_address(*listener.getsockname()[:2])
@@ -63,7 +68,15 @@ def run(arguments: Namespace) -> None:
 def describe_address(host: str, port: int) -> tuple[str, str]:
     """A URL that reaches an address of this machine, and what to warn of if others reach it, too."""
     address = ipaddress.ip_address(host)
-    name = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
+    name = (
+        "127.0.0.1"
+        if host == "0.0.0.0"
+        else "[::1]"
+        if host == "::"
+        else f"[{host}]"
+        if ":" in host
+        else host
+    )
     if address.is_loopback:
         return f"http://{name}:{port}", ""
     called = socket.gethostname() if address.is_unspecified else name
@@ -84,8 +97,12 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError, TypeError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"--host {host} --port {port}: cannot listen there ({reason}); choose another port") from error
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms for the head to be received
+        raise InputError(
+            f"--host {host} --port {port}: cannot listen there ({reason}); choose another port"
+        ) from error
+    listener.setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )  # or a body waits 40 ms for the head to be received
     return listener
 
 
@@ -102,7 +119,9 @@ def name_models(paths: Sequence[Path]) -> dict[str, Path]:
     length = 1
     while len({path.parts[-length:] for path in resolved}) < len(resolved):
         length += 1
-    return {"/".join(path.parts[-length:]): given for path, given in zip(resolved, paths, strict=True)}
+    return {
+        "/".join(path.parts[-length:]): given for path, given in zip(resolved, paths, strict=True)
+    }
 
 
 def main() -> None:
@@ -110,19 +129,45 @@ def main() -> None:
     parser = CommandParser("serve", __doc__)
     parser.add_argument("checkpoint", type=Path, nargs="+", help="run directory or checkpoint")
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)"
-    )
-    parser.add_argument("--port", type=int, default=8000, help="(default: 8000; 0 chooses a free one)")
-    parser.add_argument("--max-texts", type=int, default=1000, metavar="N", help="texts of a request (default: 1000)")
-    parser.add_argument(
-        "--max-characters", type=int, default=100_000, metavar="N", help="characters of a text (default: 100,000)"
+        "--host",
+        default="127.0.0.1",
+        help="address to listen at (default: 127.0.0.1, this machine only)",
     )
     parser.add_argument(
-        "--max-megabytes", type=int, default=20, metavar="N", help="megabytes of a request (default: 20)"
+        "--port", type=int, default=8000, help="(default: 8000; 0 chooses a free one)"
     )
-    parser.add_argument("--max-rows", type=int, default=100_000, metavar="N", help="rows of a file (default: 100,000)")
+    parser.add_argument(
+        "--max-texts",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="texts of a request (default: 1000)",
+    )
+    parser.add_argument(
+        "--max-characters",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="characters of a text (default: 100,000)",
+    )
+    parser.add_argument(
+        "--max-megabytes",
+        type=int,
+        default=20,
+        metavar="N",
+        help="megabytes of a request (default: 20)",
+    )
+    parser.add_argument(
+        "--max-rows",
+        type=int,
+        default=100_000,
+        metavar="N",
+        help="rows of a file (default: 100,000)",
+    )
     allow_host = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allow_host)
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help=allow_host
+    )
     parser.add_trust()
     parser.run(run)
 

@@ -29,7 +29,7 @@ from sentiment.training.configuration import find_primary_config
 
 def job(cfg: DictConfig) -> float:
     """Run one experiment, or one job of a sweep."""
-    from sentiment.training.experiment import train
+    from sentiment.training.experiment import run_experiment
     from sentiment.training.process import prepare_process
     from sentiment.training.sweeps import run_sweep_job
 
@@ -43,7 +43,7 @@ def job(cfg: DictConfig) -> float:
     run = RunFolder(cfg.output_dir)
     try:
         with exit_on_user_error(cfg.output_dir), run.claim(new=not cfg.resume):
-            result = train(cfg, varied=varied).objective
+            result = run_experiment(cfg, varied=varied).objective
     except KeyboardInterrupt:
         if run.config_file.exists():
             command = f"python -m sentiment.train {format_override('resume', cfg.output_dir)}"

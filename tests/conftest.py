@@ -28,7 +28,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def imdb() -> Path:
     """The folder of the real IMDB."""
     if "SENTIMENT_IMDB" not in os.environ:
-        pytest.skip("SENTIMENT_IMDB is not set to a folder with IMDB's train.parquet and test.parquet")
+        pytest.skip(
+            "SENTIMENT_IMDB is not set to a folder with IMDB's train.parquet and test.parquet"
+        )
     return Path(os.environ["SENTIMENT_IMDB"])
 
 
@@ -36,7 +38,9 @@ def imdb() -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 300 training and 100 test reviews."""
     folder = tmp_path_factory.mktemp("small")
-    rows: list[tuple[str, object]] = [(text, ("bad", "good")[label]) for text, label in reviews(400)]
+    rows: list[tuple[str, object]] = [
+        (text, ("bad", "good")[label]) for text, label in reviews(400)
+    ]
     write_csv(folder / "train.csv", rows[:300])
     write_csv(folder / "test.csv", rows[300:])
     return folder
@@ -70,7 +74,9 @@ def masked_run(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Pat
 def run_of_three(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A run on the classes a, b and c."""
     folder = tmp_path_factory.mktemp("run_of_three")
-    data = write_csv(folder / "reviews.csv", [(f"film {'abc'[i % 3]}", "abc"[i % 3]) for i in range(120)])
+    data = write_csv(
+        folder / "reviews.csv", [(f"film {'abc'[i % 3]}", "abc"[i % 3]) for i in range(120)]
+    )
     return train_quick(folder, data, "trainer.max_epochs=8", "optimizer.lr=0.03")
 
 

@@ -28,8 +28,9 @@ from sentiment.model.lstm import LSTMClassifier
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
-from sentiment.training.experiment import train
+from sentiment.training.experiment import run_experiment
 
+ROOT = Path(__file__).parents[1]
 Compose = Callable[..., DictConfig]
 
 # Settings of a run that takes seconds; data.path is missing.
@@ -51,21 +52,35 @@ FRAGMENTS = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\" on
 
 
 def command(
-    *arguments: str, cwd: Path, module: str = "train", preexec_fn: Callable[[], None] | None = None, **environment: str
+    *arguments: str,
+    cwd: Path,
+    module: str = "train",
+    preexec_fn: Callable[[], None] | None = None,
+    **environment: str,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m sentiment.train`, or another command of the package, and wait for its end."""
     captured: dict[str, Any] = {"capture_output": True, "text": True}
     return subprocess.run(
-        _command_line(module, arguments), cwd=cwd, env=_environment(environment), preexec_fn=preexec_fn, **captured
+        _command_line(module, arguments),
+        cwd=cwd,
+        env=_environment(environment),
+        preexec_fn=preexec_fn,
+        **captured,
     )
 
 
-def background(*arguments: str, cwd: Path, module: str = "train", **environment: str) -> subprocess.Popen[str]:
+def background(
+    *arguments: str, cwd: Path, module: str = "train", **environment: str
+) -> subprocess.Popen[str]:
     """Start a command without waiting; its stdout and stderr come line by line on one pipe."""
     piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     environment = {"PYTHONUNBUFFERED": "1"} | environment
     return subprocess.Popen(
-        _command_line(module, arguments), cwd=cwd, env=_environment(environment), preexec_fn=_default_sigint, **piped
+        _command_line(module, arguments),
+        cwd=cwd,
+        env=_environment(environment),
+        preexec_fn=_default_sigint,
+        **piped,
     )
 
 
@@ -78,7 +93,7 @@ def _command_line(module: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _environment(changes: dict[str, str]) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"} | changes
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | changes
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -94,7 +109,11 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
 
 def without_times(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics that a repeated run must reproduce to the last bit; somebody may commit between the two."""
-    return {name: value for name, value in metrics.items() if "second" not in name and name != "git_commit"}
+    return {
+        name: value
+        for name, value in metrics.items()
+        if "second" not in name and name != "git_commit"
+    }
 
 
 def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
@@ -108,7 +127,9 @@ def weights_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first | second)
 
 
-def write_csv(path: Path, rows: list[tuple[str, object]], columns: tuple[str, str] = ("text", "label")) -> Path:
+def write_csv(
+    path: Path, rows: list[tuple[str, object]], columns: tuple[str, str] = ("text", "label")
+) -> Path:
     """Write a CSV file with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -144,7 +165,7 @@ def compose_quick(folder: Path, data: Path, *overrides: str) -> DictConfig:
 def train_quick(folder: Path, data: Path, *overrides: str) -> Path:
     """Train a quick run and write its configuration as the command line does."""
     cfg = compose_quick(folder, data, *overrides)
-    train(cfg)
+    run_experiment(cfg)
     RunFolder(folder).write_config(cfg)
     return folder
 

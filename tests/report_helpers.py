@@ -16,12 +16,18 @@ from tests.helpers import Compose, compose_config
 PRUNED, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
 
 
-def write_run(composed: Compose, path: Path, overrides: Sequence[str] = (), **metrics: object) -> RunFolder:
+def write_run(
+    composed: Compose, path: Path, overrides: Sequence[str] = (), **metrics: object
+) -> RunFolder:
     """Write the files of a run without training; `val__accuracy` stands for `val/accuracy`."""
     run = RunFolder(path)
-    groups = [override for override in overrides if override.split("=")[0] in ("optimizer", "baseline")]
+    groups = [
+        override for override in overrides if override.split("=")[0] in ("optimizer", "baseline")
+    ]
     cfg = composed(*groups, folder=path)
-    cfg.merge_with_dotlist([override for override in overrides if override not in groups])  # quicker than composing
+    cfg.merge_with_dotlist(
+        [override for override in overrides if override not in groups]
+    )  # quicker than composing
     run.write_config(cfg)
     if metrics:
         run.write_metrics({tag.replace("__", "/"): value for tag, value in metrics.items()})
@@ -35,7 +41,15 @@ def write_predictions(run: RunFolder, correct: Sequence[bool], **columns: Sequen
         writer = csv.writer(file)
         writer.writerow([*columns, "text", "label", "predicted", "p(a)"])
         for i, is_correct in enumerate(correct):
-            writer.writerow([*(values[i] for values in columns.values()), 'so, "so"', "a", "ba"[is_correct], 0.5])
+            writer.writerow(
+                [
+                    *(values[i] for values in columns.values()),
+                    'so, "so"',
+                    "a",
+                    "ba"[is_correct],
+                    0.5,
+                ]
+            )
 
 
 def make_result(settings: dict[str, object], values: Sequence[float], **others: float) -> Result:
@@ -43,7 +57,10 @@ def make_result(settings: dict[str, object], values: Sequence[float], **others: 
     metrics = {"val/accuracy": values} | {
         tag.replace("__", "/"): [value] * len(values) for tag, value in others.items()
     }
-    runs = {seed: Run(RunFolder(f"run_{seed}"), {**settings, "seed": seed}, {}) for seed in range(len(values))}
+    runs = {
+        seed: Run(RunFolder(f"run_{seed}"), {**settings, "seed": seed}, {})
+        for seed in range(len(values))
+    }
     return Result(settings, runs, pd.DataFrame(metrics))
 
 
@@ -51,10 +68,16 @@ def grid(seeds: int = 1, **values: list[object]) -> list[Result]:
     """Results of all combinations of settings, the best first; `model__units` stands for `model.units`."""
     combinations: list[dict[str, object]] = [{}]
     for name, options in values.items():
-        combinations = [{**settings, name.replace("__", "."): value} for settings in combinations for value in options]
+        combinations = [
+            {**settings, name.replace("__", "."): value}
+            for settings in combinations
+            for value in options
+        ]
     return [
         make_result(
-            settings, [0.9 - i / 100 + seed / 1000 for seed in range(seeds)], baseline__forest__val_accuracy=0.6
+            settings,
+            [0.9 - i / 100 + seed / 1000 for seed in range(seeds)],
+            baseline__forest__val_accuracy=0.6,
         )
         for i, settings in enumerate(combinations)
     ]
@@ -67,13 +90,24 @@ def write_sweep(composed: Compose, folder: Path) -> Path:
             (80, 32, 1, 0.80), (80, 32, 2, 0.82), (80, 64, 1, 0.84), (200, 32, 1, 0.86), (200, 64, 1, 0.88),
         ):  # fmt: skip
             value = accuracy - (0.1 if optimizer == "sgd" else 0)
-            overrides = [f"data.maxlen={maxlen}", f"model.units={units}", f"seed={seed}", f"optimizer={optimizer}"]
+            overrides = [
+                f"data.maxlen={maxlen}",
+                f"model.units={units}",
+                f"seed={seed}",
+                f"optimizer={optimizer}",
+            ]
             write_run(
                 composed, folder / f"{optimizer}-{maxlen}-{units}-{seed}", overrides, status="finished", error=None,
                 val__accuracy=value, test__accuracy=value - 0.01, baseline__forest__val_accuracy=0.7,
                 baseline__forest__test_accuracy=0.69, epochs=3,
             )  # fmt: skip
-    write_run(composed, folder / "bad", ["model.units=0"], status="failed", error="=InputError: model.units=0")
+    write_run(
+        composed,
+        folder / "bad",
+        ["model.units=0"],
+        status="failed",
+        error="=InputError: model.units=0",
+    )
     write_run(composed, folder / "killed", ["model.units=64"])
     return folder
 
@@ -87,16 +121,24 @@ def write_study(composed: Compose, folder: Path) -> Path:
         optuna.create_trial(params={"model.units": 10}, distributions=space, value=0.8),
         optuna.create_trial(params={"model.units": 20}, distributions=space, value=0.9),
         optuna.create_trial(
-            params={"model.units": 30}, distributions=space, intermediate_values={1: 0.6}, value=0.6, state=PRUNED
+            params={"model.units": 30},
+            distributions=space,
+            intermediate_values={1: 0.6},
+            value=0.6,
+            state=PRUNED,
         ),
         optuna.create_trial(params={"model.units": 40}, distributions=space, state=FAIL),
         optuna.create_trial(params={"model.units": 50}, distributions=space, state=FAIL),
     ]
-    study = optuna.create_study(study_name=cfg.tune.name, storage=f"sqlite:///{folder}/study.db", direction="maximize")
+    study = optuna.create_study(
+        study_name=cfg.tune.name, storage=f"sqlite:///{folder}/study.db", direction="maximize"
+    )
     study.set_user_attr("objective", "val/accuracy")
     study.add_trials(trials)
     study.enqueue_trial({"model.units": 60})
     for number in (0, 2, 3):
         overrides = [f"model.units={10 * number + 10}", "optimizer.lr=0.5"]
-        write_run(composed, trial_path(folder, number), overrides, status="finished", val__accuracy=None)
+        write_run(
+            composed, trial_path(folder, number), overrides, status="finished", val__accuracy=None
+        )
     return folder

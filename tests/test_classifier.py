@@ -14,7 +14,14 @@ from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.errors import InputError
 from tests.helpers import train_quick
 
-TEXTS = ["not a good film at all", "", "电影 很好", "the " * 100_000, "a convincing film", "<pad> <unk>"]
+TEXTS = [
+    "not a good film at all",
+    "",
+    "电影 很好",
+    "the " * 100_000,
+    "a convincing film",
+    "<pad> <unk>",
+]
 
 
 @pytest.fixture(params=["run", "masked_run"])
@@ -36,7 +43,9 @@ def test_loaded_run_reproduces_its_test_predictions(run: Path, small: Path) -> N
 
 
 def test_load_does_not_import_a_compiler(run: Path) -> None:
-    script = "import sys, sentiment; sentiment.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    script = (
+        "import sys, sentiment; sentiment.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script, str(run)], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
 
@@ -54,14 +63,18 @@ def test_prediction_does_not_depend_on_the_other_texts(classifier: Classifier) -
     assert classifier.predict([]) == []
     for text, prediction in zip(TEXTS, together, strict=True):
         (alone,) = classifier.predict([text])
-        assert alone.probabilities["good"] == pytest.approx(prediction.probabilities["good"], abs=1e-6)
+        assert alone.probabilities["good"] == pytest.approx(
+            prediction.probabilities["good"], abs=1e-6
+        )
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
 
 
 def test_ensemble_averages_probabilities(run: Path, masked_run: Path) -> None:
     members = [load(run), load(masked_run)]
     by_member = [member.predict(TEXTS) for member in members]
-    for text, average, *alone in zip(TEXTS, Ensemble(members).predict(TEXTS), *by_member, strict=True):
+    for text, average, *alone in zip(
+        TEXTS, Ensemble(members).predict(TEXTS), *by_member, strict=True
+    ):
         mean = sum(prediction.probabilities["good"] for prediction in alone) / 2
         assert average.probabilities["good"] == pytest.approx(mean, abs=1e-6), text
 
@@ -73,7 +86,9 @@ def test_ensemble_of_different_classes_is_rejected(run: Path, run_of_three: Path
 
 def test_three_classes(run_of_three: Path) -> None:
     classifier = load(run_of_three)
-    for prediction, name in zip(classifier.predict(["film a", "film b", "film c"]), "abc", strict=True):
+    for prediction, name in zip(
+        classifier.predict(["film a", "film b", "film c"]), "abc", strict=True
+    ):
         assert prediction.label == name
         assert set(prediction.probabilities) == {"a", "b", "c"}
     assert classifier.output_names == ["a", "b", "c"]
@@ -101,7 +116,9 @@ def test_polarity_is_the_difference_to_an_unknown_word(classifier: Classifier) -
 
 def test_trace_ends_at_the_prediction_and_covers_all_layers(classifier: Classifier) -> None:
     text = "not a good film at all but a convincing ending"
-    target, prefix_probabilities, layers = trace(classifier, torch.from_numpy(classifier.encode([text]).pad()))
+    target, prefix_probabilities, layers = trace(
+        classifier, torch.from_numpy(classifier.encode([text]).pad())
+    )
     assert classifier.label_names[target] == "good"
     assert prefix_probabilities.shape == (10,)
     predicted = classifier.predict([text])[0].probabilities["good"]
@@ -116,7 +133,9 @@ def test_trace_ends_at_the_prediction_and_covers_all_layers(classifier: Classifi
 
 
 def test_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"not a run directory \(checkpoints/best\.ckpt is missing\)"):
+    with pytest.raises(
+        InputError, match=r"not a run directory \(checkpoints/best\.ckpt is missing\)"
+    ):
         load(tmp_path)
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "config.yaml").write_text("{{{")

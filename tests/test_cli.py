@@ -25,11 +25,19 @@ from sentiment.runtime.config import CONF_DIR, format_override, parse_overrides
 from sentiment.runtime.help import format_help
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
-from tests.helpers import command, compose_config, compose_hydra_config
+from tests.helpers import ROOT, command, compose_config, compose_hydra_config
 
 CONFIGS = {"train": "config", "tune": "tune", "evaluate": "evaluate"}
-HEAVY = ("torch", "pytorch_lightning", "datasets", "optuna", "scipy", "matplotlib", "pandas", "sklearn")
-ROOT = Path(__file__).parents[1]
+HEAVY = (
+    "torch",
+    "pytorch_lightning",
+    "datasets",
+    "optuna",
+    "scipy",
+    "matplotlib",
+    "pandas",
+    "sklearn",
+)
 
 Run = Callable[..., str]
 
@@ -53,16 +61,22 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return fail
 
 
-def test_commands_are_listed_with_their_docstrings(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+def test_commands_are_listed_with_their_docstrings(
+    capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
     monkeypatch.setattr(sys, "argv", ["sentiment"])
     sentiment.__main__.main()
     listed = capsys.readouterr().out
     modules = {path.stem: path.read_text() for path in (ROOT / "sentiment").glob("*.py")}
-    commands = {name for name, text in modules.items() if 'if __name__ == "__main__"' in text} - {"__main__"}
+    commands = {name for name, text in modules.items() if 'if __name__ == "__main__"' in text} - {
+        "__main__"
+    }
     assert commands == set(sentiment.__main__.COMMANDS)
     for name in commands:
         assert modules[name].startswith('"""')
-        assert re.search(rf"^  {name} +{re.escape(modules[name][3:].splitlines()[0])}$", listed, re.MULTILINE)
+        assert re.search(
+            rf"^  {name} +{re.escape(modules[name][3:].splitlines()[0])}$", listed, re.MULTILINE
+        )
 
 
 def test_version_and_unknown_commands(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
@@ -83,7 +97,9 @@ def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.Mon
 
     def record(job: Any, config_name: str, doc: str) -> None:
         spec = sys.modules["__main__"].__spec__
-        seen.append((spec and spec.name, Path(sys.argv[0]).name, sys.argv[1:], config_name, sys.path[0]))
+        seen.append(
+            (spec and spec.name, Path(sys.argv[0]).name, sys.argv[1:], config_name, sys.path[0])
+        )
 
     monkeypatch.setattr(hydra_app, "run_hydra_app", record)
     monkeypatch.delitem(sys.modules, "sentiment.train")
@@ -91,7 +107,9 @@ def test_console_script_runs_the_module_as_python_m_does(monkeypatch: pytest.Mon
     script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["sentiment"]
     assert script == "sentiment.__main__:main"
     sentiment.__main__.main()
-    assert seen == [("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config", str(Path.cwd()))]
+    assert seen == [
+        ("sentiment.train", "train.py", ["seed=3", "trainer=ddp"], "config", str(Path.cwd()))
+    ]
 
 
 @pytest.mark.slow
@@ -153,25 +171,43 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
         f"callbacks.early_stoping.patience: no such key; did you mean {EARLY_STOPPING}?",
     ),
     (f"{N_ESTIMATORS[:-1]}=3", f"{N_ESTIMATORS[:-1]}: no such key; did you mean {N_ESTIMATORS}?"),
-    ("experiment=best trainer.precison=3", "trainer.precison: no such key; did you mean trainer.precision?"),
-    ("optimizer=sgd optimizer.momentums=3", "optimizer.momentums: no such key; did you mean optimizer.momentum?"),
+    (
+        "experiment=best trainer.precison=3",
+        "trainer.precison: no such key; did you mean trainer.precision?",
+    ),
+    (
+        "optimizer=sgd optimizer.momentums=3",
+        "optimizer.momentums: no such key; did you mean optimizer.momentum?",
+    ),
     ("hydra.run.dirr=x", "hydra.run.dirr: no such key; did you mean hydra.run.dir?"),
     ("maxlen=3", "maxlen: no such key; did you mean data.maxlen?"),
     ("epochs=3", "epochs: no such key; did you mean trainer.max_epochs?"),
     ("optimiser=sgd", "optimiser: no such key; did you mean optimizer?"),
     ("launcher=joblib", "launcher: no such key; did you mean hydra/launcher?"),
     ("foo.bar=3", "foo.bar: no such key; +foo.bar=3 adds it, --help lists all"),
-    ("optimizer.weight_decay=0.1", "optimizer.weight_decay: no such key; +optimizer.weight_decay=0.1 adds it"),
+    (
+        "optimizer.weight_decay=0.1",
+        "optimizer.weight_decay: no such key; +optimizer.weight_decay=0.1 adds it",
+    ),
     ("+seed=3", "Could not append to config. An item is already at 'seed'"),
     ("~foo", "Could not delete from config. 'foo' does not exist"),
-    ("optimizer=adm", "optimizer=adm: no such option; did you mean adam? (adagrad, adam, adamw, rmsprop, sgd)"),
+    (
+        "optimizer=adm",
+        "optimizer=adm: no such option; did you mean adam? (adagrad, adam, adamw, rmsprop, sgd)",
+    ),
     ("scheduler=null", "scheduler=null: Config group override must be a string"),
     ("-m model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
     ("-m seed=1,2 model.unit=3", "model.unit: no such key; did you mean model.units?"),
     ("experiment=sweep model.unit=3,4", "model.unit: no such key; did you mean model.units?"),
     ("-m optimizer=adam,adm", "optimizer=adm: no such option; did you mean adam?"),
-    ("-m hydra/launcher=jobib seed=1,2", "hydra/launcher=jobib: no such option; did you mean joblib?"),
-    ("model.units=3,4", "model.units=3,4: a sweep over several values needs -m; a list is written [A,B]"),
+    (
+        "-m hydra/launcher=jobib seed=1,2",
+        "hydra/launcher=jobib: no such option; did you mean joblib?",
+    ),
+    (
+        "model.units=3,4",
+        "model.units=3,4: a sweep over several values needs -m; a list is written [A,B]",
+    ),
     ("seed", "seed: is not KEY=VALUE"),
     ("data.path=a b.csv", "b.csv: is not KEY=VALUE"),
     ("hydra.job.chdir=maybe", "hydra.job.chdir: Value 'maybe' is not a valid bool"),
@@ -185,7 +221,9 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
 ]
 
 
-@pytest.mark.parametrize(("line", "message"), INVALID_COMMAND_LINES, ids=[line for line, _ in INVALID_COMMAND_LINES])
+@pytest.mark.parametrize(
+    ("line", "message"), INVALID_COMMAND_LINES, ids=[line for line, _ in INVALID_COMMAND_LINES]
+)
 def test_invalid_command_lines_are_answered_in_one_line(line: str, message: str, run: Run) -> None:
     assert run(*line.split()).startswith(message)
     assert not [*Path.cwd().iterdir()]  # not even an empty folder
@@ -208,7 +246,9 @@ def test_sweep_of_a_study_belongs_in_its_search_space(run: Run) -> None:
     assert run("model.units=3,4", name="tune") == message
 
 
-@pytest.mark.parametrize("value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("])
+@pytest.mark.parametrize(
+    "value", ["my file(1).csv", "a=b", 'the "best" (1)', "it's (1)", "a\\(b)", "ends with\\ ("]
+)
 def test_the_quoting_that_an_error_shows_works(value: str, run: Run) -> None:
     shown = run(f"data.path={value}").partition("for the shell: ")[2]
     shell = subprocess.run(["sh", "-c", f"printf %s {shown}"], capture_output=True, text=True)
@@ -240,11 +280,16 @@ def test_folders_named_by_the_time_are_made_for_one_process(
     assert make() == first
 
 
-def test_options_in_a_directory_of_the_user(run: Run, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_options_in_a_directory_of_the_user(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("it's mine")
     (folder / "experiment").mkdir()
     (folder / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
-    assert run("--config-dir", str(folder), "experiment=mine", "sede=3") == "sede: no such key; did you mean seed?"
+    assert (
+        run("--config-dir", str(folder), "experiment=mine", "sede=3")
+        == "sede: no such key; did you mean seed?"
+    )
     assert "did you mean mine?" in run("--config-dir", str(folder), "experiment=mime")
 
 
@@ -255,25 +300,37 @@ def test_resumed_runs_have_a_configuration_of_their_own(
     folder = RunFolder(tmp_path / "run")
 
     def fail(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["sentiment/train.py", f"resume={folder.path}", *arguments])
+        monkeypatch.setattr(
+            sys, "argv", ["sentiment/train.py", f"resume={folder.path}", *arguments]
+        )
         with pytest.raises(SystemExit, match="2"):
             train.main()
         return capsys.readouterr().err.replace(f"{folder.path}", "RUN")
 
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
-    assert fail() == "error: RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
+    assert (
+        fail()
+        == "error: RUN: not a run directory (.hydra/config.yaml is missing); see outputs/runs\n"
+    )
     folder.write_config(cfg)
     assert fail("model.unit=3") == "error: model.unit: no such key; did you mean model.units?\n"
     assert fail("foo=3") == "error: foo: no such key; +foo=3 adds it, --help lists all\n"
-    assert fail("optimizer=sgd") == "error: optimizer=sgd: a resumed run keeps its optimizer; remove it\n"
+    assert (
+        fail("optimizer=sgd")
+        == "error: optimizer=sgd: a resumed run keeps its optimizer; remove it\n"
+    )
     other = "error: hydra.run.dir=other: a resumed run keeps its folder; remove it\n"
     assert fail("hydra.run.dir=other") == other
     folder.write_config(OmegaConf.create({key: cfg[key] for key in cfg if key != "lr_find"}))
     assert fail() == "error: resume=RUN: created by another version; start a new run\n"
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3), KeyboardInterrupt()])
-def test_errors_of_the_job_pass_through(error: BaseException, monkeypatch: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3), KeyboardInterrupt()]
+)
+def test_errors_of_the_job_pass_through(
+    error: BaseException, monkeypatch: Any, tmp_path: Path
+) -> None:
     def job(cfg: DictConfig) -> None:
         raise error
 
@@ -286,15 +343,20 @@ def test_errors_of_the_job_pass_through(error: BaseException, monkeypatch: Any, 
 
 
 @pytest.mark.parametrize(
-    ("flag", "message"), [("--fiel", "did you mean --file?"), ("--zzz", "see python -m sentiment.predict --help")]
+    ("flag", "message"),
+    [("--fiel", "did you mean --file?"), ("--zzz", "see python -m sentiment.predict --help")],
 )
-def test_misspelt_flags_of_other_commands(flag: str, message: str, capsys: Any, monkeypatch: Any) -> None:
+def test_misspelt_flags_of_other_commands(
+    flag: str, message: str, capsys: Any, monkeypatch: Any
+) -> None:
     parser = CommandParser("predict", None)
     parser.add_argument("--file")
     monkeypatch.setattr(sys, "argv", ["predict", f"{flag}=reviews.csv"])
     with pytest.raises(SystemExit, match="2"):
         parser.run(print)
-    assert capsys.readouterr().err == f"error: unrecognized arguments: {flag}=reviews.csv; {message}\n"
+    assert (
+        capsys.readouterr().err == f"error: unrecognized arguments: {flag}=reviews.csv; {message}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,15 +368,23 @@ def test_misspelt_flags_of_other_commands(flag: str, message: str, capsys: Any, 
         ("sentiment evaluate data=", "data=files"),
     ],
 )
-def test_shell_completion_knows_commands_and_settings(tmp_path: Path, line: str, expected: str) -> None:
+def test_shell_completion_knows_commands_and_settings(
+    tmp_path: Path, line: str, expected: str
+) -> None:
     start = [sys.executable, "-m", "sentiment", "-sc", "query=bash"]
-    environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line)), "PYTHONPATH": str(CONF_DIR.parent)}
+    environment = os.environ | {
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "PYTHONPATH": str(CONF_DIR.parent),
+    }
     done = subprocess.run(start, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout.split()
 
 
-@pytest.mark.parametrize("name", ["plain/run", "a b", "x,y=z", "it's", 'say "x"', "ü", "12", "a\\b", "[x"])
+@pytest.mark.parametrize(
+    "name", ["plain/run", "a b", "x,y=z", "it's", 'say "x"', "ü", "12", "a\\b", "[x"]
+)
 def test_override_can_be_typed_in_a_shell(name: str) -> None:
     (argument,) = shlex.split(format_override("resume", name))
     (override,) = parse_overrides([argument])

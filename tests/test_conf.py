@@ -37,14 +37,19 @@ def test_every_option_composes_and_every_key_is_an_argument(path: Path) -> None:
         if "reading" in arguments:  # of ReviewDataModule
             arguments |= {*inspect.signature(FileSettings).parameters}
         if key == ".model":
-            arguments |= {"embedding_init", "min_ngram_count"}  # of the run, which takes both from the texts
+            arguments |= {
+                "embedding_init",
+                "min_ngram_count",
+            }  # of the run, which takes both from the texts
         unknown = {name for name in settings if not name.startswith("_")} - arguments
         assert not unknown, f"{key}: {settings['_target_']} has no argument {unknown}"
 
 
 def test_every_argument_of_the_trainer_is_a_key() -> None:
     ours = {"logger", "callbacks", "plugins"}
-    assert {*inspect.signature(Trainer).parameters} - ours == {*compose_config("output_dir=x").trainer} - {"_target_"}
+    assert {*inspect.signature(Trainer).parameters} - ours == {
+        *compose_config("output_dir=x").trainer
+    } - {"_target_"}
 
 
 def test_diagnostics_are_one_callback_each() -> None:
@@ -58,12 +63,30 @@ def test_diagnostics_are_one_callback_each() -> None:
 def test_article_reproduces_the_setup_of_the_article() -> None:
     cfg = compose_config("experiment=article")
     data, model = cfg.data, cfg.model
-    assert (data.max_features, data.maxlen, data.padding, data.truncating) == (20000, 80, "pre", "pre")
+    assert (data.max_features, data.maxlen, data.padding, data.truncating) == (
+        20000,
+        80,
+        "pre",
+        "pre",
+    )
     assert (data.batch_size, data.tokenizer, data.validate_on) == (32, "words", "test")
-    assert (model.embedding_dim, model.units, model.num_layers, model.bidirectional) == (128, 64, 1, False)
+    assert (model.embedding_dim, model.units, model.num_layers, model.bidirectional) == (
+        128,
+        64,
+        1,
+        False,
+    )
     assert (model.dropout, model.recurrent_dropout, model.pooling) == (0.2, 0.2, "last")
-    assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.scheduler) == ("torch.optim.Adam", 0.001, None)
-    assert (cfg.trainer.max_epochs, cfg.callbacks.early_stopping, cfg.test_ckpt) == (15, None, "last")
+    assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.scheduler) == (
+        "torch.optim.Adam",
+        0.001,
+        None,
+    )
+    assert (cfg.trainer.max_epochs, cfg.callbacks.early_stopping, cfg.test_ckpt) == (
+        15,
+        None,
+        "last",
+    )
     assert list(cfg.baseline) == ["random_forest"]
     assert cfg.baseline.random_forest.estimator.n_estimators == 1000
 
@@ -71,5 +94,8 @@ def test_article_reproduces_the_setup_of_the_article() -> None:
 def test_baselines_are_one_several_or_none() -> None:
     assert list(compose_config().baseline) == ["random_forest", "random_forest_counts"]
     assert list(compose_config("baseline=nb_svm").baseline) == ["nb_svm"]
-    assert list(compose_config("baseline=[nb_svm,logistic_regression]").baseline) == ["nb_svm", "logistic_regression"]
+    assert list(compose_config("baseline=[nb_svm,logistic_regression]").baseline) == [
+        "nb_svm",
+        "logistic_regression",
+    ]
     assert not compose_config("baseline=none").baseline

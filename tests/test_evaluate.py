@@ -25,10 +25,14 @@ def test_evaluation_reproduces_the_test_metrics_of_a_run(
     caplog.set_level("INFO")
     folder = request.getfixturevalue(name)
     metrics = evaluate_quick(tmp_path, f"checkpoint={folder}")
-    recorded = {tag: value for tag, value in read_metrics(folder).items() if tag.startswith("test/")}
+    recorded = {
+        tag: value for tag, value in read_metrics(folder).items() if tag.startswith("test/")
+    }
     assert metrics == pytest.approx(recorded, abs=1e-6)
     assert read_metrics(tmp_path)["test/accuracy"] == metrics["test/accuracy"]
-    assert (tmp_path / "test_predictions.csv").read_text() == (folder / "test_predictions.csv").read_text()
+    assert (tmp_path / "test_predictions.csv").read_text() == (
+        folder / "test_predictions.csv"
+    ).read_text()
     assert "Test set, 100 reviews" in caplog.text
 
 
@@ -50,21 +54,32 @@ def test_ensemble_is_compared_with_its_members(
 
 def test_all_rows_of_another_file_are_evaluated(run: Path, small: Path, tmp_path: Path) -> None:
     with open(small / "test.csv", newline="") as file:
-        rows: list[tuple[str, object]] = [(row["text"], row["label"]) for row in csv.DictReader(file)]
+        rows: list[tuple[str, object]] = [
+            (row["text"], row["label"]) for row in csv.DictReader(file)
+        ]
     other = write_csv(tmp_path / "other.csv", rows, columns=("review", "verdict"))
-    data = ["data=files", f"data.path={other}", "data.text_column=review", "data.label_column=verdict"]
+    data = [
+        "data=files",
+        f"data.path={other}",
+        "data.text_column=review",
+        "data.label_column=verdict",
+    ]
     metrics = evaluate_quick(tmp_path, f"checkpoint={run}", *data)
     assert read_metrics(tmp_path)["reviews"] == 100
     assert metrics["test/loss"] == pytest.approx(read_metrics(run)["test/loss"], abs=1e-6)
 
     single = tmp_path / "single.ckpt"
     single.write_bytes((run / "checkpoints" / "best.ckpt").read_bytes())
-    with pytest.raises(InputError, match=r"checkpoint: the \.hydra folder of its run is missing; set the data"):
+    with pytest.raises(
+        InputError, match=r"checkpoint: the \.hydra folder of its run is missing; set the data"
+    ):
         evaluate_quick(tmp_path, f"checkpoint={single}")
     assert evaluate_quick(tmp_path, f"checkpoint={single}", *data) == metrics
 
 
-def test_run_whose_data_is_gone_is_evaluated_on_other_reviews(file_run: Path, small: Path, tmp_path: Path) -> None:
+def test_run_whose_data_is_gone_is_evaluated_on_other_reviews(
+    file_run: Path, small: Path, tmp_path: Path
+) -> None:
     (tmp_path / "reviews.csv").unlink()
     evaluate_quick(tmp_path, f"checkpoint={file_run}", "data=files", f"data.path={small}/test.csv")
     assert read_metrics(tmp_path)["reviews"] == 100
@@ -81,8 +96,12 @@ def test_rows_of_the_training_file_are_never_tested(file_run: Path, tmp_path: Pa
             evaluate_quick(tmp_path, f"checkpoint={file_run}", change)
 
 
-def test_rows_of_the_training_folder_are_never_tested(run: Path, small: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a checkpoint was trained on rows of it; omit data=\.\.\. to evaluate"):
+def test_rows_of_the_training_folder_are_never_tested(
+    run: Path, small: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        InputError, match=r"a checkpoint was trained on rows of it; omit data=\.\.\. to evaluate"
+    ):
         evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={small}/train.csv")
     test_file = ["data=files", f"data.path={small}/test.csv"]
     metrics = evaluate_quick(tmp_path, f"checkpoint={run}", *test_file)
@@ -92,7 +111,9 @@ def test_rows_of_the_training_folder_are_never_tested(run: Path, small: Path, tm
 
 
 def test_preprocessing_is_part_of_the_checkpoint(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.maxlen: part of the checkpoint, cannot be changed; remove it"):
+    with pytest.raises(
+        InputError, match=r"data\.maxlen: part of the checkpoint, cannot be changed; remove it"
+    ):
         evaluate_quick(tmp_path, f"checkpoint={run}", "data.maxlen=7")
 
 
@@ -110,7 +131,9 @@ def test_preprocessing_is_part_of_the_checkpoint(run: Path, tmp_path: Path) -> N
         (("bad", "good", "odd"), r"unknown class 'odd'; .*data.labels={odd:null}"),
     ],
 )
-def test_unknown_classes_are_rejected(run: Path, tmp_path: Path, labels: tuple[str, ...], message: str) -> None:
+def test_unknown_classes_are_rejected(
+    run: Path, tmp_path: Path, labels: tuple[str, ...], message: str
+) -> None:
     rows: list[tuple[str, object]] = [("a film", labels[i % len(labels)]) for i in range(12)]
     data = write_csv(tmp_path / "other.csv", rows)
     with pytest.raises(InputError, match=message):
@@ -147,15 +170,22 @@ def test_copies_of_training_reviews_are_counted(
     evaluate_quick(tmp_path, f"checkpoint={run}", "data=files", f"data.path={other}")
     copies = read_metrics(tmp_path)["copies"]
     assert 250 < copies <= 300  # all but some validation rows
-    assert f"{copies} of 301 reviews are copies of reviews that a checkpoint was trained on" in caplog.text
+    assert (
+        f"{copies} of 301 reviews are copies of reviews that a checkpoint was trained on"
+        in caplog.text
+    )
 
 
 def test_evaluation_without_a_checkpoint_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="checkpoint: not set; pass a run directory or a checkpoint"):
+    with pytest.raises(
+        InputError, match="checkpoint: not set; pass a run directory or a checkpoint"
+    ):
         evaluate_quick(tmp_path)
 
 
-def test_a_copied_checkpoint_is_of_no_run(run: Path, masked_run: Path, small: Path, tmp_path: Path) -> None:
+def test_a_copied_checkpoint_is_of_no_run(
+    run: Path, masked_run: Path, small: Path, tmp_path: Path
+) -> None:
     """Though it lies where a run could have written it."""
     folder = tmp_path / "other"
     shutil.copytree(masked_run / ".hydra", folder / ".hydra")

@@ -27,7 +27,9 @@ EXAMPLES = Path(__file__).parent / "examples"
 def test_cnn_does_not_see_masked_padding_and_reads_short_texts() -> None:
     torch.manual_seed(0)
     net = CNN(30, 1, masked=True, embedding_dim=8, filters=6).eval()
-    texts = [torch.randint(1, 30, (length,)) for length in (1, 2, 4, 9)]  # the widest filter covers 5 tokens
+    texts = [
+        torch.randint(1, 30, (length,)) for length in (1, 2, 4, 9)
+    ]  # the widest filter covers 5 tokens
     alone = torch.cat([net(text[None]) for text in texts])
     batch = nn.utils.rnn.pad_sequence(texts, batch_first=True)
     for logits in (net(batch), net(nn.functional.pad(batch, (0, 7)))):
@@ -51,13 +53,29 @@ def test_network_and_callback_of_ones_own(
     with (folder / "cnn.py").open("a") as file:
         file.write(f"\nimport pathlib\npathlib.Path({str(imported)!r}).touch()\n")
     rows: list[tuple[str, object]] = [
-        (f"the film {i} was {('dull', 'moving')[i % 2]}", ("bad", "good")[i % 2]) for i in range(200)
+        (f"the film {i} was {('dull', 'moving')[i % 2]}", ("bad", "good")[i % 2])
+        for i in range(200)
     ]
     data = write_csv(tmp_path / "reviews.csv", rows)
-    quick = [setting for setting in QUICK if not setting.startswith(("model.", "callbacks.diagnostics"))]
-    settings = [f"data.path={data}", "data.padding=post", "model.embedding_dim=16", "model.filters=16"]
-    chosen = ["--config-dir", "conf", "model=cnn", "callbacks=embedding_norm", f"hydra.run.dir={run}"]
-    trained = command(*chosen, *quick, *settings, "optimizer.lr=0.02", "trainer.max_epochs=4", cwd=folder)
+    quick = [
+        setting for setting in QUICK if not setting.startswith(("model.", "callbacks.diagnostics"))
+    ]
+    settings = [
+        f"data.path={data}",
+        "data.padding=post",
+        "model.embedding_dim=16",
+        "model.filters=16",
+    ]
+    chosen = [
+        "--config-dir",
+        "conf",
+        "model=cnn",
+        "callbacks=embedding_norm",
+        f"hydra.run.dir={run}",
+    ]
+    trained = command(
+        *chosen, *quick, *settings, "optimizer.lr=0.02", "trainer.max_epochs=4", cwd=folder
+    )
     assert trained.returncode == 0, trained.stderr
     assert "CNN" in trained.stdout
     assert read_metrics(run)["test/accuracy"] == 1

@@ -52,14 +52,18 @@ def make_classifier(net: Network, padding: str = "pre") -> Classifier:
     ("pooling", "bidirectional", "masked"),
     list(itertools.product(["last", "max", "mean"], [False, True], [False, True])),
 )
-def test_attributions_sum_to_the_difference_of_the_logits(pooling: str, bidirectional: bool, masked: bool) -> None:
+def test_attributions_sum_to_the_difference_of_the_logits(
+    pooling: str, bidirectional: bool, masked: bool
+) -> None:
     net = train_net(pooling=pooling, bidirectional=bidirectional, masked=masked)
     ids = torch.randint(1, 30, (1, 14))
     ids[0, 10:] = 0
     attribution = attribute(net, ids, 1, max_steps=256)
     baseline = torch.zeros(1, 10 if masked else 14, 12)
     with torch.no_grad():
-        difference = float(net(ids) - net.forward_embedded(baseline, torch.tensor([baseline.shape[1]])))
+        difference = float(
+            net(ids) - net.forward_embedded(baseline, torch.tensor([baseline.shape[1]]))
+        )
     assert attribution.log_odds - attribution.baseline == pytest.approx(difference, abs=1e-5)
     total = attribution.attributions.sum() + attribution.convergence_delta
     assert total == pytest.approx(difference, abs=1e-4)
@@ -85,7 +89,9 @@ def test_prefix_probabilities_are_those_of_the_prefixes_alone(network: str, padd
     torch.manual_seed(0)
     masked = padding == "post"
     net = {
-        "LSTM": lambda: train_net(bidirectional=True, pooling="max_mean", chunk_length=5, masked=masked),
+        "LSTM": lambda: train_net(
+            bidirectional=True, pooling="max_mean", chunk_length=5, masked=masked
+        ),
         "CNN": lambda: CNN(30, 1, masked),
         "BagOfWords": BagOfWords,
     }[network]()
@@ -100,12 +106,25 @@ def test_prefix_probabilities_are_those_of_the_prefixes_alone(network: str, padd
     assert max(expected) - min(expected) > 1e-3
 
 
-def test_every_word_has_an_attribution_and_a_prefix_probability(run: Path, masked_run: Path) -> None:
+def test_every_word_has_an_attribution_and_a_prefix_probability(
+    run: Path, masked_run: Path
+) -> None:
     for folder in (run, masked_run):
         explanation = explain(load(folder), TEXT)
-        assert explanation.words == ["not", "a", "good", "film", "zorgblatt", "a", "convincing", "ending"]
+        assert explanation.words == [
+            "not",
+            "a",
+            "good",
+            "film",
+            "zorgblatt",
+            "a",
+            "convincing",
+            "ending",
+        ]
         assert explanation.in_vocabulary[2:5] == [True, True, False]
-        assert explanation.attributions.shape == explanation.trace.prefix_probabilities.shape == (8,)
+        assert (
+            explanation.attributions.shape == explanation.trace.prefix_probabilities.shape == (8,)
+        )
         assert explanation.target == "good"
         total = explanation.attributions.sum() + explanation.padding
         assert total == pytest.approx(explanation.attribution.attributions.sum(), abs=1e-5)
@@ -122,21 +141,29 @@ def test_the_most_probable_of_three_classes_is_explained(run_of_three: Path) -> 
 def test_log_odds_are_those_of_the_probability() -> None:
     logits = torch.tensor([[0.3, -1.2, 2.0], [1000.0, 0.0, -20.0]])
     for target in range(3):
-        assert log_odds(logits, target)[0] == pytest.approx(float(logits[0].softmax(0)[target].logit()), abs=1e-5)
+        assert log_odds(logits, target)[0] == pytest.approx(
+            float(logits[0].softmax(0)[target].logit()), abs=1e-5
+        )
     assert log_odds(logits, 0)[1] == pytest.approx(1000)
-    assert [float(log_odds(torch.tensor([[0.7]]), target)) for target in (0, 1)] == pytest.approx([-0.7, 0.7])
+    assert [float(log_odds(torch.tensor([[0.7]]), target)) for target in (0, 1)] == pytest.approx(
+        [-0.7, 0.7]
+    )
 
 
 def test_another_class_can_be_explained(run_of_three: Path, run: Path) -> None:
     classifier = load(run_of_three)
     explanation = explain(classifier, "film a", "b")
     assert (explanation.label, explanation.target) == ("a", "b")
-    assert explanation.probabilities["b"] == pytest.approx(explanation.trace.prefix_probabilities[-1], abs=1e-5)
+    assert explanation.probabilities["b"] == pytest.approx(
+        explanation.trace.prefix_probabilities[-1], abs=1e-5
+    )
     assert explanation.attributions[1] < 0  # the word a
     with pytest.raises(InputError, match=r"^--class x: no such class; choose one of a, b, c$"):
         explain(classifier, "film a", "x")
     good, bad = (explain(load(run), TEXT, name) for name in ("good", "bad"))
-    assert bad.trace.prefix_probabilities == pytest.approx(1 - good.trace.prefix_probabilities, abs=1e-6)
+    assert bad.trace.prefix_probabilities == pytest.approx(
+        1 - good.trace.prefix_probabilities, abs=1e-6
+    )
     assert bad.attributions == pytest.approx(-good.attributions, abs=1e-6)
     assert bad.trace.layers[-1].order.tolist() == good.trace.layers[-1].order.tolist()[::-1]
 
@@ -149,9 +176,19 @@ def test_terminal_and_page_of_three_classes_name_the_explained_one(run_of_three:
     for name, probability in explanation.probabilities.items():
         assert f"\n{name} {probability:.3f} " in text
         assert f'<td>{name}<td class="number">{probability:.3f}' in page
-    for part in ("a, p(b) = 0.", "explained class: b\n", "for b: ", "against b: a", "\nlog-odds of b -"):
+    for part in (
+        "a, p(b) = 0.",
+        "explained class: b\n",
+        "for b: ",
+        "against b: a",
+        "\nlog-odds of b -",
+    ):
         assert part in text
-    for part in ("log-odds of <b>b</b>", "the line is at 1/3, chance", '<tr class="explained"><td>b<'):
+    for part in (
+        "log-odds of <b>b</b>",
+        "the line is at 1/3, chance",
+        '<tr class="explained"><td>b<',
+    ):
         assert part in page
 
 
@@ -165,7 +202,11 @@ def test_most_probable_of_many_classes_are_listed(run_of_three: Path) -> None:
 
 def test_words_beyond_maxlen_are_kept_apart(run: Path) -> None:
     explanation = explain(load(run), "before " * 5 + "film " * 32)
-    assert (explanation.before, len(explanation.words), explanation.after) == (["before"] * 5, 32, [])
+    assert (explanation.before, len(explanation.words), explanation.after) == (
+        ["before"] * 5,
+        32,
+        [],
+    )
     assert explain(load(run), "").words == ["<unk>"]
 
 
@@ -179,7 +220,9 @@ def test_terminal_output_has_words_line_chart_and_decomposition(run: Path) -> No
     assert "explained class" not in text
     assert "not in the vocabulary: zorgblatt" in text
     assert "1.0 ┤" in text
-    assert re.search(r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text)
+    assert re.search(
+        r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text
+    )
 
 
 def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> None:
@@ -192,16 +235,28 @@ def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> 
 
 
 def test_line_chart_connects_the_probabilities_and_fits_the_width() -> None:
-    assert draw_line_chart([1.0, 0.0, 0.5], 6, height=3) == ["1.0 ┤──╮", "0.5 ┤  │ ╭─", "0.0 ┤  ╰─╯"]
+    assert draw_line_chart([1.0, 0.0, 0.5], 6, height=3) == [
+        "1.0 ┤──╮",
+        "0.5 ┤  │ ╭─",
+        "0.0 ┤  ╰─╯",
+    ]
     thinned = draw_line_chart([0.5] * 1000, 60)
     assert len(thinned) == 9
     assert thinned[4] == "0.5 ┤" + "─" * 60
 
 
 def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:
-    net, encoder, label_names = load(masked_run).net, load(masked_run).encoder, load(masked_run).label_names
-    classifier = Classifier(net, dataclasses.replace(encoder, tokenizer="basic_english"), label_names)
-    explanation = explain(classifier, "film <script>alert(1)</script> &amp; <img src=x onerror=y> 电影 $x$")
+    net, encoder, label_names = (
+        load(masked_run).net,
+        load(masked_run).encoder,
+        load(masked_run).label_names,
+    )
+    classifier = Classifier(
+        net, dataclasses.replace(encoder, tokenizer="basic_english"), label_names
+    )
+    explanation = explain(
+        classifier, "film <script>alert(1)</script> &amp; <img src=x onerror=y> 电影 $x$"
+    )
     page = render_html(explanation)
     assert "default-src 'none'" in page
     assert "<script" not in page
@@ -244,9 +299,14 @@ def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
     explain_command.run(Namespace(checkpoint=run, trust=[], text=TEXT, html=page, target=None))
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
-    for path, message in (("absent/page.html", "does not exist"), (".", "is a directory or device")):
+    for path, message in (
+        ("absent/page.html", "does not exist"),
+        (".", "is a directory or device"),
+    ):
         with pytest.raises(InputError, match=message):
-            explain_command.run(Namespace(checkpoint=run, trust=[], text=TEXT, html=tmp_path / path, target=None))
+            explain_command.run(
+                Namespace(checkpoint=run, trust=[], text=TEXT, html=tmp_path / path, target=None)
+            )
     assert list(tmp_path.iterdir()) == [page]
 
 

@@ -32,13 +32,18 @@ def make_encoder(padding: str) -> TextEncoder:
     return TextEncoder(Vocabulary([*SPECIALS, *map(str, range(28))]), "words", 20, padding, "pre")
 
 
-def test_file_and_its_metadata_suffice_to_reproduce_predictions(run: Path, masked_run: Path, tmp_path: Path) -> None:
+def test_file_and_its_metadata_suffice_to_reproduce_predictions(
+    run: Path, masked_run: Path, tmp_path: Path
+) -> None:
     for folder in (run, masked_run):
         path = tmp_path / "model.onnx"
         assert export(folder, path) <= 1e-4
         assert list(tmp_path.iterdir()) == [path]
         session = onnxruntime.InferenceSession(path)
-        metadata = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
+        metadata = {
+            key: json.loads(value)
+            for key, value in session.get_modelmeta().custom_metadata_map.items()
+        }
         assert metadata["tokenizer"] == "words"
         word_ids = {word: id_ for id_, word in enumerate(metadata["vocabulary"])}
         ids = [word_ids.get(word, 1) for word in WORDS]
@@ -59,7 +64,9 @@ def test_example_in_the_docstring_reproduces_a_prediction(
     example = (export_command.__doc__ or "").partition("the defaults:\n")[2]
     exec(textwrap.dedent(example), {})
     (expected,) = load(run).predict(["A slow start, but what an ending!"])
-    assert ast.literal_eval(capsys.readouterr().out) == pytest.approx(expected.probabilities, abs=1e-5)
+    assert ast.literal_eval(capsys.readouterr().out) == pytest.approx(
+        expected.probabilities, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("padding", ["pre", "post"])
@@ -78,7 +85,11 @@ def test_every_pooling_and_three_classes_are_exported(
 @pytest.mark.parametrize("padding", ["pre", "post"])
 def test_gru_is_exported(tmp_path: Path, padding: str) -> None:
     encoder = make_encoder(padding)
-    model = {"_target_": "sentiment.model.gru.GRUClassifier", "bidirectional": True, "pooling": "max_mean"}
+    model = {
+        "_target_": "sentiment.model.gru.GRUClassifier",
+        "bidirectional": True,
+        "pooling": "max_mean",
+    }
     net = build_network(model, encoder, ["a", "b"]).eval()
     assert export_onnx(net, encoder, ["a", "b"], tmp_path / "model.onnx") <= 1e-4
 
@@ -90,19 +101,29 @@ class Unsupported(Network):
         return ids.float().sum(1, keepdim=True).i0()
 
 
-def test_network_that_torch_cannot_export_is_rejected(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_network_that_torch_cannot_export_is_rejected(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     expected = r"model\.onnx: not written, Unsupported cannot be exported \(.*aten::i0.*\); use operations that torch"
     with pytest.raises(InputError, match=expected) as error:
-        export_onnx(Unsupported(masked=False), make_encoder("pre"), ["a", "b"], tmp_path / "model.onnx")
+        export_onnx(
+            Unsupported(masked=False), make_encoder("pre"), ["a", "b"], tmp_path / "model.onnx"
+        )
     assert "\n" not in str(error.value)
     assert "graph" not in capfd.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
-def test_file_with_constant_sizes_is_rejected(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_constant_sizes_is_rejected(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     true_export = torch.onnx.export
-    monkeypatch.setattr(torch.onnx, "export", lambda *a, **k: true_export(*a, **k | {"dynamic_axes": None}))
-    with pytest.raises(InputError, match=r"model\.onnx: not written, the traced network fails for another size:"):
+    monkeypatch.setattr(
+        torch.onnx, "export", lambda *a, **k: true_export(*a, **k | {"dynamic_axes": None})
+    )
+    with pytest.raises(
+        InputError, match=r"model\.onnx: not written, the traced network fails for another size:"
+    ):
         export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

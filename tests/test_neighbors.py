@@ -16,7 +16,9 @@ def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
     found = nearest_words(classifier, "convincing", 5)
     vectors, ids = classifier.net.embedding.weight.detach(), classifier.encoder.vocabulary.ids
     cosine = torch.cosine_similarity(vectors, vectors[ids["convincing"]][None])
-    expected = sorted((float(cosine[id_]) for word, id_ in ids.items() if word != "convincing"), reverse=True)[:5]
+    expected = sorted(
+        (float(cosine[id_]) for word, id_ in ids.items() if word != "convincing"), reverse=True
+    )[:5]
     assert [value for _, value in found] == pytest.approx(expected, abs=1e-6)
     assert [float(cosine[ids[word]]) for word, _ in found] == pytest.approx(expected, abs=1e-6)
     assert len(nearest_words(classifier, "convincing", 10**6)) == len(ids) - 1
@@ -25,14 +27,18 @@ def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
 def test_network_without_an_embedding_is_rejected(run: Path) -> None:
     classifier = load(run)
     classifier.net = Network(masked=False)
-    with pytest.raises(InputError, match=r"^neighbors: Network has no nn\.Embedding; call it embedding, see"):
+    with pytest.raises(
+        InputError, match=r"^neighbors: Network has no nn\.Embedding; call it embedding, see"
+    ):
         nearest_words(classifier, "film", 5)
 
 
 def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
     classifier = load(run)
     assert find_word(classifier, "Convincing!") == "convincing"
-    with pytest.raises(InputError, match=r"'convincingg': not in the vocabulary of .* did you mean convincing"):
+    with pytest.raises(
+        InputError, match=r"'convincingg': not in the vocabulary of .* did you mean convincing"
+    ):
         find_word(classifier, "convincingg")
     with pytest.raises(InputError, match=r"'电影': not in the vocabulary of .*; try another word"):
         find_word(classifier, "电影")

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers import ROOT
 
 
 @pytest.fixture
@@ -18,7 +18,9 @@ def notebook() -> Any:
 
 def test_stored_notebook_is_valid_and_has_no_outputs(notebook: Any) -> None:
     nbformat.validate(notebook)
-    assert not [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
+    assert not [
+        cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")
+    ]
 
 
 @pytest.mark.slow
@@ -31,7 +33,9 @@ def test_notebook_shows_a_line_per_epoch_tables_and_figures_but_no_bar(
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
-    assert not [word for word in ("Tip", "litlogger", "GPU available", "Lightning") if word in printed]
+    assert not [
+        word for word in ("Tip", "litlogger", "GPU available", "Lightning") if word in printed
+    ]
     assert [line[:9] for line in printed.splitlines() if line.startswith("epoch ")] == [
         "epoch 1/3", "epoch 2/3", "epoch 3/3", "epoch 4/5", "epoch 5/5"
     ]  # fmt: skip

@@ -22,9 +22,17 @@ from sentiment.data.files.layout import Part
 from sentiment.data.files.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
-from tests.helpers import command, time_limit
+from tests.helpers import ROOT, command, time_limit
 
-TEXTS = ["a convincing film", "null", "", 'quoted, "with" commas\nand lines', "电影", "007", "not good " * 50] * 300
+TEXTS = [
+    "a convincing film",
+    "null",
+    "",
+    'quoted, "with" commas\nand lines',
+    "电影",
+    "007",
+    "not good " * 50,
+] * 300
 assert len(TEXTS) > CHUNK_SIZE
 
 
@@ -60,7 +68,9 @@ def copy_run(run: Path, folder: Path, **data: Any) -> Path:
 def tables(tmp_path: Path) -> list[Path]:
     """`TEXTS` in every format."""
     table = pd.DataFrame({"id": range(len(TEXTS)), "text": TEXTS})
-    csv, tsv, jsonl, parquet = paths = [tmp_path / f"texts.{suffix}" for suffix in ("csv", "tsv", "jsonl", "parquet")]
+    csv, tsv, jsonl, parquet = paths = [
+        tmp_path / f"texts.{suffix}" for suffix in ("csv", "tsv", "jsonl", "parquet")
+    ]
     table.to_csv(csv, index=False)
     table.to_csv(tsv, index=False, sep="\t")
     table.to_json(jsonl, orient="records", lines=True)
@@ -75,7 +85,9 @@ def test_every_format_gives_one_prediction_per_text_in_order(
     for path in tables:
         predict.run(arguments(run, file=path))
         records = printed_records(capsys)
-        assert [record["label"] for record in records] == [prediction.label for prediction in expected]
+        assert [record["label"] for record in records] == [
+            prediction.label for prediction in expected
+        ]
         for record, prediction in zip(records, expected, strict=True):
             assert record["probabilities"] == pytest.approx(prediction.probabilities, abs=2e-6)
 
@@ -83,7 +95,9 @@ def test_every_format_gives_one_prediction_per_text_in_order(
 def test_texts_of_the_command_line_and_csv_output(
     run: Path, masked_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict.run(arguments(run, text=["a convincing film", "boring"], format="csv", ensemble=[masked_run]))
+    predict.run(
+        arguments(run, text=["a convincing film", "boring"], format="csv", ensemble=[masked_run])
+    )
     header, *rows = capsys.readouterr().out.splitlines()
     assert header == "label,p(bad),p(good)"
     assert len(rows) == 2
@@ -108,27 +122,48 @@ def test_columns_of_the_file_and_row_numbers_are_kept(
     output = capsys.readouterr()
     first, second = map(json.loads, output.out.splitlines())
     assert list(first) == ["row", "file_label", "text", "stars", "label", "probabilities"]
-    assert (first["row"], first["file_label"], first["text"], first["stars"]) == (1, "A", "good film", "5")
+    assert (first["row"], first["file_label"], first["text"], first["stars"]) == (
+        1,
+        "A",
+        "good film",
+        "5",
+    )
     assert second["row"] == 2
     note, warning = output.err.splitlines()
     assert note == f"note: {tmp_path / 'x.csv'}: separated by semicolons"
-    assert warning.startswith("warning: 1 of 2 texts are empty or have no word that the model knows;")
+    assert warning.startswith(
+        "warning: 1 of 2 texts are empty or have no word that the model knows;"
+    )
     predict.run(arguments(run, file=tmp_path / "x.csv", format="csv"))
     header, row, _ = capsys.readouterr().out.splitlines()
     assert header == "row,file_label,text,stars,label,p(bad),p(good)"
     assert row.startswith("1,A,good film,5,")
 
 
-def test_no_column_of_the_file_is_lost(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "x.csv").write_text("row,file_row,label,note,note,text,p(bad)\n7,8,A,b,c,good film,0.5\n")
+def test_no_column_of_the_file_is_lost(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_text(
+        "row,file_row,label,note,note,text,p(bad)\n7,8,A,b,c,good film,0.5\n"
+    )
     predict.run(arguments(run, file=tmp_path / "x.csv"))
     (record,) = printed_records(capsys)
-    names = ["file_file_row", "file_row", "file_label", "column_4", "column_5", "text", "file_p(bad)"]
+    names = [
+        "file_file_row",
+        "file_row",
+        "file_label",
+        "column_4",
+        "column_5",
+        "text",
+        "file_p(bad)",
+    ]
     assert [record[name] for name in names] == ["7", "8", "A", "b", "c", "good film", "0.5"]
     assert record["row"] == 1
 
 
-def test_very_many_columns_take_seconds(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_very_many_columns_take_seconds(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ["text", *(f"c{n}" for n in range(60_000))]
     (tmp_path / "x.csv").write_text("\n".join([",".join(names), ",".join(["x"] * len(names))]))
     with time_limit(10):
@@ -137,7 +172,9 @@ def test_very_many_columns_take_seconds(run: Path, tmp_path: Path, capsys: pytes
     assert len(header) == len(row) == len(names) + 4
 
 
-def test_file_is_read_as_those_of_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_is_read_as_those_of_the_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     reading = {"text_column": 2, "header": False, "encoding": "cp1252", "separator": "^"}
     other = copy_run(run, tmp_path, **reading)
     (tmp_path / "x.csv").write_bytes("1^café\n2^film\n".encode("cp1252"))
@@ -168,7 +205,9 @@ def test_texts_without_a_known_word_are_reported(
     monkeypatch.setattr("sys.stdin", stdin("".join(f"{text}\n" for text in texts).encode()))
     for settings in ({"text": texts}, {}):
         predict.run(arguments(run, **settings))
-        assert capsys.readouterr().err.splitlines() == [f"{warning}; the predictions for them mean nothing"]
+        assert capsys.readouterr().err.splitlines() == [
+            f"{warning}; the predictions for them mean nothing"
+        ]
 
 
 def test_quotation_over_rows_is_read_as_in_training(
@@ -203,7 +242,9 @@ def test_nested_files_are_read_as_those_of_the_run(
 def test_damaged_bytes_are_replaced_as_in_the_run_and_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "x.csv").write_bytes("text\na café\na thé\na th\x92 film\n".encode().replace(b"\xc2\x92", b"\x92"))
+    (tmp_path / "x.csv").write_bytes(
+        "text\na café\na thé\na th\x92 film\n".encode().replace(b"\xc2\x92", b"\x92")
+    )
     with pytest.raises(InputError, match="fix it, or type --encoding-errors replace to read"):
         predict.run(arguments(run, file=tmp_path / "x.csv"))
     other = copy_run(run, tmp_path, encoding_errors="replace")
@@ -229,7 +270,9 @@ def test_lines_of_standard_input(
         assert record["probabilities"] == pytest.approx(prediction.probabilities, abs=2e-6)
 
 
-def test_undecodable_line_of_standard_input_raises(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecodable_line_of_standard_input_raises(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", stdin(b"fine\n\xff\xfe\n"))
     with pytest.raises(InputError, match="standard input: line 2 is not UTF-8"):
         predict.run(arguments(run))
@@ -238,9 +281,13 @@ def test_undecodable_line_of_standard_input_raises(run: Path, monkeypatch: pytes
 @pytest.mark.slow
 def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: Path) -> None:
     program = [sys.executable, "-m", "sentiment.predict", str(run)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
     ) as process:
         assert process.stdin
         assert process.stdout
@@ -262,7 +309,11 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
         ("absent.csv", None, "absent.csv: no such file"),
         ("x.xls", "text\n", r"x.xls: unknown format .xls; use .csv, .tsv, "),
         ("x.csv", "", "x.csv: is empty; it needs rows with text$"),
-        ("x.csv", "review\na\n", "^--column text: no such column in .*x.csv; it has review; .* --column NAME$"),
+        (
+            "x.csv",
+            "review\na\n",
+            "^--column text: no such column in .*x.csv; it has review; .* --column NAME$",
+        ),
         (
             "x.jsonl",
             '{"text": 3}\n',
@@ -270,7 +321,9 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
         ),
     ],
 )
-def test_invalid_file_raises_one_line(run: Path, tmp_path: Path, name: str, content: str | None, message: str) -> None:
+def test_invalid_file_raises_one_line(
+    run: Path, tmp_path: Path, name: str, content: str | None, message: str
+) -> None:
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=message) as raised:
@@ -282,7 +335,9 @@ def test_texts_before_an_invalid_row_are_classified(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": "good film"}\n' * 2000 + "{")
-    with pytest.raises(InputError, match=r"x.jsonl: after row 1,024: cannot be read as jsonl \(line 2001"):
+    with pytest.raises(
+        InputError, match=r"x.jsonl: after row 1,024: cannot be read as jsonl \(line 2001"
+    ):
         predict.run(arguments(run, file=tmp_path / "x.jsonl"))
     assert len(printed_records(capsys)) == CHUNK_SIZE
 
@@ -296,8 +351,15 @@ def test_texts_and_file_exclude_each_other(run: Path) -> None:
 def test_predictions_go_to_standard_output_beside_a_progress_bar(run: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("text\ngood\nbad\n")
     controller, terminal = pty.openpty()
-    program = [sys.executable, "-m", "sentiment.predict", str(run), "--file", str(tmp_path / "x.csv")]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm"}
+    program = [
+        sys.executable,
+        "-m",
+        "sentiment.predict",
+        str(run),
+        "--file",
+        str(tmp_path / "x.csv"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     bar = b""
     with (
         open(tmp_path / "output.jsonl", "wb") as output,
@@ -322,8 +384,12 @@ def test_help_does_not_import_what_takes_seconds(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("module", ["predict", "explain", "neighbors", "export", "report"])
-@pytest.mark.parametrize("line", [["absent", "something"], ["--nonsense", "absent", "something"], []])
-def test_invalid_command_line_gets_one_line_and_exit_code_2(tmp_path: Path, module: str, line: list[str]) -> None:
+@pytest.mark.parametrize(
+    "line", [["absent", "something"], ["--nonsense", "absent", "something"], []]
+)
+def test_invalid_command_line_gets_one_line_and_exit_code_2(
+    tmp_path: Path, module: str, line: list[str]
+) -> None:
     done = command(*line, cwd=tmp_path, module=module)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -333,12 +399,22 @@ def test_invalid_command_line_gets_one_line_and_exit_code_2(tmp_path: Path, modu
 
 @pytest.mark.parametrize("mode", ["ab", "r+b"])
 @pytest.mark.parametrize("named", [False, True])
-def test_file_is_not_read_while_it_grows_by_its_predictions(run: Path, tmp_path: Path, named: bool, mode: str) -> None:
+def test_file_is_not_read_while_it_grows_by_its_predictions(
+    run: Path, tmp_path: Path, named: bool, mode: str
+) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("a good film\n")
-    line = [sys.executable, "-m", "sentiment.predict", str(run), *(["--file", str(file)] if named else [])]
+    line = [
+        sys.executable,
+        "-m",
+        "sentiment.predict",
+        str(run),
+        *(["--file", str(file)] if named else []),
+    ]
     with file.open("rb") as stdin, file.open(mode) as stdout:
-        done = subprocess.run(line, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=100)
+        done = subprocess.run(
+            line, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=100
+        )
     assert done.returncode == 2
     assert "is standard output too; write the predictions to another file" in done.stderr
     assert file.read_text() == "a good film\n"

@@ -1,14 +1,15 @@
 """The README shows recorded results, and its links and keys exist."""
 
 import re
-from pathlib import Path
 
 from sentiment.runtime.config import CONF_DIR
+from tests.benchmarks.results import format_table, read_results
+from tests.helpers import ROOT
 
-from .benchmarks.results import format_table, read_results
-
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "tests/README.md", "conf/experiment/README.md")]
+DOCUMENTS = [
+    ROOT / name
+    for name in ("README.md", "CONTRIBUTING.md", "tests/README.md", "conf/experiment/README.md")
+]
 
 
 def test_table_of_results_is_that_of_the_recorded_metrics() -> None:

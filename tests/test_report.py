@@ -32,7 +32,9 @@ def read_markdown(folder: Path) -> str:
 
 
 @pytest.mark.slow
-def test_report_writes_tables_csv_and_figure_and_lists_failures(composed: Compose, tmp_path: Path) -> None:
+def test_report_writes_tables_csv_and_figure_and_lists_failures(
+    composed: Compose, tmp_path: Path
+) -> None:
     sweep = write_sweep(composed, tmp_path / "sweep")
     finished = command(str(sweep), cwd=sweep, module="report")
     assert finished.returncode == 0, finished.stderr
@@ -53,12 +55,23 @@ def test_report_writes_tables_csv_and_figure_and_lists_failures(composed: Compos
     row = rows["sgd-80-32-2"]
     assert (row["optimizer"], row["seed"], row["epochs"]) == ("torch.optim.SGD", "2", "3")
     assert float(row["val/accuracy"]) == pytest.approx(0.72)
-    assert (rows["bad"]["status"], rows["bad"]["error"]) == ("failed", "'=InputError: model.units=0")
+    assert (rows["bad"]["status"], rows["bad"]["error"]) == (
+        "failed",
+        "'=InputError: model.units=0",
+    )
     assert (rows["killed"]["status"], rows["killed"]["val/accuracy"]) == ("unfinished", "")
     means = read_csv(sweep / "report_mean.csv")
     assert len(means) == 8
-    assert (means[0]["data.maxlen"], means[0]["val/accuracy n"], means[0]["val/accuracy sd"]) == ("200", "1", "")
-    averaged = next(row for row in means if row["val/accuracy n"] == "2" and row["optimizer"] == "torch.optim.Adam")
+    assert (means[0]["data.maxlen"], means[0]["val/accuracy n"], means[0]["val/accuracy sd"]) == (
+        "200",
+        "1",
+        "",
+    )
+    averaged = next(
+        row
+        for row in means
+        if row["val/accuracy n"] == "2" and row["optimizer"] == "torch.optim.Adam"
+    )
     assert averaged["folders"] == "adam-80-32-1, adam-80-32-2"
     assert float(averaged["test/accuracy mean"]) == pytest.approx(0.80)
     assert float(averaged["test/accuracy sd"]) == pytest.approx(0.02 / 2**0.5)
@@ -89,7 +102,9 @@ def test_figures_are_the_same_in_all_formats(
     )
     best, other = read_csv(tmp_path / "report_mean.csv")
     assert (best["data.maxlen"], best["vs best p"], other["vs best seeds"]) == ("200", "", "3")
-    difference, low, high = (100 * float(other[f"vs best {name}"]) for name in ("difference", "low", "high"))
+    difference, low, high = (
+        100 * float(other[f"vs best {name}"]) for name in ("difference", "low", "high")
+    )
     assert difference == pytest.approx(-18)
     assert float(other["vs best p"]) == float(other["vs best p_holm"])
     p = f"{float(other['vs best p']):.3f}".replace("0.000", "< 0.001")
@@ -99,7 +114,9 @@ def test_figures_are_the_same_in_all_formats(
         assert f"80 {difference:+.2f} {low:+.2f} to {high:+.2f} {p} 3" in text
 
 
-def test_equal_seeds_have_a_deviation_of_0_and_a_single_run_has_none(composed: Compose, tmp_path: Path) -> None:
+def test_equal_seeds_have_a_deviation_of_0_and_a_single_run_has_none(
+    composed: Compose, tmp_path: Path
+) -> None:
     for units, seed in ((4, 1), (4, 2), (8, 1)):
         write_run(
             composed, tmp_path / f"{units}-{seed}", [f"model.units={units}", f"seed={seed}"], status="finished",
@@ -107,7 +124,9 @@ def test_equal_seeds_have_a_deviation_of_0_and_a_single_run_has_none(composed: C
         )  # fmt: skip
     write_report([tmp_path])
     markdown = (tmp_path / "report.md").read_text().replace(NBSP, " ")
-    assert "| 4 | 4-{1,2} | 50.00 ± 0.00 | 40.00 | 2 |" in markdown  # one fit of the baseline for both seeds
+    assert (
+        "| 4 | 4-{1,2} | 50.00 ± 0.00 | 40.00 | 2 |" in markdown
+    )  # one fit of the baseline for both seeds
     assert "| 8 | 8-1 | 50.00 | 80.00 | 1 |" in markdown
 
 
@@ -118,7 +137,11 @@ def test_data_sets_have_sections_of_their_own(
         for maxlen, accuracy in zip((80, 200), accuracies, strict=True):
             overrides = [f"data.path={path}", f"data.maxlen={maxlen}"]
             run = write_run(
-                composed, tmp_path / f"{path}-{maxlen}", overrides, status="finished", val__accuracy=accuracy
+                composed,
+                tmp_path / f"{path}-{maxlen}",
+                overrides,
+                status="finished",
+                val__accuracy=accuracy,
             )
             write_predictions(run, [True] * 10)
     mine = tmp_path / "report_2026.png"
@@ -134,17 +157,27 @@ def test_data_sets_have_sections_of_their_own(
     assert "90.00" not in second
     pictures = ["report_1.png", "report_2.png"]
     assert sorted(path.name for path in tmp_path.glob("*.png")) == [*pictures, mine.name]
-    assert [row["data.path"] for row in read_csv(tmp_path / "report_mean.csv")] == ["a.csv"] * 2 + ["b.csv"] * 2
-    assert (tmp_path / "report.tex").read_text().count(r"\toprule") == 4  # results and comparison of each
+    assert [row["data.path"] for row in read_csv(tmp_path / "report_mean.csv")] == ["a.csv"] * 2 + [
+        "b.csv"
+    ] * 2
+    assert (tmp_path / "report.tex").read_text().count(
+        r"\toprule"
+    ) == 4  # results and comparison of each
     printed = capsys.readouterr().out
     shutil.rmtree(tmp_path / "b.csv-80")
     shutil.rmtree(tmp_path / "b.csv-200")
     write_report([tmp_path])  # replaces the earlier pictures
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["report.png", mine.name]
-    assert printed.index("data.path=a.csv\n") < printed.index("90.00") < printed.index("data.path=b.csv\n")
+    assert (
+        printed.index("data.path=a.csv\n")
+        < printed.index("90.00")
+        < printed.index("data.path=b.csv\n")
+    )
 
 
-def test_two_single_runs_are_compared(composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_single_runs_are_compared(
+    composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for units, correct in ((4, 60), (8, 80)):
         run = write_run(
             composed, tmp_path / str(units), [f"model.units={units}"], status="finished", val__accuracy=units / 10,
@@ -153,32 +186,55 @@ def test_two_single_runs_are_compared(composed: Compose, tmp_path: Path, capsys:
         write_predictions(run, [i < correct for i in range(100)])
     write_report([tmp_path / "4", tmp_path / "8"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "on the same 100 reviews, 95 % interval, p-value; McNemar's exact test of single runs" in printed
+    assert (
+        "on the same 100 reviews, 95 % interval, p-value; McNemar's exact test of single runs"
+        in printed
+    )
     assert "4 -20.00 -27.55 to -11.67 < 0.001 1" in printed
     assert {path.name for path in tmp_path.iterdir()} == {"4", "8"} | FILES
 
 
-def test_the_best_setting_by_the_test_set_is_called_optimistic(composed: Compose, tmp_path: Path) -> None:
+def test_the_best_setting_by_the_test_set_is_called_optimistic(
+    composed: Compose, tmp_path: Path
+) -> None:
     for units in (4, 8):
         overrides = [f"model.units={units}", "data.validate_on=test"]
-        run = write_run(composed, tmp_path / str(units), overrides, status="finished", val__accuracy=units / 10)
+        run = write_run(
+            composed, tmp_path / str(units), overrides, status="finished", val__accuracy=units / 10
+        )
         write_predictions(run, [True] * 10)
     write_report([tmp_path])
-    assert "was chosen on the test set, so its lead is optimistic" in (tmp_path / "report.md").read_text()
+    assert (
+        "was chosen on the test set, so its lead is optimistic"
+        in (tmp_path / "report.md").read_text()
+    )
 
 
 def test_a_glob_with_other_files_and_folders_is_accepted(
     composed: Compose, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for units in (4, 8):
-        write_run(composed, tmp_path / f"run{units}", [f"model.units={units}"], status="finished", val__accuracy=0.5)
+        write_run(
+            composed,
+            tmp_path / f"run{units}",
+            [f"model.units={units}"],
+            status="finished",
+            val__accuracy=0.5,
+        )
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").touch()
     for _ in range(2):
         assert len(write_report(sorted(tmp_path.glob("*")))) == 2
         skipped = [line for line in capsys.readouterr().out.splitlines() if "skipped" in line]
-        assert skipped == [f"skipped {tmp_path / name}: contains no run" for name in ("empty", "notes.txt")]
-    assert {path.name for path in tmp_path.iterdir()} == {"run4", "run8", "empty", "notes.txt"} | FILES
+        assert skipped == [
+            f"skipped {tmp_path / name}: contains no run" for name in ("empty", "notes.txt")
+        ]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "run4",
+        "run8",
+        "empty",
+        "notes.txt",
+    } | FILES
 
 
 def test_report_rejects_folders_without_runs(composed: Compose, tmp_path: Path) -> None:
@@ -192,7 +248,9 @@ def test_report_rejects_folders_without_runs(composed: Compose, tmp_path: Path) 
         write_report([tmp_path / "run", tmp_path / "missing"])
 
 
-def test_report_without_finished_runs_has_neither_table_nor_figure(composed: Compose, tmp_path: Path) -> None:
+def test_report_without_finished_runs_has_neither_table_nor_figure(
+    composed: Compose, tmp_path: Path
+) -> None:
     write_run(composed, tmp_path / "killed")
     write_report([tmp_path])
     assert read_markdown(tmp_path) == f"# {tmp_path.name}\n\n1 run: 1 unfinished\n"
@@ -208,7 +266,9 @@ def test_report_accepts_runs_of_other_versions(composed: Compose, tmp_path: Path
     assert len(write_report([tmp_path])) == 2
     assert [result.mean["f1"] for result in summarize(read_runs(tmp_path)[0], "f1")] == [0.75, 0.5]
     assert "0.5000" in (tmp_path / "report.md").read_text()
-    assert "25.00" in (tmp_path / "report.md").read_text()  # on another data set, of which there is no objective
+    assert (
+        "25.00" in (tmp_path / "report.md").read_text()
+    )  # on another data set, of which there is no objective
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

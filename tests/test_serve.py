@@ -38,7 +38,15 @@ from sentiment.serving.served_model import ServedModel
 from tests.helpers import FRAGMENTS, background, command, peak_memory
 
 LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1, max_rows=2000)
-TEXTS = ["a convincing film", "", "boring and dull", "电影", "\ud800", "<script>alert(1)</script>", "not good " * 100]
+TEXTS = [
+    "a convincing film",
+    "",
+    "boring and dull",
+    "电影",
+    "\ud800",
+    "<script>alert(1)</script>",
+    "not good " * 100,
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +68,20 @@ def error_of(response: Any) -> str:
 def test_predictions_are_those_of_predict(client: TestClient, run: Path, masked_run: Path) -> None:
     for name, path in (("first", run), ("second", masked_run)):
         body = json.dumps({"text": TEXTS, "model": name})
-        answer = client.post("/predict", content=body, headers={"Content-Type": "application/json"}).json()
+        answer = client.post(
+            "/predict", content=body, headers={"Content-Type": "application/json"}
+        ).json()
         assert answer["model"] == name
-        for prediction, expected in zip(answer["predictions"], load(path).predict(TEXTS), strict=True):
+        for prediction, expected in zip(
+            answer["predictions"], load(path).predict(TEXTS), strict=True
+        ):
             assert prediction["label"] == expected.label
             assert prediction["probabilities"] == pytest.approx(expected.probabilities, abs=1e-6)
 
 
-def test_two_hundred_clients_at_once_get_the_predictions_of_predict(client: TestClient, run: Path) -> None:
+def test_two_hundred_clients_at_once_get_the_predictions_of_predict(
+    client: TestClient, run: Path
+) -> None:
     words, random = ["not", "a", "good", "bad", "dull", "fine", "film", "电影"], Random(1)
     texts = [" ".join(random.choices(words, k=random.randrange(40))) for _ in range(1000)]
     expected = [prediction.probabilities["good"] for prediction in load(run).predict(texts)]
@@ -90,26 +104,45 @@ def test_one_text_is_for_the_first_model(client: TestClient) -> None:
     ("path", "body", "status", "message"),
     [
         ("/predict", {"text": ["x"] * 41}, 413, "text: 41 texts; at most 40 are allowed"),
-        ("/predict", {"text": "x" * 2001}, 413, "text: has 2,001 characters; at most 2,000 are allowed"),
-        ("/predict", {"text": "x", "model": "third"}, 404, "model: there is no third; choose one of first, second"),
+        (
+            "/predict",
+            {"text": "x" * 2001},
+            413,
+            "text: has 2,001 characters; at most 2,000 are allowed",
+        ),
+        (
+            "/predict",
+            {"text": "x", "model": "third"},
+            404,
+            "model: there is no third; choose one of first, second",
+        ),
         ("/predict", {"text": 3}, 422, "text: must be a string or a list of strings"),
         ("/predict", {"text": None}, 422, "text: must be a string or a list of strings"),
         ("/predict", {"text": ["a", None]}, 422, "text: must be a string or a list of strings"),
         ("/predict", {}, 422, "text: Field required"),
         ("/predict", {"text": "x", "txt": "y"}, 422, "txt: Extra inputs are not permitted"),
-        ("/predict", [], 422, "body: Input should be a valid dictionary or object to extract fields from"),
+        (
+            "/predict",
+            [],
+            422,
+            "body: Input should be a valid dictionary or object to extract fields from",
+        ),
         ("/explain", {"text": "x", "class": "ugly"}, 400, "class=ugly: must be one of bad, good"),
         ("/neighbors", {"word": "xyzzy"}, 400, "'xyzzy': not in the vocabulary of"),
         ("/nothing", {}, 404, "Not Found"),
     ],
 )
-def test_errors_are_one_line(client: TestClient, path: str, body: Any, status: int, message: str) -> None:
+def test_errors_are_one_line(
+    client: TestClient, path: str, body: Any, status: int, message: str
+) -> None:
     response = client.post(path, json=body)
     assert response.status_code == status
     assert error_of(response).startswith(message)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"text": NaN}', b'{"text": "\\u0000"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"text": NaN}', b'{"text": "\\u0000"}']
+)
 def test_malformed_bodies_are_no_server_error(client: TestClient, body: bytes) -> None:
     response = client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code < 500
@@ -123,7 +156,9 @@ def test_large_bodies_are_refused_by_their_length_and_by_what_arrives(client: Te
             yield b" " * 100_000
 
     for content in (b" " * 1_000_001, parts()):
-        response = client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+        response = client.post(
+            "/predict", content=content, headers={"Content-Type": "application/json"}
+        )
         assert response.status_code == 413
         assert error_of(response) == "body: larger than 1 MB, the limit of this server"
 
@@ -145,14 +180,21 @@ def test_other_hosts_are_refused(client: TestClient) -> None:
         ({}, 200),
     ],
 )
-def test_other_sites_cannot_make_it_compute(client: TestClient, headers: dict[str, str], status: int) -> None:
+def test_other_sites_cannot_make_it_compute(
+    client: TestClient, headers: dict[str, str], status: int
+) -> None:
     assert client.post("/predict", json={"text": "x"}, headers=headers).status_code == status
-    assert client.post("/label?name=a.csv", content=b"text\nx\n", headers=headers).status_code == status
+    assert (
+        client.post("/label?name=a.csv", content=b"text\nx\n", headers=headers).status_code
+        == status
+    )
     assert client.get("/reviews", headers=headers).status_code == status
     assert client.get("/", headers=headers).status_code == 200  # a link to the page
 
 
-@pytest.mark.parametrize(("host", "status"), [("127.0.0.1:80", 200), ("[::1]", 200), ("10.0.0.7:80", 200), ("[", 400)])
+@pytest.mark.parametrize(
+    ("host", "status"), [("127.0.0.1:80", 200), ("[::1]", 200), ("10.0.0.7:80", 200), ("[", 400)]
+)
 def test_addresses_are_hosts(client: TestClient, host: str, status: int) -> None:
     response = client.get("/health", headers={"Host": host})
     assert response.status_code == status
@@ -163,8 +205,13 @@ def test_wrong_methods_and_types_are_named(client: TestClient) -> None:
     response = client.get("/predict")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert client.head("/health").status_code == client.head("/").status_code == 200
-    response = client.post("/predict", content=b'{"text": "x"}', headers={"Content-Type": "text/plain"})
-    assert (response.status_code, error_of(response)) == (415, "send Content-Type: application/json")
+    response = client.post(
+        "/predict", content=b'{"text": "x"}', headers={"Content-Type": "text/plain"}
+    )
+    assert (response.status_code, error_of(response)) == (
+        415,
+        "send Content-Type: application/json",
+    )
     assert client.get("/" + "x" * 9000).status_code == 414
 
 
@@ -185,7 +232,11 @@ def test_bodies_that_are_not_json_say_why(client: TestClient, body: bytes, messa
 
 def test_names_are_short(client: TestClient) -> None:
     long = "x" * 201
-    for path, body in (("predict", {"text": "x"}), ("explain", {"text": "x"}), ("neighbors", {"word": "x"})):
+    for path, body in (
+        ("predict", {"text": "x"}),
+        ("explain", {"text": "x"}),
+        ("neighbors", {"word": "x"}),
+    ):
         for key in ("model", "class", "word"):
             if key == "model" or (path, key) in (("explain", "class"), ("neighbors", "word")):
                 assert client.post(f"/{path}", json=body | {key: long}).status_code == 422
@@ -224,8 +275,12 @@ def test_answers_are_as_openapi_describes_them(client: TestClient) -> None:
             bad = {"json": {"x": 1}} if method == "post" else {"params": {"count": 0, "order": "x"}}
             for sent in ({"json": bodies[path]} if path in bodies else {}, bad):
                 response = getattr(client, method)(path, **sent)
-                content = operation["responses"][str(response.status_code)]["content"]["application/json"]
-                jsonschema.validate(response.json(), {**content["schema"], "components": described["components"]})
+                content = operation["responses"][str(response.status_code)]["content"][
+                    "application/json"
+                ]
+                jsonschema.validate(
+                    response.json(), {**content["schema"], "components": described["components"]}
+                )
 
 
 def make_parquet(**columns: Any) -> bytes:
@@ -237,7 +292,9 @@ def make_parquet(**columns: Any) -> bytes:
 BOMBS = {
     "texts.parquet": make_parquet(text=["x" * 100_000] * 1024),
     "other.parquet": make_parquet(text=["x"] * 1000, other=[{"b": ["y" * 100_000]}] * 1000),
-    "list.parquet": make_parquet(text=["x"], other=pa.array([[None] * 20_000_000], pa.list_(pa.int64()))),
+    "list.parquet": make_parquet(
+        text=["x"], other=pa.array([[None] * 20_000_000], pa.list_(pa.int64()))
+    ),
     "rows.parquet": make_parquet(text=["x"] * 2_000_000),
     "zeros.csv.gz": gzip.compress(b"text\n" + bytes(100_000_000)),
     "objects.json": b"[" + b"{}," * 200_000 + b"[" * 100_000 + b"," * 100_000,
@@ -249,11 +306,15 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_small_files_cannot_hide_large_ones(client: TestClient, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_cannot_hide_large_ones(
+    client: TestClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sentiment.serving.unpacking.MAX_VALUES", 100_000)
     client.post("/label?name=a.parquet", content=make_parquet(text=["x"]))  # imports
     responses: list[Any] = []
-    used = peak_memory(lambda: responses.append(client.post(f"/label?name={name}", content=BOMBS[name])))
+    used = peak_memory(
+        lambda: responses.append(client.post(f"/label?name={name}", content=BOMBS[name]))
+    )
     assert responses[0].status_code == 413
     assert error_of(responses[0]).startswith(f"{name}: ")
     assert used < 100  # MB
@@ -295,8 +356,14 @@ def test_explanation_has_the_tokens_gates_and_what_is_cut(client: TestClient, ru
     (layer,) = answer["layers"]
     assert set(layer["values"]) == {"input", "forget", "output", "cell state"}
     assert layer["units"] == 6
-    assert {len(base64.b64decode(part["data"])) for part in layer["values"].values()} == {6 * maxlen}
-    total = answer["baseline"] + sum(token["attribution"] for token in answer["tokens"]) + answer["padding"]
+    assert {len(base64.b64decode(part["data"])) for part in layer["values"].values()} == {
+        6 * maxlen
+    }
+    total = (
+        answer["baseline"]
+        + sum(token["attribution"] for token in answer["tokens"])
+        + answer["padding"]
+    )
     assert total + answer["convergence_delta"] == pytest.approx(answer["log_odds"], abs=1e-4)
     assert client.post("/explain", json={"text": text}).json()["layers"] == []
 
@@ -314,9 +381,15 @@ def test_test_set_is_searched_and_sorted(client: TestClient, run: Path) -> None:
     assert [review["text"] for review in answer["reviews"]] == frame["text"].tolist()
     wrong = client.get("/reviews", params={"label": "bad", "predicted": "good"}).json()
     assert wrong["total"] == ((frame["label"] == "bad") & (frame["predicted"] == "good")).sum()
-    p = [review["probabilities"][review["label"]] for review in client.get("/reviews").json()["reviews"]]
+    p = [
+        review["probabilities"][review["label"]]
+        for review in client.get("/reviews").json()["reviews"]
+    ]
     assert p == sorted(p)
-    sure = [max(r["probabilities"].values()) for r in client.get("/reviews?order=least sure").json()["reviews"]]
+    sure = [
+        max(r["probabilities"].values())
+        for r in client.get("/reviews?order=least sure").json()["reviews"]
+    ]
     assert sure == sorted(sure)
     word = frame["text"][0].split()[1]
     found = client.get("/reviews", params={"search": word.upper(), "start": 1}).json()
@@ -334,7 +407,9 @@ def test_examples_are_of_the_test_set(client: TestClient) -> None:
 def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run: Path) -> None:
     rows = 1500
     frame = pd.DataFrame({"n": range(rows), "text": ["=1+1", "good, and\nmore"] * (rows // 2)})
-    response = client.post("/label?name=../../etc/reviews.csv", content=frame.to_csv(index=False).encode())
+    response = client.post(
+        "/label?name=../../etc/reviews.csv", content=frame.to_csv(index=False).encode()
+    )
     assert response.headers["X-Rows"] == str(rows)
     labelled = pd.read_csv(io.StringIO(response.text))
     assert labelled["n"].tolist() == list(range(rows))
@@ -347,9 +422,17 @@ def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run:
     ("query", "content", "message"),
     [
         ("name=reviews.exe", b"x", "name: reviews.exe is of no known format; use .csv"),
-        ("name=reviews.csv", b"a,b\n1,2\n", "column=text: no such column in reviews.csv; it has a, b"),
+        (
+            "name=reviews.csv",
+            b"a,b\n1,2\n",
+            "column=text: no such column in reviews.csv; it has a, b",
+        ),
         ("name=reviews.csv", b"", "reviews.csv: is empty"),
-        ("name=reviews.csv", b"text\n" + b"x" * 2001, "reviews.csv, row 1: 2,001 characters; at most 2,000"),
+        (
+            "name=reviews.csv",
+            b"text\n" + b"x" * 2001,
+            "reviews.csv, row 1: 2,001 characters; at most 2,000",
+        ),
         ("name=reviews.parquet", b"text\nx", "reviews.parquet"),
         ("name=reviews.csv", b"text\n\xff\xfe\n", "reviews.csv"),
     ],
@@ -373,29 +456,63 @@ def test_ten_thousand_hostile_requests_get_an_answer_of_one_line(client: TestCli
 
     def value() -> Any:
         return random.choice(
-            [text(), text(), [text(), text()], None, 3, -1.5, True, {"a": [text()]}, [[text()]], "x" * 3000]
+            [
+                text(),
+                text(),
+                [text(), text()],
+                None,
+                3,
+                -1.5,
+                True,
+                {"a": [text()]},
+                [[text()]],
+                "x" * 3000,
+            ]
         )
 
     for _ in range(10_000):
-        path = random.choice(["predict", "predict", "predict", "explain", "neighbors", "reviews", "label", "other"])
+        path = random.choice(
+            ["predict", "predict", "predict", "explain", "neighbors", "reviews", "label", "other"]
+        )
         if path == "reviews":
-            keys = random.sample(["model", "search", "label", "predicted", "order", "start", "count"], 2)
+            keys = random.sample(
+                ["model", "search", "label", "predicted", "order", "start", "count"], 2
+            )
             response = client.get("/reviews", params={key: escape(value()) for key in keys})
         elif path == "label":
             name = random.choice(
-                ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.txt", "a.parquet", "../a.csv", escape(text())]
+                [
+                    "a.csv",
+                    "a.tsv",
+                    "a.json",
+                    "a.jsonl",
+                    "a.txt",
+                    "a.parquet",
+                    "../a.csv",
+                    escape(text()),
+                ]
             )
-            content = "\n".join(["text", *(text() for _ in range(3))]).encode(errors="surrogatepass")
+            content = "\n".join(["text", *(text() for _ in range(3))]).encode(
+                errors="surrogatepass"
+            )
             response = client.post(
-                "/label", params={"name": name, "column": random.choice(["text", "1", escape(text())])}, content=content
+                "/label",
+                params={"name": name, "column": random.choice(["text", "1", escape(text())])},
+                content=content,
             )
         elif path == "other":
             response = client.get(f"/{quote(escape(text()), safe='/.')}")
         else:
-            keys = random.sample(["text", "word", "model", "class", "gates", "x"], random.randrange(4))
-            body = json.dumps({("text", "word")[path == "neighbors"]: value()} | {key: value() for key in keys})
+            keys = random.sample(
+                ["text", "word", "model", "class", "gates", "x"], random.randrange(4)
+            )
+            body = json.dumps(
+                {("text", "word")[path == "neighbors"]: value()} | {key: value() for key in keys}
+            )
             cut = body[: random.randrange(len(body))] if random.random() < 0.1 else body
-            response = client.post(f"/{path}", content=cut, headers={"Content-Type": "application/json"})
+            response = client.post(
+                f"/{path}", content=cut, headers={"Content-Type": "application/json"}
+            )
         assert response.status_code < 500, response.text
         assert "Traceback" not in response.text
         if response.status_code >= 400:
@@ -468,7 +585,9 @@ def test_batcher_passes_on_errors_to_the_texts_that_cause_them() -> None:
     assert isinstance(second, ValueError)
 
 
-def test_run_that_changes_is_reported_and_keeps_its_figures(run: Path, masked_run: Path, tmp_path: Path) -> None:
+def test_run_that_changes_is_reported_and_keeps_its_figures(
+    run: Path, masked_run: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(run, tmp_path / "run")
     with TestClient(make_app([ServedModel("run", folder)], LIMITS, {"testserver"})) as client:
         before = client.get("/model").json()["models"][0]
@@ -541,12 +660,19 @@ def test_waiting_clients_learn_that_the_server_ends(run: Path, tmp_path: Path) -
     ("request_", "status"),
     [
         (b"GET /" + b"x" * 1_000_000 + HEAD + b"\r\n", b" 400 "),
-        (b"POST /predict" + HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b" 400 "),
+        (
+            b"POST /predict"
+            + HEAD
+            + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b" 400 ",
+        ),
         (b"POST /predict" + HEAD + b"Content-Length: " + b"9" * 20 + b"\r\n\r\n{", b" 413 "),
         (b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n", b" 400 "),
     ],
 )
-def test_hostile_heads_get_an_answer(server: tuple[str, int], request_: bytes, status: bytes) -> None:
+def test_hostile_heads_get_an_answer(
+    server: tuple[str, int], request_: bytes, status: bytes
+) -> None:
     with socket.create_connection(server, timeout=30) as end:
         end.sendall(request_)
         answer = receive(end)
@@ -578,7 +704,9 @@ def test_address_is_usable_and_warned_of() -> None:
     assert describe_address("::1", 80) == ("http://[::1]:80", "")
     url, warning = describe_address("0.0.0.0", 80)
     assert url == "http://127.0.0.1:80"
-    assert warning.startswith(f"--host 0.0.0.0: whoever reaches this machine, as http://{socket.gethostname()}:80")
+    assert warning.startswith(
+        f"--host 0.0.0.0: whoever reaches this machine, as http://{socket.gethostname()}:80"
+    )
 
 
 @pytest.mark.parametrize("host", ["a\0b", "\udcff", "a..b", "x" * 300, "192.0.2.1"])

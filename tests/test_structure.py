@@ -14,7 +14,9 @@ def imported(file: Path) -> set[str]:
     """The modules of the package that a file imports, lazy imports included."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     types_only = [
-        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
     skipped = {id(child) for node in types_only for child in ast.walk(node)}
     found = set()

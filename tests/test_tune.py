@@ -30,7 +30,7 @@ from sentiment import tune
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
-from sentiment.training.experiment import train
+from sentiment.training.experiment import run_experiment
 from sentiment.training.tune.study import Study, hide_password
 from sentiment.training.tune.tuning import Tuning
 from tests.helpers import QUICK, background, command, read_metrics
@@ -78,7 +78,9 @@ class PressCtrlC(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: Any) -> None:
         if is_trial(trainer, 1) and trainer.current_epoch == 1:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler
+            )  # a shell's background jobs ignore it
             os.kill(os.getpid(), signal.SIGINT)
 
 
@@ -92,9 +94,18 @@ class Diverge(Callback):
 
 @pytest.mark.slow
 def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_path: Path) -> None:
-    settings = ["tune.trials=3", "tune.sampler.seed=1", "++trainer.val_check_interval=0.5", *prune_below(0.4)]
+    settings = [
+        "tune.trials=3",
+        "tune.sampler.seed=1",
+        "++trainer.val_check_interval=0.5",
+        *prune_below(0.4),
+    ]
     tuning = open_study(*settings)
-    assert set(tuning.space.sweeps) == {"model.dropout", "optimizer", "optimizer.lr"}  # the others are set in QUICK
+    assert set(tuning.space.sweeps) == {
+        "model.dropout",
+        "optimizer",
+        "optimizer.lr",
+    }  # the others are set in QUICK
     run_study(tuning)
     assert count_states(tuning)["COMPLETE"] >= 1
     trials, best = tuning.study.optuna_study.trials, tuning.study.optuna_study.best_trial
@@ -116,15 +127,21 @@ def test_study_prunes_trials_and_tests_the_best_one_once(open_study: Any, tmp_pa
 
 @pytest.mark.slow
 def test_printed_command_repeats_the_best_trial(open_study: Any, tmp_path: Path) -> None:
-    choices = "optimizer:'choice(adam,sgd)',scheduler:'choice(none)',trainer.gradient_clip_val:'null,1.0'"
+    choices = (
+        "optimizer:'choice(adam,sgd)',scheduler:'choice(none)',trainer.gradient_clip_val:'null,1.0'"
+    )
     others = "data.truncating:'choice(\"pre\",post)',model.bidirectional:'choice(true)'"
     tuning = open_study("tune.trials=1", f"+tune.space={{{choices},{others}}}")
     run_study(tuning)
     best = tuning.study.best_trial()
     overrides = shlex.split(shlex.join(tuning.overrides(best.params)))
-    train(compose("config", [*overrides, f"output_dir={tmp_path / 'repeated'}"]))
+    run_experiment(compose("config", [*overrides, f"output_dir={tmp_path / 'repeated'}"]))
     trial, repeated = (
-        {tag: value for tag, value in read_metrics(tmp_path / name).items() if tag.startswith(("val/", "test/"))}
+        {
+            tag: value
+            for tag, value in read_metrics(tmp_path / name).items()
+            if tag.startswith(("val/", "test/"))
+        }
         for name in (f"trial_{best.number:04}", "repeated")
     )
     assert trial == repeated
@@ -140,10 +157,15 @@ def test_trials_are_pruned_after_an_epoch(open_study: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_study_continues_after_a_diverged_trial(open_study: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_study_continues_after_a_diverged_trial(
+    open_study: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     tuning = open_study("tune.trials=2", "+callbacks.diverge._target_=tests.test_tune.Diverge")
     run_study(tuning)
-    assert [trial.state.name for trial in tuning.study.optuna_study.trials[:2]] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in tuning.study.optuna_study.trials[:2]] == [
+        "FAIL",
+        "COMPLETE",
+    ]
     assert "trial 0 failed, the study continues: step 9: training diverged" in caplog.text
 
 
@@ -166,8 +188,16 @@ def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("earlier", "overrides", "message"),
     [
-        ([], ["trainer.max_epochs=3"], "trainer.max_epochs was 2, now it is 3; keep that, or choose"),
-        ([], ["optimizer=adam"], r"optimizer was searched in choice\(.*\), now it is torch.optim.Adam; keep"),
+        (
+            [],
+            ["trainer.max_epochs=3"],
+            "trainer.max_epochs was 2, now it is 3; keep that, or choose",
+        ),
+        (
+            [],
+            ["optimizer=adam"],
+            r"optimizer was searched in choice\(.*\), now it is torch.optim.Adam; keep",
+        ),
         (
             ["optimizer=adam", "optimizer.lr=1"],
             [],
@@ -179,18 +209,34 @@ def test_interrupted_trial_is_retried(open_study: Any, tmp_path: Path) -> None:
         (None, ["objective=train/loss"], "objective=train/loss: must be one of"),
         (None, ["tune.trials=0"], "tune.trials=0: must be an integer >= 1"),
         (None, ["tune.heartbeat_interval=0"], "tune.heartbeat_interval=0: must be an integer >= 1"),
-        ([], ["tune.space={model.dropout:'choice(0.1,0.2)'}"], r"model.dropout was searched in interval\("),
+        (
+            [],
+            ["tune.space={model.dropout:'choice(0.1,0.2)'}"],
+            r"model.dropout was searched in interval\(",
+        ),
         (None, ["tune.space={model.dropout:32}"], "tune.space.model.dropout=32: is not a sweep"),
-        (None, ["tune.space={model.dropout:{kind:float}}"], "tune.space.model.dropout={.*}: is not a sweep; type "),
+        (
+            None,
+            ["tune.space={model.dropout:{kind:float}}"],
+            "tune.space.model.dropout={.*}: is not a sweep; type ",
+        ),
         (
             None,
             ["tune.space='choice(1,2)'"],
             r"tune.space=choice\(1,2\): is not a mapping; type tune.space.model.units=",
         ),
         (None, ["tune.space=null"], "tune.space: every key is null or set on the command line"),
-        (None, ["tune.space={model.dropout:'${no}'}"], "tune.space.model.dropout: .*'no' not found"),
+        (
+            None,
+            ["tune.space={model.dropout:'${no}'}"],
+            "tune.space.model.dropout: .*'no' not found",
+        ),
         (None, ["tune.storage=nonsense"], "tune.storage: "),
-        (None, ["tune.storage=postgresql+psycopg://nobody@127.0.0.1:9/none"], "tune.storage: .*refused"),
+        (
+            None,
+            ["tune.storage=postgresql+psycopg://nobody@127.0.0.1:9/none"],
+            "tune.storage: .*refused",
+        ),
         (None, ["tune.sampler.seed=x"], "tune.sampler"),
         (None, ["data.validate_on=test"], "data.validate_on=test: must be one of train"),
         (None, ["test_ckpt=last"], "test_ckpt=last: must be one of best, null"),
@@ -208,14 +254,20 @@ def test_invalid_settings_are_reported_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_study_ends_before_its_first_trial_if_a_searched_option_does_not_exist(open_study: Any) -> None:
-    with pytest.raises(InputError, match=r"tune\.space: optimizer=nadam: no such option; did you mean adam"):
+def test_study_ends_before_its_first_trial_if_a_searched_option_does_not_exist(
+    open_study: Any,
+) -> None:
+    with pytest.raises(
+        InputError, match=r"tune\.space: optimizer=nadam: no such option; did you mean adam"
+    ):
         open_study("tune.space={optimizer:'choice(adam,nadam)',optimizer.lr:null}")
 
 
 def test_invalid_settings_do_not_become_those_of_the_study(open_study: Any) -> None:
     for invalid in ("model.units=0", "tune.space={model.dropout:'choice(0.1,2.0)'}"):
-        with pytest.raises(InputError, match=r"model\.(units=0|dropout=2\.0): must be at least 0|integer"):
+        with pytest.raises(
+            InputError, match=r"model\.(units=0|dropout=2\.0): must be at least 0|integer"
+        ):
             open_study(invalid)
     open_study()
 
@@ -223,23 +275,42 @@ def test_invalid_settings_do_not_become_those_of_the_study(open_study: Any) -> N
 @pytest.mark.slow
 def test_study_whose_trials_all_failed_stays_as_it_is(open_study: Any, tmp_path: Path) -> None:
     """Another worker may be about to start its next trial."""
-    invalid = ["tune.trials=3", "tune.space={model.dropout:'interval(0.9,9)'}", "tune.sampler.seed=1"]
+    invalid = [
+        "tune.trials=3",
+        "tune.space={model.dropout:'interval(0.9,9)'}",
+        "tune.sampler.seed=1",
+    ]
     tuning = open_study(*invalid)
-    with pytest.raises(InputError, match=r"trial 0: model\.dropout=.*: must be at least 0 and below 1"):
+    with pytest.raises(
+        InputError, match=r"trial 0: model\.dropout=.*: must be at least 0 and below 1"
+    ):
         run_study(tuning)
     assert count_states(tuning) == {"FAIL": 1}
-    with pytest.raises(InputError, match=r"searched in interval\(0.9,9\), now it is .*choose another tune.name"):
+    with pytest.raises(
+        InputError, match=r"searched in interval\(0.9,9\), now it is .*choose another tune.name"
+    ):
         open_study("tune.space={model.dropout:'choice(0.2)'}")
     assert count_states(open_study(*invalid)) == {"FAIL": 1}
 
 
-def test_keys_of_the_search_space_are_set_one_by_one(open_study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweeps = ["optimizer.lr=tag(log,interval(0.001,0.1))", "seed=1,2", "+optimizer.eps=interval(0,1)", "optimizer=null"]
-    monkeypatch.setattr(sys, "argv", ["tune.py", "seed=3", *(f"tune.space.{sweep}" for sweep in sweeps)])
+def test_keys_of_the_search_space_are_set_one_by_one(
+    open_study: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweeps = [
+        "optimizer.lr=tag(log,interval(0.001,0.1))",
+        "seed=1,2",
+        "+optimizer.eps=interval(0,1)",
+        "optimizer=null",
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["tune.py", "seed=3", *(f"tune.space.{sweep}" for sweep in sweeps)]
+    )
     monkeypatch.setattr(tune, "run_hydra_app", lambda *_: None)
     tune.main()
     assert sys.argv[1] == "seed=3"
-    assert open_study("tune.space=null", *sys.argv[2:]).space.sweeps == dict(sweep.split("=") for sweep in sweeps[:-1])
+    assert open_study("tune.space=null", *sys.argv[2:]).space.sweeps == dict(
+        sweep.split("=") for sweep in sweeps[:-1]
+    )
 
 
 @pytest.mark.slow
@@ -358,7 +429,9 @@ def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.mark.slow
 @pytest.mark.postgres
-def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, postgres: Server) -> None:
+def test_workers_on_two_machines_share_a_study(
+    small: Path, tmp_path: Path, postgres: Server
+) -> None:
     """Two processes in two folders, as on two disks, one PostgreSQL server, away for a while."""
     machines = [tmp_path / name for name in ("first", "second")]
     workers = []
@@ -370,7 +443,9 @@ def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, post
             "tune.heartbeat_interval=2",
             f"tune.storage={postgres.url}",
         ]
-        workers.append(background(*QUICK, f"data.path={small}", *settings, cwd=machine, module="tune"))
+        workers.append(
+            background(*QUICK, f"data.path={small}", *settings, cwd=machine, module="tune")
+        )
     while not [*tmp_path.rglob("trial_0002/train.log")]:
         assert {process.poll() for process in workers} == {None}
         time.sleep(0.1)
@@ -402,7 +477,11 @@ def test_workers_on_two_machines_share_a_study(small: Path, tmp_path: Path, post
 def open_storage(url: str, folder: Path, **settings: Any) -> Study:
     """A study without trainings; an empty URL stands for a file in the folder."""
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        overrides = [f"tune.storage={repr(url) if url else 'null'}", "tune.heartbeat_interval=1", "tune.trials=3"]
+        overrides = [
+            f"tune.storage={repr(url) if url else 'null'}",
+            "tune.heartbeat_interval=1",
+            "tune.trials=3",
+        ]
         cfg = compose("tune", overrides)
     return Study(cfg.tune, {"objective": "val/accuracy"} | settings, folder)
 
@@ -415,7 +494,9 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres").url)
 
 
-def test_of_workers_that_start_together_one_decides_the_settings(storage_url: str, tmp_path: Path) -> None:
+def test_of_workers_that_start_together_one_decides_the_settings(
+    storage_url: str, tmp_path: Path
+) -> None:
     barrier = threading.Barrier(4)
     opened: list[int] = []
     refused: list[str] = []
@@ -440,7 +521,9 @@ def test_of_workers_that_start_together_one_decides_the_settings(storage_url: st
     assert all(f"seed was {opened[0]}, now it is " in message for message in refused), refused
 
 
-def test_study_without_settings_is_not_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_without_settings_is_not_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     optuna.create_study(study_name="default", storage=url)  # by another program
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -449,7 +532,9 @@ def test_study_without_settings_is_not_joined(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.postgres
-def test_trial_is_repeated_after_an_outage(tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_is_repeated_after_an_outage(
+    tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sentiment.training.tune.study.PATIENCE", 2)
 
     def stop_server(trial: optuna.Trial) -> float:

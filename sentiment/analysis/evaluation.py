@@ -119,7 +119,9 @@ def _print_tables(
     log.info(", ".join(shown))
 
 
-def _read_hashes(runs: Sequence[RunFolder | None], ensemble: Ensemble) -> dict[Tokenizer, list[Integers]]:
+def _read_hashes(
+    runs: Sequence[RunFolder | None], ensemble: Ensemble
+) -> dict[Tokenizer, list[Integers]]:
     """The hashes of the reviews that the members were trained on, as far as their runs have them.
 
     Raises:
@@ -133,7 +135,9 @@ def _read_hashes(runs: Sequence[RunFolder | None], ensemble: Ensemble) -> dict[T
                 hashes = np.load(file, mmap_mode="r")
                 known.setdefault(member.encoder.tokenize, []).append(hashes)
             except (OSError, ValueError, EOFError) as error:
-                raise InputError(f"{file}: cannot be read ({one_line(error)}); remove it") from error
+                raise InputError(
+                    f"{file}: cannot be read ({one_line(error)}); remove it"
+                ) from error
     return known
 
 
@@ -182,7 +186,9 @@ def _training_source(run: DictConfig | None) -> sources.Source | None:
     return None
 
 
-def _select_source(data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool) -> sources.Source:
+def _select_source(
+    data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool
+) -> sources.Source:
     """The source of the test rows, which excludes every table that a model was trained on, except its held-out rows.
 
     Args:
@@ -209,7 +215,9 @@ def _resolve(data: Any) -> sources.Source:
     except OmegaConfBaseException as error:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
     if "source" not in settings:
-        raise InputError("data.source: missing; say what to test on, such as data=files data.path=FILE")
+        raise InputError(
+            "data.source: missing; say what to test on, such as data=files data.path=FILE"
+        )
     reading = {key: settings[key] for key in FILE_KEYS if key in settings}
     return sources.resolve_source(settings["source"], sources.FileSettings(**reading))
 
@@ -228,14 +236,18 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     return rows, np.array(numbers)[corpus.labels[rows]]
 
 
-def _map_labels(unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]) -> dict[str, str | None]:
+def _map_labels(
+    unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]
+) -> dict[str, str | None]:
     """Map labels to the class that means the same, else to the next free one."""
     closest = {label: find_closest(label, label_names) for label in unknown}
     rest = (name for name in free if name not in closest.values())
     return {label: name or next(rest, None) for label, name in closest.items()}
 
 
-def _compute_metrics(log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]) -> dict[str, float]:
+def _compute_metrics(
+    log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]
+) -> dict[str, float]:
     """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
     metrics = ClassificationMetrics(label_names)
     loss = F.nll_loss(log_probabilities, labels)

@@ -46,7 +46,12 @@ def read_file(file: Path, options: "ReadOptions") -> Iterator[Texts]:
         cells: dict[str, Sequence[Any]] = {"row": range(rows.first, rows.first + len(rows.texts))}
         for name, values in rows.cells.items():
             free = name
-            while free in cells or (free != name and free in rows.cells) or free in ANSWER or free.startswith("p("):
+            while (
+                free in cells
+                or (free != name and free in rows.cells)
+                or free in ANSWER
+                or free.startswith("p(")
+            ):
                 free = f"file_{free}"
             cells[free] = values
         yield Texts(rows.texts, cells, rows.fraction, rows.notes)
@@ -90,7 +95,10 @@ def make_read_options(
 
 
 def format_predictions(
-    predictions: Sequence[Prediction], cells: Mapping[str, Sequence[Any]], columns: Sequence[str], kind: str
+    predictions: Sequence[Prediction],
+    cells: Mapping[str, Sequence[Any]],
+    columns: Sequence[str],
+    kind: str,
 ) -> str:
     """Lines of JSON, or of CSV if `kind` is `csv`.
 
@@ -103,11 +111,19 @@ def format_predictions(
     lines = []
     for i, (label, probabilities) in enumerate(predictions):
         if kind == "csv":
-            beside = [str(cells[name][i]) if name in cells and cells[name][i] is not None else "" for name in columns]
-            lines.append(format_csv_row([*beside, label, *(f"{p:.6f}" for p in probabilities.values())]))
+            beside = [
+                str(cells[name][i]) if name in cells and cells[name][i] is not None else ""
+                for name in columns
+            ]
+            lines.append(
+                format_csv_row([*beside, label, *(f"{p:.6f}" for p in probabilities.values())])
+            )
         else:
             record: dict[str, Any] = {name: _to_json(values[i]) for name, values in cells.items()}
-            record |= {"label": label, "probabilities": {name: round(p, 6) for name, p in probabilities.items()}}
+            record |= {
+                "label": label,
+                "probabilities": {name: round(p, 6) for name, p in probabilities.items()},
+            }
             lines.append(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     return "".join(lines)
 

@@ -29,7 +29,11 @@ _DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
 _TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
-_STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}  # by state of an Optuna trial
+_STATUS = {
+    "COMPLETE": "finished",
+    "PRUNED": "pruned",
+    "RUNNING": "unfinished",
+}  # by state of an Optuna trial
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ class Result:
     @cached_property
     def sd(self) -> dict[str, float]:
         """Standard deviation over the seeds, by tag, of those that two runs or more have."""
-        return dict(self.metrics.std().mask(self.metrics.nunique() == 1, 0.0)[self.metrics.count() > 1])
+        return dict(
+            self.metrics.std().mask(self.metrics.nunique() == 1, 0.0)[self.metrics.count() > 1]
+        )
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
@@ -132,10 +138,14 @@ def load_study(folder: Path) -> "optuna.Study":
         storage = cfg.tune.storage or f"sqlite:///{file}"
         return optuna.load_study(study_name=cfg.tune.name, storage=storage)
     except Exception as error:  # of the storage's driver, whichever that is
-        raise InputError(f"{folder}: the study cannot be read ({one_line(error)}); check tune.storage") from error
+        raise InputError(
+            f"{folder}: the study cannot be read ({one_line(error)}); check tune.storage"
+        ) from error
 
 
-def _read_trials(folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]) -> list[Run]:
+def _read_trials(
+    folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]
+) -> list[Run]:
     """Read the trials of a study from its storage, which also knows those of workers on other machines."""
     study = flatten(configs[folder])
     runs = []
@@ -179,16 +189,24 @@ def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
     Returns:
         The runs, by the settings that distinguish the data sets: `data=files data.path=reviews.csv`.
     """
-    defaults = flatten(OmegaConf.create({"data": OmegaConf.load(CONF_DIR / "data" / "default.yaml")}))
+    defaults = flatten(
+        OmegaConf.create({"data": OmegaConf.load(CONF_DIR / "data" / "default.yaml")})
+    )
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(_test_set(defaults | run.settings).items()), []).append(run)
     named = {}
     for key, group in groups.items():
         data_set = dict(key)
-        similar = [other for other in map(dict, groups) if all(other.get(k) == data_set.get(k) for k in _NAMED)]
+        similar = [
+            other
+            for other in map(dict, groups)
+            if all(other.get(k) == data_set.get(k) for k in _NAMED)
+        ]
         differing = [k for k, v in key if any(other.get(k) != v for other in similar)]
-        named[" ".join(f"{k}={data_set[k]}" for k in (*_NAMED, *differing) if k in data_set)] = group
+        named[" ".join(f"{k}={data_set[k]}" for k in (*_NAMED, *differing) if k in data_set)] = (
+            group
+        )
     return named
 
 
@@ -210,7 +228,11 @@ def data_has_changed(runs: Sequence[Run]) -> bool:
     """Return whether runs that prepare their data alike have read different reviews."""
     fingerprints: dict[str, set[str]] = {}
     for run in runs:
-        data = {k: v for k, v in run.settings.items() if k.startswith("data.") and k not in _AT_BATCH_TIME}
+        data = {
+            k: v
+            for k, v in run.settings.items()
+            if k.startswith("data.") and k not in _AT_BATCH_TIME
+        }
         if "data_fingerprint" in run.metrics and not run.sampled:  # a study checks its data itself
             fingerprints.setdefault(str(data), set()).add(run.metrics["data_fingerprint"])
     return any(len(different) > 1 for different in fingerprints.values())
@@ -228,7 +250,9 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
         return len(values) > len({of_parent for of_parent, _ in values})
 
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    compared = [key for key in keys if key not in NOT_COMPARED and key.split(".")[0] not in NOT_COMPARED]
+    compared = [
+        key for key in keys if key not in NOT_COMPARED and key.split(".")[0] not in NOT_COMPARED
+    ]
     sampled = {key for run in runs for key in run.sampled}
     return [key for key in compared if key in sampled or varies(key)]
 
@@ -236,7 +260,9 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 def has_result(run: Run, objective: str) -> bool:
     """Return whether a run has come to its end with a number as its objective."""
     value = run.metrics.get(objective)
-    return run.status == "finished" and isinstance(value, float | int) and not isinstance(value, bool)
+    return (
+        run.status == "finished" and isinstance(value, float | int) and not isinstance(value, bool)
+    )
 
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
@@ -246,7 +272,10 @@ def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
     for run in runs:
         if has_result(run, objective):
             groups.setdefault(repr([run.settings.get(key) for key in keys]), []).append(run)
-    results = [_collect_seeds({key: group[0].settings.get(key) for key in keys}, group) for group in groups.values()]
+    results = [
+        _collect_seeds({key: group[0].settings.get(key) for key in keys}, group)
+        for group in groups.values()
+    ]
     descending = find_objective(objective).direction == "maximize"
     return sorted(results, key=lambda result: result.mean[objective], reverse=descending)
 
@@ -264,4 +293,8 @@ def baseline_tags(results: Sequence[Result], tag: str) -> dict[str, str]:
     """Return the names of the baselines that have a metric `val/accuracy`, by tag: `baseline/<name>/val_accuracy`."""
     ending = f"/{tag.replace('/', '_')}"
     tags = sorted({tag for result in results for tag in result.mean})
-    return {tag: tag.split("/")[1] for tag in tags if tag.startswith("baseline/") and tag.endswith(ending)}
+    return {
+        tag: tag.split("/")[1]
+        for tag in tags
+        if tag.startswith("baseline/") and tag.endswith(ending)
+    }

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 _ACCURACIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
 _OF_HISTORY = {"epoch": "int64", "step": "int64", **dict.fromkeys(_ACCURACIES, "float64")}
 _OF_PREDICTIONS = {"row": "int64", "label": "str", "predicted": "str", "text": "str"}
-_SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")  # in the text of a run, besides the objective
+_SHOWN = (
+    "val/accuracy",
+    "test/accuracy",
+    "lr_find/suggestion",
+)  # in the text of a run, besides the objective
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,7 +63,9 @@ class Run:
         folder.check_contains(folder.config_file)
         cfg = folder.read_config()
         if cfg is None:
-            raise InputError(f"{folder.config_file}: not the configuration of a run; pass the folder of a run")
+            raise InputError(
+                f"{folder.config_file}: not the configuration of a run; pass the folder of a run"
+            )
         return cls(folder, flatten(cfg), folder.read_metrics(), trust=tuple(trust))
 
     @property
@@ -144,7 +150,9 @@ class Run:
     @property
     def results(self) -> pd.DataFrame:
         """Accuracies of the model and its baselines: columns `val/accuracy` and `test/accuracy`, if it was tested."""
-        models = {"model": {tag: self.metrics.get(tag) for tag in ("val/accuracy", "test/accuracy")}}
+        models = {
+            "model": {tag: self.metrics.get(tag) for tag in ("val/accuracy", "test/accuracy")}
+        }
         for tag, value in self.metrics.items():
             if tag.startswith("baseline/") and tag.endswith("_accuracy"):
                 _, name, metric = tag.split("/")

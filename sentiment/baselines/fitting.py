@@ -42,7 +42,11 @@ def extract_features(
         width = max(splits[name].width for name in ("train", *others))
         return {name: splits[name].pad(width=width) for name in ("train", *others)}
     vectorizer = {"counts": CountVectorizer, "tfidf": TfidfVectorizer}[features](
-        lowercase=False, tokenizer=_ids_as_tokens, token_pattern=None, ngram_range=(1, max_ngram), dtype=np.float32
+        lowercase=False,
+        tokenizer=_ids_as_tokens,
+        token_pattern=None,
+        ngram_range=(1, max_ngram),
+        dtype=np.float32,
     )
     train = vectorizer.fit_transform(splits["train"].reviews)
     return {"train": train} | {name: vectorizer.transform(splits[name].reviews) for name in others}
@@ -74,14 +78,23 @@ def fit_and_predict(
         fitted = clone(estimator).fit(train, labels)
         seconds = time.perf_counter() - start
         return {name: fitted.predict(features) for name, features in others.items()}, seconds
-    random_state = check_random_state(estimator.random_state)  # a single stream, from which every tree draws its seed
+    random_state = check_random_state(
+        estimator.random_state
+    )  # a single stream, from which every tree draws its seed
     seconds, votes = 0.0, dict[str, Any](dict.fromkeys(others, 0))
     for first in range(0, estimator.n_estimators, PART):
         size = min(PART, estimator.n_estimators - first)
         start = time.perf_counter()
-        part = clone(estimator).set_params(n_estimators=size, random_state=random_state).fit(train, labels)
+        part = (
+            clone(estimator)
+            .set_params(n_estimators=size, random_state=random_state)
+            .fit(train, labels)
+        )
         seconds += time.perf_counter() - start
-        votes = {name: votes[name] + size * part.predict_proba(features) for name, features in others.items()}
+        votes = {
+            name: votes[name] + size * part.predict_proba(features)
+            for name, features in others.items()
+        }
     # Rounded, so that classes with the same number of votes are equal, as in a single fit.
     return {name: part.classes_[sums.round(9).argmax(1)] for name, sums in votes.items()}, seconds
 
@@ -118,9 +131,17 @@ class CachedFit:
     def name(self) -> str:
         """Of the predictions in the cache; it depends on all settings and rows that they depend on."""
         params = self.estimator.get_params()
-        irrelevant = {name: None for name in params if name.rpartition("__")[2] in ("n_jobs", "verbose")}
+        irrelevant = {
+            name: None for name in params if name.rpartition("__")[2] in ("n_jobs", "verbose")
+        }
         estimator = clone(self.estimator).set_params(**irrelevant)
-        key = [self.data_fingerprint, self.features, self.max_ngram, joblib.hash(estimator), sklearn.__version__]
+        key = [
+            self.data_fingerprint,
+            self.features,
+            self.max_ngram,
+            joblib.hash(estimator),
+            sklearn.__version__,
+        ]
         key += [source_hash(CachedFit)]
         if self.features == "padded_ids":
             encoder = self.splits["train"].encoder
@@ -165,14 +186,20 @@ class CachedFit:
         features = extract_features(self.splits, self.features, self.max_ngram, ("val", "test"))
         train = features.pop("train")
         seconds = time.perf_counter() - start
-        predictions, fit_seconds = fit_and_predict(self.estimator, train, self._train_labels, features)
+        predictions, fit_seconds = fit_and_predict(
+            self.estimator, train, self._train_labels, features
+        )
         return {"fit_seconds": seconds + fit_seconds} | predictions
 
     def _label_unlabelled(self) -> dict[str, Any]:
         features = extract_features(self.splits, self.features, self.max_ngram, ("unlabelled",))
-        calibrated = CalibratedClassifierCV(clone(self.estimator), cv=CALIBRATION_FOLDS, ensemble=False)
+        calibrated = CalibratedClassifierCV(
+            clone(self.estimator), cv=CALIBRATION_FOLDS, ensemble=False
+        )
         calibrated.fit(features["train"], self._train_labels)
-        return {"probabilities": calibrated.predict_proba(features["unlabelled"]).astype(np.float32)}
+        return {
+            "probabilities": calibrated.predict_proba(features["unlabelled"]).astype(np.float32)
+        }
 
     @property
     def _train_labels(self) -> npt.NDArray[np.int64]:

@@ -59,7 +59,9 @@ class Corpus:
     def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
         """The corpus with `fraction` of its rows, in proportion to the classes, as the test set."""
         rows = np.arange(len(self.labels))
-        train, test = stratified_split(rows, self.labels, fraction, seed, "data.test_fraction", self.label_names)
+        train, test = stratified_split(
+            rows, self.labels, fraction, seed, "data.test_fraction", self.label_names
+        )
         order = np.concatenate([train, test])
         reviews = self.reviews.select(order)
         return replace(self, reviews=reviews, labels=self.labels[order], train_rows=len(train))
@@ -76,9 +78,13 @@ class Corpus:
             InputError: there are rows without a text and `empty` is `error`; or there are no others.
         """
         without_text = _without_text(table)
-        warnings = [_leave_out(table, without_text, "an empty text", empty)] if without_text.any() else []
+        warnings = (
+            [_leave_out(table, without_text, "an empty text", empty)] if without_text.any() else []
+        )
         if without_text.all():
-            raise InputError(f"data.unlabelled: no row of {table['file'][0].as_py()} has a text; name other files")
+            raise InputError(
+                f"data.unlabelled: no row of {table['file'][0].as_py()} has a text; name other files"
+            )
         columns = table.select(self.reviews.column_names).cast(self.reviews.features.arrow_schema)
         texts = Dataset(columns, fingerprint=fingerprint)
         if warnings:
@@ -91,7 +97,9 @@ class Corpus:
             unlabelled_rows=len(texts),
         )
 
-    def split(self, validate_on: str, val_fraction: float, val_split: str, seed: int) -> dict[str, Integers]:
+    def split(
+        self, validate_on: str, val_fraction: float, val_split: str, seed: int
+    ) -> dict[str, Integers]:
         """Row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
 
         Args:
@@ -114,7 +122,9 @@ class Corpus:
         elif not self.val_rows:
             labels, key = self.labels[train], "data.val_fraction"
             if val_split == "random":
-                train, val = stratified_split(train, labels, val_fraction, seed, key, self.label_names)
+                train, val = stratified_split(
+                    train, labels, val_fraction, seed, key, self.label_names
+                )
             else:
                 train, val = tail_split(train, labels, val_fraction, key)
         splits = {"train": train, "val": val, "test": test}
@@ -126,7 +136,9 @@ class Corpus:
         names = self.label_names
         classes = np.unique(trained)
         if len(classes) == 1:
-            raise InputError(f"{path}: every label is {names[classes[0]]}; a classifier needs two classes or more")
+            raise InputError(
+                f"{path}: every label is {names[classes[0]]}; a classifier needs two classes or more"
+            )
         for label in np.setdiff1d(others, classes):
             name, known = names[label], [names[number] for number in classes]
             place = f"{path}: label {shorten(name)} occurs in the test or validation set only"
@@ -161,7 +173,9 @@ def make_corpus(
     splits = [split for split in ("train", "val", "test") if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
     without_text = _without_text(table)
-    of_texts = pc.if_else(pa.array(without_text), pa.scalar(None, pa.large_string()), table["label"])
+    of_texts = pc.if_else(
+        pa.array(without_text), pa.scalar(None, pa.large_string()), table["label"]
+    )
     numbered = number_classes(of_texts, mapping, class_names)
     labels = np.where(without_text, NO_TEXT, numbered.labels)
     check_classes(numbered.names, len(table))
@@ -180,7 +194,9 @@ def make_corpus(
     sizes = dict(zip(splits, np.diff(ends, prepend=0).tolist(), strict=True))
     if unfilled := [split for split in splits if not sizes[split]]:
         file = tables[unfilled[0]]["file"][0].as_py()
-        raise InputError(f"{file}: no row has both a text and a label; fix it, or check the columns and data.labels")
+        raise InputError(
+            f"{file}: no row has both a text and a label; fix it, or check the columns and data.labels"
+        )
     has_ids = table["id"].null_count < len(table)
     columns = ["text", "file", "row", *(["id"] if has_ids else [])]
     reviews = Dataset(table.select(columns), fingerprint=fingerprint)
@@ -209,7 +225,9 @@ def _find_doubtful_labels(numbered: Numbered) -> list[str]:
 
 def describe_part(part: Part, table: pa.Table, split: str) -> str:
     """`train.csv (train): 8,000 rows, separated by tabs`."""
-    name = table["file"][0].as_py() if len(part.files) == 1 else f"{part.files[0].parent.name}/*.txt"
+    name = (
+        table["file"][0].as_py() if len(part.files) == 1 else f"{part.files[0].parent.name}/*.txt"
+    )
     label = [] if part.label is None or split == "unlabelled" else [f"label {part.label}"]
     notes = json.loads(table.schema.metadata[NOTES])
     if damaged := pc.sum(pc.match_substring(table["text"], "\ufffd")).as_py():
@@ -227,7 +245,9 @@ def _leave_out(table: pa.Table, is_kind: npt.NDArray[np.bool_], kind: str, empty
     """A warning of the rows that are left out since they have "an empty text", or an `InputError`."""
     places = _describe_rows(table, np.flatnonzero(is_kind))
     if empty == "error":
-        raise InputError(f"{places} {kind}; fix the file, or leave such rows out with data.empty=drop")
+        raise InputError(
+            f"{places} {kind}; fix the file, or leave such rows out with data.empty=drop"
+        )
     return f"left out: {places} {kind}"
 
 

@@ -31,7 +31,13 @@ from sentiment.data.encoded.encoding import (
 from sentiment.data.encoded.preprocessing import RowError, encode
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
-from sentiment.runtime.errors import InputError, check_at_least, check_choice, check_fraction, check_seed
+from sentiment.runtime.errors import (
+    InputError,
+    check_at_least,
+    check_choice,
+    check_fraction,
+    check_seed,
+)
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
@@ -107,7 +113,9 @@ class ReviewDataModule(LightningDataModule):
         check_choice(("random", "tail"), val_split=val_split)
         check_choice(("imdb", "files", "demo"), source=source)
         trust = find_targets(tokenizer)
-        self.encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating, trust=trust)
+        self.encoder = TextEncoder(
+            Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating, trust=trust
+        )
         self.max_features = max_features
         self.batch_size = batch_size
         self.val_fraction = val_fraction
@@ -117,7 +125,9 @@ class ReviewDataModule(LightningDataModule):
         self.seed = seed
         self.reshuffle = True
         self._soft_labels: npt.NDArray[np.float32] | None = None
-        settings = sources.FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
+        settings = sources.FileSettings(
+            test_fraction=test_fraction, split_seed=split_seed, **reading
+        )
         self.source = sources.resolve_source(source, settings)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
@@ -134,7 +144,9 @@ class ReviewDataModule(LightningDataModule):
         """
         if not is_complete(self.folder):
             name = f"reviews/{self.folder.name}"
-            self.folder = cached(name, lambda path: path if is_complete(path) else None, self._encode)
+            self.folder = cached(
+                name, lambda path: path if is_complete(path) else None, self._encode
+            )
 
     def _encode(self, folder: Path) -> None:
         corpus = self.source.load()
@@ -171,12 +183,16 @@ class ReviewDataModule(LightningDataModule):
         state = read_tokenizer_state(self.folder)
         self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
         names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
-        self.splits = {name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names}
+        self.splits = {
+            name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names
+        }
 
     @property
     def training_texts(self) -> EncodedReviews:
         """The training rows and then the unlabelled ones, from which word vectors are learned, after `setup`."""
-        return StoredReviews(self.folder, *(split for split in ("train", "unlabelled") if split in self.splits))
+        return StoredReviews(
+            self.folder, *(split for split in ("train", "unlabelled") if split in self.splits)
+        )
 
     @property
     def contents(self) -> str:
@@ -201,12 +217,16 @@ class ReviewDataModule(LightningDataModule):
         labels = np.zeros((len(reviews.labels), len(self.label_names)), dtype=np.float32)
         labels[train.reviews.rows, train.reviews.labels[train.reviews.rows]] = 1
         labels[self.splits["unlabelled"].reviews.rows] = self._soft_labels
-        return PaddedReviews(EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows), self.encoder)
+        return PaddedReviews(
+            EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows), self.encoder
+        )
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.training_set
-        sampler = split.train_sampler(self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle)
+        sampler = split.train_sampler(
+            self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle
+        )
         return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -177,7 +177,9 @@ class Numbered(NamedTuple):
     unused: list[str]
 
 
-def number_classes(labels: pa.ChunkedArray, mapping: Mapping[str, str | None], class_names: Sequence[str]) -> Numbered:
+def number_classes(
+    labels: pa.ChunkedArray, mapping: Mapping[str, str | None], class_names: Sequence[str]
+) -> Numbered:
     """Number the classes.
 
     Args:

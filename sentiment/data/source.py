@@ -106,12 +106,18 @@ class FileSettings:
         if not roots:
             raise InputError("data.path=[]: an empty list; name at least one file")
         if len({root.resolve() for root in roots}) < len(roots):
-            raise InputError(f"data.path={', '.join(map(str, roots))}: names a file twice; remove one")
+            raise InputError(
+                f"data.path={', '.join(map(str, roots))}: names a file twice; remove one"
+            )
         for root in roots:
             if not root.exists():
-                raise InputError(f"data.path={root}: no such file or folder; check the path, or try data=demo")
+                raise InputError(
+                    f"data.path={root}: no such file or folder; check the path, or try data=demo"
+                )
             if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
-                raise InputError(f"data.path={root}: is no regular file; name a file, or a single folder")
+                raise InputError(
+                    f"data.path={root}: is no regular file; name a file, or a single folder"
+                )
         return roots
 
 
@@ -148,12 +154,16 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
     """
     if source == "demo":
         key = fingerprint(Path(demo.__file__).read_bytes().hex())
-        return _add_texts(Source(key, _load_demo), find_texts_of_user(settings.unlabelled, []), settings)
+        return _add_texts(
+            Source(key, _load_demo), find_texts_of_user(settings.unlabelled, []), settings
+        )
     if settings.roots:
         return _resolve_files(settings, IMDB_LABELS if source == "imdb" else None)
     if source == "imdb":
         return _resolve_hub(settings)
-    raise InputError("data.path: not set; name a file of reviews, or a folder with train.* and test.*")
+    raise InputError(
+        "data.path: not set; name a file of reviews, or a folder with train.* and test.*"
+    )
 
 
 def find_separator(name: Any) -> str | None:
@@ -198,14 +208,22 @@ def _resolve_files(settings: FileSettings, label_names: list[str] | None) -> Sou
     roots = settings.roots
     path = ", ".join(map(str, roots))
     is_folder = roots[0].is_dir()
-    folder = roots[0] if is_folder else Path(os.path.commonpath([root.absolute().parent for root in roots]))
+    folder = (
+        roots[0]
+        if is_folder
+        else Path(os.path.commonpath([root.absolute().parent for root in roots]))
+    )
     try:
         parts = find_parts(path, roots)
         texts = find_texts_of_user(settings.unlabelled, _find_folders(parts, roots[0]))
         parts = remove_texts(texts, parts)
-        source = _add_texts(_from_parts(parts, settings, folder, path, label_names), texts, settings)
+        source = _add_texts(
+            _from_parts(parts, settings, folder, path, label_names), texts, settings
+        )
     except OSError as error:
-        raise InputError(f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
+        ) from error
 
     def load() -> Corpus:
         corpus = source.load()
@@ -240,7 +258,9 @@ def _from_parts(
         path: of all, for messages.
         label_names: of IMDB, in place of those in the files.
     """
-    described = {split: [describe_files(part.files) for part in found] for split, found in parts.items()}
+    described = {
+        split: [describe_files(part.files) for part in found] for split, found in parts.items()
+    }
     has_test_set = "train" in parts
     key: list[Any] = [described, settings.key]
     if not has_test_set:
@@ -255,9 +275,15 @@ def _from_parts(
             for split, found in parts.items()
         }
         metadata = [table.schema.metadata for found in tables.values() for table in found]
-        class_names = [*dict.fromkeys(name for of_table in metadata for name in json.loads(of_table[CLASS_NAMES]))]
+        class_names = [
+            *dict.fromkeys(
+                name for of_table in metadata for name in json.loads(of_table[CLASS_NAMES])
+            )
+        ]
         by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
-        corpus = make_corpus(by_split, settings.mapping, class_names, settings.empty, fingerprint(key))
+        corpus = make_corpus(
+            by_split, settings.mapping, class_names, settings.empty, fingerprint(key)
+        )
         if not has_test_set and settings.test_fraction < 1:
             if len(set(corpus.labels.tolist())) > 1:
                 corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
@@ -274,12 +300,17 @@ def _from_parts(
             for split, found in parts.items()
             for part, table in zip(found, tables[split], strict=True)
         ]
-        return replace(corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes)
+        return replace(
+            corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes
+        )
 
     files = {
-        split: frozenset(Path(state.path) for states in found for state in states) for split, found in described.items()
+        split: frozenset(Path(state.path) for states in found for state in states)
+        for split, found in described.items()
     }
-    train_files = files.get("train", files["test"])  # without training files, the test set is drawn from all rows
+    train_files = files.get(
+        "train", files["test"]
+    )  # without training files, the test set is drawn from all rows
     return Source(fingerprint(key), load, has_test_set, "val" in parts, train_files, files["test"])
 
 
@@ -293,8 +324,13 @@ def _add_texts(source: Source, texts: Sequence[Part], settings: FileSettings) ->
 
     def load() -> Corpus:
         corpus = source.load()
-        tables = [load_texts(part, options, states) for part, states in zip(texts, described, strict=True)]
-        notes = [describe_part(part, table, "unlabelled") for part, table in zip(texts, tables, strict=True)]
+        tables = [
+            load_texts(part, options, states) for part, states in zip(texts, described, strict=True)
+        ]
+        notes = [
+            describe_part(part, table, "unlabelled")
+            for part, table in zip(texts, tables, strict=True)
+        ]
         corpus = corpus.add_unlabelled(pa.concat_tables(tables), settings.empty, key)
         return replace(corpus, notes=corpus.notes + notes)
 

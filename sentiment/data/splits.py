@@ -12,7 +12,12 @@ from sentiment.runtime.errors import InputError
 
 
 def stratified_split(
-    rows: Integers, labels: Integers, fraction: float, seed: int, key: str, label_names: Sequence[str]
+    rows: Integers,
+    labels: Integers,
+    fraction: float,
+    seed: int,
+    key: str,
+    label_names: Sequence[str],
 ) -> tuple[Integers, Integers]:
     """Draw `fraction` of the rows, in proportion to the classes.
 
@@ -35,7 +40,9 @@ def stratified_split(
         if len(single) < len(classes) - 1:
             nulls = dict.fromkeys(single[:3])
             advice += f", or drop or merge classes: {suggest_mapping(nulls)}"
-        raise InputError(f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; {advice}")
+        raise InputError(
+            f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; {advice}"
+        )
     drawn = math.ceil(fraction * len(rows))
     if min(drawn, len(rows) - drawn) < len(classes):
         raise InputError(
@@ -46,7 +53,9 @@ def stratified_split(
     return np.sort(rest), np.sort(held_out)
 
 
-def tail_split(rows: Integers, labels: Integers, fraction: float, key: str) -> tuple[Integers, Integers]:
+def tail_split(
+    rows: Integers, labels: Integers, fraction: float, key: str
+) -> tuple[Integers, Integers]:
     """Take the last `fraction` of the rows of each class.
 
     Returns:
@@ -59,6 +68,8 @@ def tail_split(rows: Integers, labels: Integers, fraction: float, key: str) -> t
     for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
         count = round(fraction * len(members))
         if not 0 < count < len(members):
-            raise InputError(f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows")
+            raise InputError(
+                f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows"
+            )
         held_out[members[-count:]] = True
     return rows[~held_out], rows[held_out]

@@ -15,7 +15,10 @@ MAX_REVIEWS = 10_000  # of a split whose tokens are counted
 def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
     problems = list(data.warnings)
-    counts, words = read_counts(data.folder)[len(SPECIALS) :], read_vocabulary(data.folder)[len(SPECIALS) :]
+    counts, words = (
+        read_counts(data.folder)[len(SPECIALS) :],
+        read_vocabulary(data.folder)[len(SPECIALS) :],
+    )
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
     spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
     if length > MAX_TOKEN_LENGTH:
@@ -24,13 +27,18 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     unknown = np.mean((ids == UNKNOWN) | (ids >= data.max_features))
     if unknown > MAX_UNKNOWN:
         advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
-        problems.append(f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}")
+        problems.append(
+            f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}"
+        )
     if "unlabelled" in data.splits:
         train, texts = (
-            np.concatenate(list(islice(data.splits[name].reviews, MAX_REVIEWS))) for name in ("train", "unlabelled")
+            np.concatenate(list(islice(data.splits[name].reviews, MAX_REVIEWS)))
+            for name in ("train", "unlabelled")
         )
         if (strange := np.mean(~np.isin(texts, train))) > MAX_UNKNOWN:
-            problems.append(f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them")
+            problems.append(
+                f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them"
+            )
     return problems
 
 
@@ -44,14 +52,18 @@ def describe(data: ReviewDataModule) -> str:
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
     counts = read_counts(data.folder)
     oov_rate = (counts[data.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
-    shapes = (f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test"))
+    shapes = (
+        f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test")
+    )
     validation = {
         ("train", "random"): f"drawn from train, split_seed {data.split_seed}",
         ("train", "tail"): "the last of each class in train",
     }.get((data.validate_on, data.val_split), "the test set")
     if data.has_val_set and data.validate_on == "train":
         validation = "a file of their own"
-    labels = ", ".join(f"{name} {count:,}" for name, count in zip(data.label_names, classes, strict=True))
+    labels = ", ".join(
+        f"{name} {count:,}" for name, count in zip(data.label_names, classes, strict=True)
+    )
     majority, share = data.label_names[classes.argmax()], classes.max() / classes.sum()
     imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
     copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)

@@ -24,10 +24,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         InputError: it is missing, damaged, of another kind, or holds more than tensors and plain values.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; pass a run directory or its checkpoints/best.ckpt")
+        raise InputError(
+            f"{path}: no such checkpoint; pass a run directory or its checkpoints/best.ckpt"
+        )
     with open(path, "rb") as file:
         if file.read(1) not in (b"P", b"\x80"):  # a zip archive, as torch writes, or a pickle
-            raise InputError(f"{path}: not a checkpoint; pass a run directory or its checkpoints/best.ckpt")
+            raise InputError(
+                f"{path}: not a checkpoint; pass a run directory or its checkpoints/best.ckpt"
+            )
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -37,12 +41,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # about old formats, which are refused below
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        message = f"{path}: refused, it holds more than tensors and plain values; nothing in it was run"
+        message = (
+            f"{path}: refused, it holds more than tensors and plain values; nothing in it was run"
+        )
         raise InputError(message) from error
     except Exception as error:
-        raise InputError(f"{path}: damaged or not a checkpoint ({type(error).__name__}); use another one") from error
+        raise InputError(
+            f"{path}: damaged or not a checkpoint ({type(error).__name__}); use another one"
+        ) from error
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not isinstance(settings, dict) or not {"text_encoder", "label_names", "model"} <= settings.keys():
+    if (
+        not isinstance(settings, dict)
+        or not {"text_encoder", "label_names", "model"} <= settings.keys()
+    ):
         raise InputError(f"{path}: not created by this version of sentiment.train; use another one")
     return checkpoint
 
@@ -55,7 +66,9 @@ class TrainedModel(NamedTuple):
     label_names: list[str]
 
 
-def restore_model(path: Path, checkpoint: dict[str, Any], trust: Collection[str] = ()) -> TrainedModel:
+def restore_model(
+    path: Path, checkpoint: dict[str, Any], trust: Collection[str] = ()
+) -> TrainedModel:
     """The trained model of a checkpoint that was read from `path`.
 
     No memory is allocated for a network of this package before all sizes agree.
@@ -115,9 +128,15 @@ def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
     That includes runs that were moved: Lightning stores absolute paths of its checkpoints.
     """
     states = checkpoint.get("callbacks")
-    if not isinstance(states, dict) or not all(isinstance(state, dict) for state in states.values()):
-        raise InputError(f"{path}: holds no training state; resume from last.ckpt, or start a new run")
+    if not isinstance(states, dict) or not all(
+        isinstance(state, dict) for state in states.values()
+    ):
+        raise InputError(
+            f"{path}: holds no training state; resume from last.ckpt, or start a new run"
+        )
     for state in states.values():
         home = Path(str(state.get("dirpath", path.parent)))
         if home != path.parent:
-            raise InputError(f"resume={path.parents[1]}: the run was moved; move it back to {home.parent}")
+            raise InputError(
+                f"resume={path.parents[1]}: the run was moved; move it back to {home.parent}"
+            )

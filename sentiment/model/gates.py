@@ -48,7 +48,9 @@ def unroll_lstm(layer: nn.Module, x: Tensor) -> Gates:
         cell = forget * cell + input_ * candidate.tanh()
         hidden = output * cell.tanh()
         steps.append((input_, forget, output, cell, hidden))
-    input_, forget, output, cell, hidden = (torch.stack(part, 1) for part in zip(*steps, strict=True))
+    input_, forget, output, cell, hidden = (
+        torch.stack(part, 1) for part in zip(*steps, strict=True)
+    )
     return Gates({"input": input_, "forget": forget, "output": output}, "cell state", cell, hidden)
 
 
@@ -65,7 +67,9 @@ def unroll_gru(layer: nn.Module, x: Tensor) -> Gates:
     steps = []
     for projected_step in projected.unbind(1):
         reset, update, candidate = projected_step.chunk(3, 1)
-        recurrent_reset, recurrent_update, recurrent = (hidden @ hidden_weight.T + hidden_bias).chunk(3, 1)
+        recurrent_reset, recurrent_update, recurrent = (
+            hidden @ hidden_weight.T + hidden_bias
+        ).chunk(3, 1)
         reset, update = (reset + recurrent_reset).sigmoid(), (update + recurrent_update).sigmoid()
         hidden = (1 - update) * (candidate + reset * recurrent).tanh() + update * hidden
         steps.append((reset, update, hidden))

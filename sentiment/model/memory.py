@@ -57,6 +57,9 @@ def available_memory() -> int:
     limits = [CGROUPS / name for name in _CGROUP_LIMITS]
     found = [path.read_text().strip() for path in limits if path.is_file()]
     available: int = min(
-        [psutil.virtual_memory().available, *(int(limit) - used for limit in found if limit.isdecimal())]
+        [
+            psutil.virtual_memory().available,
+            *(int(limit) - used for limit in found if limit.isdecimal()),
+        ]
     )
     return available

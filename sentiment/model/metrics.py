@@ -7,10 +7,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import AUROC, Accuracy, CalibrationError, ConfusionMatrix, Metric, MetricCollection
+from torchmetrics import (
+    AUROC,
+    Accuracy,
+    CalibrationError,
+    ConfusionMatrix,
+    Metric,
+    MetricCollection,
+)
 from torchmetrics.utilities import dim_zero_cat
 
-METRICS_BY_CLASS = ("test/precision/", "test/recall/")  # start of the tags; the name of the class follows
+METRICS_BY_CLASS = (
+    "test/precision/",
+    "test/recall/",
+)  # start of the tags; the name of the class follows
 
 
 class Predictions(NamedTuple):
@@ -40,15 +50,21 @@ class ClassificationMetrics(nn.Module):
         super().__init__()
         self.label_names = list(label_names)
         self.binary = len(label_names) == 2
-        task: dict[str, Any] = {"task": "binary" if self.binary else "multiclass", "num_classes": len(label_names)}
+        task: dict[str, Any] = {
+            "task": "binary" if self.binary else "multiclass",
+            "num_classes": len(label_names),
+        }
         self._batches = _Batches()
         self._accuracy = Accuracy(**task, average="micro")
         self._test = MetricCollection(
-            {"auroc": AUROC(**task), "ece": CalibrationError(**task, n_bins=15)}, compute_groups=False
+            {"auroc": AUROC(**task), "ece": CalibrationError(**task, n_bins=15)},
+            compute_groups=False,
         )
         self._confusion = ConfusionMatrix(task="multiclass", num_classes=len(label_names))
 
-    def update(self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor) -> None:
+    def update(
+        self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor
+    ) -> None:
         """Add a batch.
 
         Args:
@@ -91,7 +107,10 @@ class ClassificationMetrics(nn.Module):
             values["test/ece"] = ece.compute()
             self._test.reset()
             for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
-                values |= {tag + name: value for name, value in zip(self.label_names, by_class, strict=True)}
+                values |= {
+                    tag + name: value
+                    for name, value in zip(self.label_names, by_class, strict=True)
+                }
         order = rows.argsort()
         predictions = Predictions(rows[order].cpu().numpy(), probabilities[order].cpu().numpy())
         return values, predictions

@@ -73,8 +73,13 @@ class SentimentModule(LightningModule):
         trust: Collection[str] = (),
     ) -> None:
         super().__init__()
-        if not isinstance(adversarial_epsilon, int | float) or not 0 <= adversarial_epsilon < math.inf:
-            raise InputError(f"adversarial_epsilon={adversarial_epsilon}: must be a finite number >= 0")
+        if (
+            not isinstance(adversarial_epsilon, int | float)
+            or not 0 <= adversarial_epsilon < math.inf
+        ):
+            raise InputError(
+                f"adversarial_epsilon={adversarial_epsilon}: must be a finite number >= 0"
+            )
         hyperparameters = {
             "text_encoder": dict(text_encoder),
             "label_names": list(label_names),
@@ -91,10 +96,14 @@ class SentimentModule(LightningModule):
         self.data_contents = ""
         self.objective = objective
         self.class_weights = class_weights
-        self.net = build_network(model, TextEncoder.from_dict(text_encoder, trust), label_names, trust)
+        self.net = build_network(
+            model, TextEncoder.from_dict(text_encoder, trust), label_names, trust
+        )
         if adversarial_epsilon and not self.net.has_forward_embedded:
             name = self.net.display_name
-            raise InputError(f"adversarial_epsilon={adversarial_epsilon}: {name} has no forward_embedded; use 0")
+            raise InputError(
+                f"adversarial_epsilon={adversarial_epsilon}: {name} has no forward_embedded; use 0"
+            )
         self.metrics = ClassificationMetrics(label_names)
         self._metrics_step: dict[str, int] = {}  # step of the latest metrics of `train` and `val`
 
@@ -114,7 +123,9 @@ class SentimentModule(LightningModule):
     def _is_cross_entropy(self) -> bool:
         """Whether the loss is the cross-entropy without weights and smoothing, which is faster from the logits."""
         loss = self.criterion
-        plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean"
+        plain = (
+            type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean"
+        )
         return plain and not loss.label_smoothing
 
     def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -128,7 +139,9 @@ class SentimentModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
-        self._loss_sum = torch.zeros((), device=self.device)  # a torchmetrics metric per step costs more than the step
+        self._loss_sum = torch.zeros(
+            (), device=self.device
+        )  # a torchmetrics metric per step costs more than the step
         self._num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._num_reviews = 0
 
@@ -173,14 +186,22 @@ class SentimentModule(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = True  # then Lightning validates, though the epoch is cut short
+            self.trainer.should_stop = (
+                True  # then Lightning validates, though the epoch is cut short
+            )
         if self.global_step % DIVERGENCE_INTERVAL == 0:
             self._raise_if_diverged(outputs["loss"])
 
     def on_train_epoch_end(self) -> None:
         self._metrics_step["train"] = self.global_step
-        sums = self._loss_sum, self._num_correct, torch.tensor(self._num_reviews, device=self.device)
-        loss_sum, num_correct, num_reviews = (self.trainer.strategy.reduce(part, reduce_op="sum") for part in sums)
+        sums = (
+            self._loss_sum,
+            self._num_correct,
+            torch.tensor(self._num_reviews, device=self.device),
+        )
+        loss_sum, num_correct, num_reviews = (
+            self.trainer.strategy.reduce(part, reduce_op="sum") for part in sums
+        )
         loss, accuracy = loss_sum / int(num_reviews), num_correct / int(num_reviews)
         self._raise_if_diverged(loss)
         values = {"train/loss": loss, "train/accuracy": accuracy}
@@ -255,7 +276,8 @@ class SentimentModule(LightningModule):
         plan = {"scheduler": scheduler, "interval": "epoch" if is_plateau else "step"}
         return {
             "optimizer": optimizer,
-            "lr_scheduler": plan | ({"monitor": self.objective, "strict": False} if is_plateau else {}),
+            "lr_scheduler": plan
+            | ({"monitor": self.objective, "strict": False} if is_plateau else {}),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -84,7 +84,10 @@ class Network(nn.Module):
 
 
 def build_network(
-    settings: Mapping[str, Any], encoder: TextEncoder, label_names: Sequence[str], trust: Collection[str] = ()
+    settings: Mapping[str, Any],
+    encoder: TextEncoder,
+    label_names: Sequence[str],
+    trust: Collection[str] = (),
 ) -> Network:
     """A freshly initialized network for texts of `encoder`.
 
@@ -102,7 +105,9 @@ def build_network(
     target = arguments.pop("_target_")
     cls = import_trusted(target, trust)
     if not (isinstance(cls, type) and issubclass(cls, Network)):
-        raise InputError(f"model._target_={target}: not a subclass of sentiment.model.network.Network; derive it")
+        raise InputError(
+            f"model._target_={target}: not a subclass of sentiment.model.network.Network; derive it"
+        )
     sizes = {"max_features": len(encoder.vocabulary), "num_outputs": count_outputs(label_names)}
     try:
         return cls(**sizes, masked=encoder.masked, **arguments)
@@ -126,7 +131,11 @@ class _SkipNormal(TorchFunctionMode):
     """Skips `nn.init.normal_`, which on the device `meta` takes a second to import a compiler."""
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 

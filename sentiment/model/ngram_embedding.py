@@ -68,7 +68,11 @@ class NgramEmbedding(nn.Embedding):
         Raises:
             ValueError: they are not those of this number of n-grams.
         """
-        if not isinstance(state, Tensor) or state.dtype != torch.int64 or state.shape != self.hashes.shape:
+        if (
+            not isinstance(state, Tensor)
+            or state.dtype != torch.int64
+            or state.shape != self.hashes.shape
+        ):
             raise ValueError(f"hashes of n-grams: not int64 {tuple(self.hashes.shape)}")
         self.hashes = state.to(self.weight.device)
 

@@ -35,7 +35,9 @@ class ProbabilityModel(nn.Module):
         return log_probabilities(self.net(ids)).exp()
 
 
-def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], path: Path) -> float:
+def export_onnx(
+    net: Network, encoder: TextEncoder, label_names: Sequence[str], path: Path
+) -> float:
     """Write an ONNX file with dynamic batch and length, after comparing it with PyTorch at other sizes.
 
     Args:
@@ -55,12 +57,18 @@ def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], 
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise InputError("export needs onnx and onnxruntime; install them: pip install onnx onnxruntime") from error
-    model = ProbabilityModel(net.cpu()).eval()  # the exporter restores the mode of the model in all its modules
+        raise InputError(
+            "export needs onnx and onnxruntime; install them: pip install onnx onnxruntime"
+        ) from error
+    model = ProbabilityModel(
+        net.cpu()
+    ).eval()  # the exporter restores the mode of the model in all its modules
     with output_file(path) as temporary:
         # The exporter prints the graph of a network that it cannot export, whatever `verbose` says.
         with warnings.catch_warnings(), patch.object(torch._C, "_jit_onnx_log", create=True):
-            warnings.simplefilter("ignore")  # about the deprecated exporter, and constants, which are checked below
+            warnings.simplefilter(
+                "ignore"
+            )  # about the deprecated exporter, and constants, which are checked below
             # The newer exporter unrolls an LSTM's steps, which makes the length a constant.
             try:
                 torch.onnx.export(
@@ -91,13 +99,19 @@ def export_onnx(net: Network, encoder: TextEncoder, label_names: Sequence[str], 
                 with torch.inference_mode():
                     expected = model(ids)
                 (probabilities,) = session.run(None, {"ids": ids.numpy()})
-            except Exception as error:  # of onnxruntime, which has many, or of a network with an upper limit
+            except (
+                Exception
+            ) as error:  # of onnxruntime, which has many, or of a network with an upper limit
                 raise InputError(
                     f"{path}: not written, the traced network fails for another size: {batch} texts of {length} tokens"
                 ) from error
-            difference = max(difference, float((expected - torch.from_numpy(probabilities)).abs().max()))
+            difference = max(
+                difference, float((expected - torch.from_numpy(probabilities)).abs().max())
+            )
         if not difference <= TOLERANCE:
-            raise InputError(f"{path}: not written, its probabilities differ from PyTorch's by {difference:.2g}")
+            raise InputError(
+                f"{path}: not written, its probabilities differ from PyTorch's by {difference:.2g}"
+            )
     return difference
 
 

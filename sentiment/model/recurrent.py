@@ -103,15 +103,20 @@ class RecurrentNetwork(Network):
         self.units = units
         self.num_directions = 2 if bidirectional else 1
         self.embedding = nn.Embedding(max_features, embedding_dim)
-        self.ngram_embedding = NgramEmbedding(max_ngram, num_ngrams, ngram_dim) if max_ngram > 1 else None
+        self.ngram_embedding = (
+            NgramEmbedding(max_ngram, num_ngrams, ngram_dim) if max_ngram > 1 else None
+        )
         for embedding in (self.embedding, self.ngram_embedding):
             if embedding is not None and freeze_embedding:
                 embedding.requires_grad_(False).half()
         hidden_dim = units * self.num_directions
         input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
-        self.forward_layers = nn.ModuleList(self.layer_class(dim, units, batch_first=True) for dim in input_dims)
+        self.forward_layers = nn.ModuleList(
+            self.layer_class(dim, units, batch_first=True) for dim in input_dims
+        )
         self.backward_layers = nn.ModuleList(
-            self.layer_class(dim, units, batch_first=True) for dim in (input_dims if bidirectional else [])
+            self.layer_class(dim, units, batch_first=True)
+            for dim in (input_dims if bidirectional else [])
         )
         self.linear = nn.Linear(hidden_dim * len(POOLS[pooling]), num_outputs)
         self.reset_parameters()
@@ -155,7 +160,9 @@ class RecurrentNetwork(Network):
         chunks, chunk_lengths = self._split_into_chunks(x, lengths)  # (B·N, S, E), (B·N,)
         outputs = self._encode(chunks, chunk_lengths, self._run_layer)  # (B·N, S, D·H)
         outputs = self._merge_chunks(outputs, x)  # (B, T, D·H)
-        pooled = pool(outputs, lengths, self.pooling, self.units)  # (B, D·H), twice that for max_mean
+        pooled = pool(
+            outputs, lengths, self.pooling, self.units
+        )  # (B, D·H), twice that for max_mean
         pooled = F.dropout(pooled, self.output_dropout, self.training)
         logits: Tensor = self.linear(pooled)  # (B, C)
         return logits
@@ -182,16 +189,23 @@ class RecurrentNetwork(Network):
             reverse = _reverse_within_length(lengths, chunks.shape[1])
             unrolled[1::2] = [gates.map(reverse) for gates in unrolled[1::2]]
         merged = [gates.map(partial(self._merge_chunks, x=x)) for gates in unrolled]
-        return [tuple(merged[i : i + self.num_directions]) for i in range(0, len(merged), self.num_directions)]
+        return [
+            tuple(merged[i : i + self.num_directions])
+            for i in range(0, len(merged), self.num_directions)
+        ]
 
     def _split_into_chunks(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """`(B, T, E)` and `(B,)` → `(B·N, S, E)` and `(B·N,)`."""
         if self.chunk_length is None:
             return x, lengths
         length = x.shape[1]
-        chunks = F.pad(x, (0, 0, 0, -length % self.chunk_length)).reshape(-1, self.chunk_length, x.shape[2])
+        chunks = F.pad(x, (0, 0, 0, -length % self.chunk_length)).reshape(
+            -1, self.chunk_length, x.shape[2]
+        )
         starts = torch.arange(0, length, self.chunk_length, device=x.device)
-        ends = torch.full_like(x[:, 0, 0], length, dtype=torch.int64) if lengths is None else lengths
+        ends = (
+            torch.full_like(x[:, 0, 0], length, dtype=torch.int64) if lengths is None else lengths
+        )
         return chunks, (ends[:, None] - starts).clamp(0, self.chunk_length).flatten()
 
     @staticmethod
@@ -199,7 +213,9 @@ class RecurrentNetwork(Network):
         """Outputs for the chunks of `x`, `(B·N, S, D·H)` → `(B, T, D·H)`."""
         return outputs.reshape(x.shape[0], -1, outputs.shape[2])[:, : x.shape[1]]
 
-    def _encode(self, x: Tensor, lengths: Tensor | None, run_layer: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+    def _encode(
+        self, x: Tensor, lengths: Tensor | None, run_layer: Callable[[nn.Module, Tensor], Tensor]
+    ) -> Tensor:
         """Outputs of the last layer, `(B, T, E)` → `(B, T, D·H)`; `run_layer` runs one layer in one direction."""
         reverse = _reverse_within_length(lengths, x.shape[1])
         for depth, layer in enumerate(self.forward_layers):
@@ -230,5 +246,7 @@ def _reverse_within_length(lengths: Tensor | None, width: int) -> Callable[[Tens
     if lengths is None:
         return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
-    order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[..., None]  # (B, T, 1)
+    order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[
+        ..., None
+    ]  # (B, T, 1)
     return lambda x: x.gather(1, order.expand(-1, -1, x.shape[2]))

@@ -15,6 +15,12 @@ def takes_total_steps(factory: Callable[..., LRScheduler]) -> bool:
         return False
 
 
-def make_scheduler(factory: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int) -> LRScheduler:
+def make_scheduler(
+    factory: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int
+) -> LRScheduler:
     """The scheduler of an optimizer; the factory gets `total_steps` if it has such an argument."""
-    return factory(optimizer, total_steps=total_steps) if takes_total_steps(factory) else factory(optimizer)
+    return (
+        factory(optimizer, total_steps=total_steps)
+        if takes_total_steps(factory)
+        else factory(optimizer)
+    )

@@ -67,7 +67,9 @@ def _replace_cache(error: OSError | RuntimeError, name: str) -> None:
 
 
 def _describe(error: Exception) -> str:
-    return getattr(error, "strerror", None) or one_line(error)  # numpy's errors have a message alone
+    return getattr(error, "strerror", None) or one_line(
+        error
+    )  # numpy's errors have a message alone
 
 
 def cached(name: str, read: Callable[[Path], T | None], write: Callable[[Path], object]) -> T:
@@ -93,10 +95,14 @@ def cached(name: str, read: Callable[[Path], T | None], write: Callable[[Path], 
         return _read_or_write(cache_dir() / name, read, write)
     except OSError as error:
         message = f"SENTIMENT_CACHE={cache_dir()}: {name} cannot be written ({_describe(error)})"
-        raise InputError(f"{message}; free some space or set SENTIMENT_CACHE to another folder") from error
+        raise InputError(
+            f"{message}; free some space or set SENTIMENT_CACHE to another folder"
+        ) from error
 
 
-def _read_or_write(path: Path, read: Callable[[Path], T | None], write: Callable[[Path], object]) -> T:
+def _read_or_write(
+    path: Path, read: Callable[[Path], T | None], write: Callable[[Path], object]
+) -> T:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         found = read(path)
@@ -139,7 +145,10 @@ def cached_arrays(name: str, compute: Callable[[], Mapping[str, Any]]) -> Arrays
                     np.savez(file, **found)
             except OSError as error:
                 log.warning(
-                    "SENTIMENT_CACHE=%s: %s cannot be written (%s), goes on", cache_dir(), name, _describe(error)
+                    "SENTIMENT_CACHE=%s: %s cannot be written (%s), goes on",
+                    cache_dir(),
+                    name,
+                    _describe(error),
                 )
         return found
 

@@ -64,7 +64,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, command: str, description: str | None) -> None:
         raw = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=f"python -m sentiment.{command}", description=description, formatter_class=raw)
+        super().__init__(
+            prog=f"python -m sentiment.{command}", description=description, formatter_class=raw
+        )
 
     def add_trust(self) -> None:
         """Add `--trust`, for checkpoints with classes of other modules."""
@@ -74,7 +76,9 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print one line instead of the usage."""
         flag = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
-        exit_with_error(f"{message}{did_you_mean(flag, self._option_string_actions) or f'; see {self.prog} --help'}")
+        exit_with_error(
+            f"{message}{did_you_mean(flag, self._option_string_actions) or f'; see {self.prog} --help'}"
+        )
 
     def run(self, command: Callable[[argparse.Namespace], object]) -> None:
         """Parse the arguments, run the command and exit: 2 invalid input, 130 Ctrl-C, 141 closed pipe."""
@@ -90,7 +94,9 @@ class CommandParser(argparse.ArgumentParser):
         except KeyboardInterrupt:
             sys.exit(130)
         except OSError as error:  # of standard output; other files have their own messages
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains on exit
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # else Python complains on exit
             if isinstance(error, BrokenPipeError):
                 sys.exit(141)
             name = error.filename or "standard output"

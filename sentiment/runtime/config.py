@@ -20,7 +20,9 @@ from omegaconf.errors import MissingMandatoryValue
 from sentiment.runtime.errors import ArgumentError, InputError, one_line
 from sentiment.runtime.files import fingerprint
 
-CONF_DIR = next(path for up in (1, 2) if (path := Path(__file__).parents[up] / "conf").is_dir())  # wheel, checkout
+CONF_DIR = next(
+    path for up in (1, 2) if (path := Path(__file__).parents[up] / "conf").is_dir()
+)  # wheel, checkout
 MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
 MAPPINGS = ("data.labels",)  # settings whose value is a mapping
 NOT_IN_FINGERPRINT = (
@@ -112,7 +114,9 @@ def named_settings(cfg: DictConfig, group: str) -> Iterator[tuple[str, DictConfi
     """
     for name, settings in (cfg.get(group) or {}).items():
         if not OmegaConf.is_dict(settings):
-            raise InputError(f"{group}.{name}: must be below a name of its own, as in the files of conf/{group}")
+            raise InputError(
+                f"{group}.{name}: must be below a name of its own, as in the files of conf/{group}"
+            )
         yield str(name), settings
 
 
@@ -221,7 +225,11 @@ def check_single_device(cfg: DictConfig) -> None:
     trainer = cfg.trainer
     devices = trainer.get("devices", 1)
     is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
-    if not is_single or trainer.get("strategy", "auto") != "auto" or trainer.get("num_nodes", 1) != 1:
+    if (
+        not is_single
+        or trainer.get("strategy", "auto") != "auto"
+        or trainer.get("num_nodes", 1) != 1
+    ):
         raise InputError(
             "trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu"
         )

@@ -37,7 +37,9 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     target = path.resolve()  # replaces what a symbolic link points to, not the link
     if not target.parent.is_dir():
-        raise InputError(f"{path}: directory {target.parent} does not exist; create it or choose another file")
+        raise InputError(
+            f"{path}: directory {target.parent} does not exist; create it or choose another file"
+        )
     if target.exists() and not target.is_file():
         raise InputError(f"{path}: is a directory or device; choose a file")
     try:
@@ -48,7 +50,9 @@ def output_file(path: Path) -> Iterator[Path]:
                 shutil.copymode(target, temporary)  # a private file stays private
             os.replace(temporary, target)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another file"
+        ) from error
 
 
 def check_regular(path: Path) -> None:

@@ -21,7 +21,9 @@ def format_help(doc: str | None, config_name: str) -> str:
     files = dict.fromkeys(_list_defaults(CONF_DIR / f"{config_name}.yaml"))
     groups = {file.parent for file in CONF_DIR.glob("*/*.yaml")}
     shown = {file.parent for file in files} | {CONF_DIR / "experiment"}
-    options = [f"  {group.name}={'|'.join(option_names(group.name))}" for group in sorted(groups & shown)]
+    options = [
+        f"  {group.name}={'|'.join(option_names(group.name))}" for group in sorted(groups & shown)
+    ]
     if config_name != "tune":
         options.append(f"  {_LAUNCHERS}={'|'.join(option_names(_LAUNCHERS))}")
     texts = [f"{file.relative_to(CONF_DIR)}:\n{_indent(file)}" for file in files]

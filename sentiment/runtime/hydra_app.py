@@ -55,7 +55,9 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
         exit_with_error(f"{unknown[0]}: no such flag, or not at its place{hint}")
     if arguments.help:
         if hasattr(signal, "SIGPIPE"):  # not on Windows
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--help | head` ends without a traceback
+            signal.signal(
+                signal.SIGPIPE, signal.SIG_DFL
+            )  # `--help | head` ends without a traceback
         print(format_help(doc, config_name))
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors instead of printing them
@@ -104,7 +106,9 @@ def explain(error: Exception, config_name: str, overrides: Sequence[str]) -> str
     if "Config group override must be a string or a list" in first_line:
         line = next((line for line in overrides if line.endswith("=null")), key)
         return f"{line}: {first_line}"
-    if sweep := re.fullmatch("(?:Ambiguous value for argument|Sweep parameters) '(.*)'.*", first_line):
+    if sweep := re.fullmatch(
+        "(?:Ambiguous value for argument|Sweep parameters) '(.*)'.*", first_line
+    ):
         advice = shlex.quote(f"tune.space.{sweep[1]}")
         if config_name == "tune":
             return f"{sweep[1]}: is no single value; to search it, type {advice}"
@@ -172,7 +176,9 @@ class MakeOutputFolder(Callback):
         folder = Path(config.hydra.sweep.dir)
         is_sweep = (folder / "multirun.yaml").exists()
         if folder.is_dir() and any(folder.iterdir()) and not is_sweep:
-            exit_with_error(f"hydra.sweep.dir={folder}: is not empty and no sweep's; choose a new folder")
+            exit_with_error(
+                f"hydra.sweep.dir={folder}: is not empty and no sweep's; choose a new folder"
+            )
         _make_folder(config, "hydra.sweep.dir")
 
 

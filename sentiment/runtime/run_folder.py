@@ -23,7 +23,12 @@ from sentiment import __version__
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import format_override
 from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import atomic_write, check_regular, describe_write_error, escape_csv_formula
+from sentiment.runtime.files import (
+    atomic_write,
+    check_regular,
+    describe_write_error,
+    escape_csv_formula,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +36,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
-PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn", "numpy")
+PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "torchmetrics",
+    "torchtext",
+    "datasets",
+    "scikit-learn",
+    "numpy",
+)
 LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
 
 LOCK = ".sentiment.lock"  # a file `.lock` is of another program
@@ -69,7 +82,9 @@ class RunFolder:
         """Raise `InputError` if a file that every run writes is missing."""
         if not file.exists():
             missing = file.relative_to(self.path)
-            raise InputError(f"{self.path}: not a run directory ({missing} is missing); see outputs/runs")
+            raise InputError(
+                f"{self.path}: not a run directory ({missing} is missing); see outputs/runs"
+            )
 
     def read_config(self) -> DictConfig | None:
         """The configuration of the run, or None if it is missing.
@@ -85,9 +100,13 @@ class RunFolder:
             if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
                 raise ValueError  # ten lines of them may stand for a billion values
             cfg = OmegaConf.create(text)
-            return cfg if isinstance(cfg, DictConfig) and OmegaConf.is_dict(cfg.get("data")) else None
+            return (
+                cfg if isinstance(cfg, DictConfig) and OmegaConf.is_dict(cfg.get("data")) else None
+            )
         except Exception as error:  # of YAML and OmegaConf, which have many
-            message = f"{self.config_file}: cannot be read ({type(error).__name__}); repair or remove it"
+            message = (
+                f"{self.config_file}: cannot be read ({type(error).__name__}); repair or remove it"
+            )
             raise InputError(message) from error
 
     def write_config(self, cfg: DictConfig) -> None:
@@ -118,7 +137,10 @@ class RunFolder:
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json` atomically; NaN and infinity become null."""
-        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
+        finite = {
+            k: None if isinstance(v, float) and not math.isfinite(v) else v
+            for k, v in metrics.items()
+        }
         with atomic_write(self.metrics_file) as temporary:
             temporary.write_text(json.dumps(finite, indent=2, sort_keys=True) + "\n")
 
@@ -137,10 +159,15 @@ class RunFolder:
             probabilities: of the classes, `(N, classes)`.
             label_names: names of the classes.
         """
-        with atomic_write(self.predictions_file) as temporary, open(temporary, "w", newline="", encoding="utf-8") as f:
+        with (
+            atomic_write(self.predictions_file) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as f,
+        ):
             writer = csv.writer(f)
             places = [name for name in ("file", "row", "id") if name in reviews.column_names]
-            writer.writerow([*places, "label", "predicted", *(f"p({name})" for name in label_names), "text"])
+            writer.writerow(
+                [*places, "label", "predicted", *(f"p({name})" for name in label_names), "text"]
+            )
             for start in range(0, len(labels), CHUNK_SIZE):
                 chunk = reviews[start : start + CHUNK_SIZE]
                 for i, text in enumerate(chunk["text"]):
@@ -148,7 +175,9 @@ class RunFolder:
                     names = label_names[labels[start + i]], label_names[int(probability.argmax())]
                     cells = [*(chunk[name][i] for name in places), *names]
                     numbers = (f"{p:.6f}" for p in probability)
-                    writer.writerow([*map(escape_csv_formula, cells), *numbers, escape_csv_formula(text)])
+                    writer.writerow(
+                        [*map(escape_csv_formula, cells), *numbers, escape_csv_formula(text)]
+                    )
 
     def write_train_hashes(self, hashes: "npt.NDArray[np.int64]") -> None:
         """Write the hashes of the training reviews, int64 `(N,)`, by which `evaluate` finds copies of them."""
@@ -298,8 +327,22 @@ def provenance() -> dict[str, Any]:
     checkout = Path(__file__).parents[2]
     commit = None
     if (checkout / ".git").exists():  # an installed package may be inside somebody else's checkout
-        git = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        git = [
+            "git",
+            "-C",
+            str(checkout),
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=40",
+            "--exclude=*",
+        ]
         with contextlib.suppress(OSError, subprocess.CalledProcessError):
             commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    versions = {"sentiment": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}
-    return {"git_commit": commit, "versions": " ".join(f"{name}={number}" for name, number in versions.items())}
+    versions = {"sentiment": __version__, "python": platform.python_version()} | {
+        p: version(p) for p in PACKAGES
+    }
+    return {
+        "git_commit": commit,
+        "versions": " ".join(f"{name}={number}" for name, number in versions.items()),
+    }

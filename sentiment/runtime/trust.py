@@ -29,7 +29,9 @@ def is_ours(target: str) -> bool:
     return target.startswith(f"{PACKAGE}.")
 
 
-def import_trusted(target: str, trust: Collection[str] = (), libraries: Collection[str] = ()) -> Any:
+def import_trusted(
+    target: str, trust: Collection[str] = (), libraries: Collection[str] = ()
+) -> Any:
     """Import what a `_target_` names, which may run code of its module.
 
     Args:
@@ -53,7 +55,9 @@ def import_trusted(target: str, trust: Collection[str] = (), libraries: Collecti
             advice = "correct the name of the class"
         raise ImportFailedError(f"{target}: cannot be imported ({error}); {advice}") from error
     home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
-    if not is_trusted and not (is_ours(home) or (isinstance(found, type) and _is_within(home, libraries))):
+    if not is_trusted and not (
+        is_ours(home) or (isinstance(found, type) and _is_within(home, libraries))
+    ):
         raise _untrusted(target)
     return found
 
@@ -94,19 +98,31 @@ def _own_targets() -> set[str]:
     from sentiment.runtime.config import CONF_DIR  # Hydra is slow to import
 
     files = CONF_DIR.rglob("*.yaml")
-    return {target for file in files for target in re.findall(r"_target_: ([\w.]+)", file.read_text(encoding="utf-8"))}
+    return {
+        target
+        for file in files
+        for target in re.findall(r"_target_: ([\w.]+)", file.read_text(encoding="utf-8"))
+    }
 
 
 def find_targets(cfg: Any) -> list[str]:
     """Every `_target_` of a configuration, at any depth."""
     nodes = _walk(OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg)
-    return [str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node]
+    return [
+        str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node
+    ]
 
 
 def _walk(node: Any) -> Iterator[Any]:
     """Yield a node, and all keys and values below it."""
     yield node
-    children = [*node.keys(), *node.values()] if isinstance(node, dict) else node if isinstance(node, list) else ()
+    children = (
+        [*node.keys(), *node.values()]
+        if isinstance(node, dict)
+        else node
+        if isinstance(node, list)
+        else ()
+    )
     for child in children:
         yield from _walk(child)
 

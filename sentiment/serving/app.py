@@ -50,7 +50,10 @@ SECURITY_HEADERS = {
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 403, 404, 405, 413, 414, 415, 422, 500, 503)
 }
-FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
+FILE = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    "required": True,
+}
 LABELLED = {
     "description": "A row per row of the file: `row`, its columns, and the prediction. An apostrophe stands before "
     "cells that a spreadsheet would evaluate, such as `=1+1`.",
@@ -103,13 +106,16 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         if name is None:
             return models[0]
         if name not in by_name:
-            raise HTTPException(404, f"model: there is no {shorten(name)}; choose one of {', '.join(by_name)}")
+            raise HTTPException(
+                404, f"model: there is no {shorten(name)}; choose one of {', '.join(by_name)}"
+            )
         return by_name[name]
 
     def check_length(text: str) -> None:
         if len(text) > limits.max_characters:
             raise HTTPException(
-                413, f"text: has {len(text):,} characters; at most {limits.max_characters:,} are allowed"
+                413,
+                f"text: has {len(text):,} characters; at most {limits.max_characters:,} are allowed",
             )
 
     @app.post("/predict", responses={200: {"model": PredictAnswer}})
@@ -117,11 +123,15 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         """Classify one text or several."""
         model, texts = find(body.model), body.text
         if len(texts) > limits.max_texts:
-            raise HTTPException(413, f"text: {len(texts):,} texts; at most {limits.max_texts:,} are allowed")
+            raise HTTPException(
+                413, f"text: {len(texts):,} texts; at most {limits.max_texts:,} are allowed"
+            )
         for text in texts:
             check_length(text)
         answers = await model.predict(texts)
-        predictions = [prediction._asdict() | {"warning": warning} for prediction, warning in answers]
+        predictions = [
+            prediction._asdict() | {"warning": warning} for prediction, warning in answers
+        ]
         return {"model": model.name, "predictions": predictions}
 
     @app.post("/explain", responses={200: {"model": ExplainAnswer}})
@@ -129,7 +139,9 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         """Explain the prediction for a text: attributions, prefix probabilities and, if wanted, gates."""
         model = find(body.model)
         check_length(body.text)
-        return await explanations.run(request, lambda check: model.explain(body.text, body.target, body.gates, check))
+        return await explanations.run(
+            request, lambda check: model.explain(body.text, body.target, body.gates, check)
+        )
 
     @app.post("/neighbors", responses={200: {"model": NeighborsAnswer}})
     async def neighbors(body: NeighborsRequest, request: Request) -> Any:
@@ -151,7 +163,9 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
     ) -> Any:
         """The test set of a model's run and the predictions for it."""
         found = find(model)
-        return await searches.run(request, lambda _: found.test_set.find(search, label, predicted, order, start, count))
+        return await searches.run(
+            request, lambda _: found.test_set.find(search, label, predicted, order, start, count)
+        )
 
     @app.get("/examples", responses={200: {"model": list[Example]}})
     async def examples(request: Request) -> Any:
@@ -166,7 +180,11 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         openapi_extra={"requestBody": FILE},
     )
     async def label(
-        request: Request, name: Name, model: Name | None = None, column: Name | None = None, no_header: bool = False
+        request: Request,
+        name: Name,
+        model: Name | None = None,
+        column: Name | None = None,
+        no_header: bool = False,
     ) -> Any:
         """The columns of a file, the body of the request, beside the prediction for each row, as CSV."""
         found = find(model)

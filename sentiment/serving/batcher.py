@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_BATCH = 128  # texts of one forward pass
-MAX_SHARE = 32  # texts of one request among them, so that a large request does not hold up small ones
+MAX_SHARE = (
+    32  # texts of one request among them, so that a large request does not hold up small ones
+)
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Batcher:
             shares = self._take_shares()
             texts = [text for _, share in shares for text in share]
             try:
-                answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._compute, texts)
+                answers = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._compute, texts
+                )
             except Exception as error:
                 self._handle(error, [request for request, _ in shares])
                 continue
@@ -84,7 +88,9 @@ class Batcher:
             if request.done.done():
                 continue
             first = len(request.answers)
-            shares.append((request, request.texts[first : first + min(MAX_SHARE, MAX_BATCH - size)]))
+            shares.append(
+                (request, request.texts[first : first + min(MAX_SHARE, MAX_BATCH - size)])
+            )
             size += len(shares[-1][1])
             if request.alone:
                 break

@@ -48,7 +48,9 @@ class Connection(H11Protocol):
 
     def _check(self) -> None:
         unsent = self.transport.get_write_buffer_size()
-        is_answered = self.conn.our_state is h11.DONE  # whatever comes now is read for the sake of the client only
+        is_answered = (
+            self.conn.our_state is h11.DONE
+        )  # whatever comes now is read for the sake of the client only
         sends = self._received >= MIN_BYTES and not is_answered
         takes = self._unsent - unsent >= MIN_BYTES
         is_slow = self._request_began <= self.loop.time() - PERIOD and not sends
@@ -64,7 +66,11 @@ class Connection(H11Protocol):
             self.transport.abort()
             return
         body = json.dumps({"error": "not HTTP, or a head of more than 64 kB"}).encode()
-        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+        ]
         start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
         for event in (start, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")

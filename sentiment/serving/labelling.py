@@ -44,8 +44,14 @@ class FileToLabel:
         InputError: the suffix is that of no known format.
     """
 
-    def __init__(self, name: str, model: ServedModel, limits: Limits, column: str | None, no_header: bool) -> None:
-        suffixes = [suffix for suffix in Path(name.lower()).suffixes[-2:] if suffix in (*SUFFIXES, *COMPRESSED)]
+    def __init__(
+        self, name: str, model: ServedModel, limits: Limits, column: str | None, no_header: bool
+    ) -> None:
+        suffixes = [
+            suffix
+            for suffix in Path(name.lower()).suffixes[-2:]
+            if suffix in (*SUFFIXES, *COMPRESSED)
+        ]
         if Path(name.lower()).suffix not in suffixes:
             known = ", ".join((*SUFFIXES, *COMPRESSED))
             raise InputError(f"name: {shorten(name)} is of no known format; use {known}")
@@ -54,7 +60,9 @@ class FileToLabel:
         self._limits = limits
         self._options = make_read_options(model.folder, column, no_header, flags=FLAGS)
         self._stack = ExitStack()
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiment_")))
+        self._folder = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiment_"))
+        )
         self._path = self._make_file(f"sent{''.join(suffixes)}")
         self._sent = self._stack.enter_context(self._path.open("wb"))
 
@@ -84,7 +92,9 @@ class FileToLabel:
         try:
             self._sent.write(part)
         except OSError as error:
-            raise HTTPException(503, f"{self._name}: the server cannot keep it ({error.strerror})") from error
+            raise HTTPException(
+                503, f"{self._name}: the server cannot keep it ({error.strerror})"
+            ) from error
 
     def check(self, before_chunk: Callable[[], None]) -> tuple[int, int]:
         """Unpack the file and read it once.
@@ -137,8 +147,12 @@ class FileToLabel:
             predictions = [prediction for prediction, _ in await self._model.predict(texts.texts)]
             if columns is None:
                 columns = list(texts.cells)
-                yield format_csv_header(columns, self._model.classifier.label_names).encode(errors="replace")
-            yield format_predictions(predictions, texts.cells, columns, "csv").encode(errors="replace")
+                yield format_csv_header(columns, self._model.classifier.label_names).encode(
+                    errors="replace"
+                )
+            yield format_predictions(predictions, texts.cells, columns, "csv").encode(
+                errors="replace"
+            )
 
     def _read(self) -> Iterator[Texts]:
         with self._rename():
@@ -163,7 +177,9 @@ class LabelledFile(StreamingResponse):
         stack: is closed at the end of the answer, also if the client leaves before its start.
     """
 
-    def __init__(self, content: AsyncIterator[bytes], rows: int, empty: int, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, content: AsyncIterator[bytes], rows: int, empty: int, stack: AsyncExitStack
+    ) -> None:
         headers = {"X-Rows": str(rows), "X-Empty": str(empty)}
         headers["Content-Disposition"] = "attachment; filename=labelled.csv"
         super().__init__(content, media_type="text/csv; charset=utf-8", headers=headers)

@@ -52,7 +52,9 @@ class ProtectRequests:
         headers: of every answer.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, names: Collection[str], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, names: Collection[str], headers: Mapping[str, str]
+    ) -> None:
         self.app = app
         self.limits = limits
         self.names = names
@@ -71,7 +73,10 @@ class ProtectRequests:
             message = await receive() if declared <= self.limits.max_bytes else {}
             size += len(message.get("body", b""))
             if max(size, declared) > self.limits.max_bytes:
-                raise HTTPException(413, f"body: larger than {self.limits.max_megabytes} MB, the limit of this server")
+                raise HTTPException(
+                    413,
+                    f"body: larger than {self.limits.max_megabytes} MB, the limit of this server",
+                )
             return message
 
         async def send_with_headers(message: Message) -> None:

@@ -41,7 +41,9 @@ class JSONRequest(Request):
         except UnicodeDecodeError as error:
             raise HTTPException(400, f"body: not in UTF-8 (byte {error.start})") from error
         except json.JSONDecodeError as error:
-            raise HTTPException(400, f"body: not JSON ({error.msg}, character {error.pos})") from error
+            raise HTTPException(
+                400, f"body: not JSON ({error.msg}, character {error.pos})"
+            ) from error
         except RecursionError as error:
             raise HTTPException(400, "body: too many levels") from error
         except ValueError as error:  # also a number of more than 4,300 digits
@@ -119,7 +121,9 @@ class ExplainedToken(_Message):
     token: str
     in_vocabulary: bool
     attribution: float
-    probability: float | None = Field(description="of the class, after this token; null if it was not computed")
+    probability: float | None = Field(
+        description="of the class, after this token; null if it was not computed"
+    )
 
 
 class CutTokens(_Message):
@@ -219,7 +223,9 @@ class ModelDescription(_Message):
     commit: str | None
     metrics: dict[str, float]
     has_test_set: bool
-    changed: bool = Field(description="whether the files of its run were changed after they were read")
+    changed: bool = Field(
+        description="whether the files of its run were changed after they were read"
+    )
 
 
 class LimitsDescription(_Message):

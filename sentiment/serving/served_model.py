@@ -50,7 +50,11 @@ class ServedModel:
         self.folder = RunFolder(path if path.is_dir() else path.resolve().parents[1])
         cfg = self.folder.read_config()
         selected = self.folder.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
-        self._files = (selected if path.is_dir() else path, self.folder.metrics_file, self.folder.predictions_file)
+        self._files = (
+            selected if path.is_dir() else path,
+            self.folder.metrics_file,
+            self.folder.predictions_file,
+        )
         self._states = [_read_state(file) for file in self._files]
         self.classifier: Classifier = load(path, trust)
         self.metrics = self.folder.read_metrics()
@@ -89,13 +93,19 @@ class ServedModel:
             "vocabulary": len(encoder.vocabulary),
             "maxlen": encoder.maxlen,
             "commit": self.metrics.get("git_commit"),
-            "metrics": {tag: value for tag, value in self.metrics.items() if isinstance(value, int | float)},
+            "metrics": {
+                tag: value for tag, value in self.metrics.items() if isinstance(value, int | float)
+            },
             "has_test_set": self.has_test_set,
             "changed": self.has_changed,
         }
 
     def explain(
-        self, text: str, target: str | None, with_gates: bool, check: Callable[[], None] = lambda: None
+        self,
+        text: str,
+        target: str | None,
+        with_gates: bool,
+        check: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Explain the prediction for a text, see `analysis.explanation`.
 
@@ -120,7 +130,12 @@ class ServedModel:
             "warning": self.find_warning(text),
             "class": e.target,
             "tokens": [
-                {"token": token, "in_vocabulary": known, "attribution": attribution, "probability": probability}
+                {
+                    "token": token,
+                    "in_vocabulary": known,
+                    "attribution": attribution,
+                    "probability": probability,
+                }
                 for token, known, attribution, probability in words
             ],
             "cut": {"before": e.before, "after": e.after},
@@ -140,7 +155,9 @@ class ServedModel:
         """
         found = find_word(self.classifier, word)
         neighbors = [(found, 1.0), *nearest_words(self.classifier, found, NEIGHBORS)]
-        polarity = self.classifier.polarity([self.classifier.encoder.vocabulary.ids[word] for word, _ in neighbors])
+        polarity = self.classifier.polarity(
+            [self.classifier.encoder.vocabulary.ids[word] for word, _ in neighbors]
+        )
         names = self.classifier.output_names
         return [
             {"word": word, "cosine": cosine, "polarity": dict(zip(names, logits, strict=True))}
@@ -158,7 +175,9 @@ class ServedModel:
 
         test_set = TestSet(self.folder.path)
         if self.has_changed:
-            raise InputError(f"{self.name}: its run has changed since the server started; start the server again")
+            raise InputError(
+                f"{self.name}: its run has changed since the server started; start the server again"
+            )
         return test_set
 
 
@@ -175,9 +194,17 @@ def _describe_layer(layer: LayerTrace) -> dict[str, Any]:
     order = torch.from_numpy(layer.order)
     parts = {**layer.gates.activations, layer.gates.state_name: layer.gates.state}
     maps = {name: _describe_heat_map(part[0].T[order].numpy()) for name, part in parts.items()}
-    return {"name": layer.name, "state_name": layer.gates.state_name, "units": len(order), "values": maps}
+    return {
+        "name": layer.name,
+        "state_name": layer.gates.state_name,
+        "units": len(order),
+        "values": maps,
+    }
 
 
 def _describe_heat_map(values: npt.NDArray[np.float32]) -> dict[str, Any]:
     scale = max(1e-9, float(np.abs(values).max()))
-    return {"scale": scale, "data": base64.b64encode((values / scale * 127).round().astype(np.int8).tobytes()).decode()}
+    return {
+        "scale": scale,
+        "data": base64.b64encode((values / scale * 127).round().astype(np.int8).tobytes()).decode(),
+    }

@@ -33,7 +33,9 @@ class SlowWork:
             ClientDisconnect: the client has left.
         """
         if self._waiting >= MAX_WAITING:
-            raise HTTPException(503, f"busy: {self._waiting} requests wait; try again in some seconds")
+            raise HTTPException(
+                503, f"busy: {self._waiting} requests wait; try again in some seconds"
+            )
         has_left = threading.Event()
 
         def check() -> None:

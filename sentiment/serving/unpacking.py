@@ -46,13 +46,17 @@ def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits, has_lines:
                 _check_size(size, name, limits)
                 ends = max(block.count(b"\n"), block.count(b"\r"))
                 if has_lines and not ends and len(block) == BLOCK:  # may have a million cells
-                    raise HTTPException(413, f"{name}: has a line of more than {BLOCK:,} bytes; split it")
+                    raise HTTPException(
+                        413, f"{name}: has a line of more than {BLOCK:,} bytes; split it"
+                    )
                 lines += ends
                 if lines > max_lines:
                     raise HTTPException(413, f"{name}: has more than {max_lines:,} lines; split it")
                 unpacked.write(block)
     except DECOMPRESSION_ERRORS as error:
-        raise InputError(f"{name}: cannot be unpacked ({one_line(error) or type(error).__name__})") from error
+        raise InputError(
+            f"{name}: cannot be unpacked ({one_line(error) or type(error).__name__})"
+        ) from error
 
 
 def check_json(file: Path, name: str) -> None:
@@ -116,21 +120,29 @@ def _measure(array: pa.Array) -> int:
 def _check_size(size: int, name: str, limits: Limits) -> None:
     if size > MAX_EXPANSION * limits.max_bytes:
         limit = MAX_EXPANSION * limits.max_megabytes
-        raise HTTPException(413, f"{name}: larger than {limit} MB when unpacked, the limit of this server")
+        raise HTTPException(
+            413, f"{name}: larger than {limit} MB when unpacked, the limit of this server"
+        )
 
 
 def _check_values(count: int, name: str) -> None:
     if count > MAX_VALUES:
-        raise HTTPException(413, f"{name}: has more than {MAX_VALUES:,} values in objects and lists; split it")
+        raise HTTPException(
+            413, f"{name}: has more than {MAX_VALUES:,} values in objects and lists; split it"
+        )
 
 
 def check_rows(count: int, name: str, limits: Limits) -> None:
     """Raise `HTTPException` if a file has too many rows."""
     if count > limits.max_rows:
-        raise HTTPException(413, f"{name}: has more than {limits.max_rows:,} rows, the limit of this server")
+        raise HTTPException(
+            413, f"{name}: has more than {limits.max_rows:,} rows, the limit of this server"
+        )
 
 
 def check_columns(count: int, name: str) -> None:
     """Raise `HTTPException` if a file has too many columns."""
     if count > MAX_COLUMNS:
-        raise HTTPException(413, f"{name}: has more than {MAX_COLUMNS:,} columns, the limit of this server")
+        raise HTTPException(
+            413, f"{name}: has more than {MAX_COLUMNS:,} columns, the limit of this server"
+        )

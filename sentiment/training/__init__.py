@@ -35,7 +35,9 @@ def __getattr__(name: str) -> Any:
         return compose
     if name == "train":
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "IProgress not found")  # of tqdm, which datasets imports, in notebooks
+            warnings.filterwarnings(
+                "ignore", "IProgress not found"
+            )  # of tqdm, which datasets imports, in notebooks
             from sentiment.training.python_api import train
 
         return train

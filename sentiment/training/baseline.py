@@ -16,7 +16,13 @@ from sklearn.base import BaseEstimator, is_classifier
 from sentiment.baselines.fitting import FEATURES, CachedFit
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.metrics import Predictions
-from sentiment.runtime.errors import ArgumentError, InputError, check_at_least, check_choice, one_line
+from sentiment.runtime.errors import (
+    ArgumentError,
+    InputError,
+    check_at_least,
+    check_choice,
+    one_line,
+)
 
 
 class Baseline(Callback):
@@ -52,7 +58,9 @@ class Baseline(Callback):
         check_choice(FEATURES, features=features)
         check_at_least(1, max_ngram=max_ngram)
         if not is_classifier(estimator):
-            raise ArgumentError(f"estimator={type(estimator).__name__}: not a classifier of scikit-learn; use one")
+            raise ArgumentError(
+                f"estimator={type(estimator).__name__}: not a classifier of scikit-learn; use one"
+            )
         self.name = name
         self.datamodule = datamodule
         self.estimator = estimator
@@ -66,11 +74,15 @@ class Baseline(Callback):
         if not trainer.is_global_zero:
             return
         splits, data_fingerprint = self.datamodule.splits, self.datamodule.folder.name
-        self._fit = CachedFit(self.estimator, self.features, self.max_ngram, splits, data_fingerprint)
+        self._fit = CachedFit(
+            self.estimator, self.features, self.max_ngram, splits, data_fingerprint
+        )
         if not isinstance(trainer.accelerator, CPUAccelerator):
             # A daemon, since an executor would wait for its worker when the training is interrupted.
             spawn = multiprocessing.get_context("spawn")
-            self._background = spawn.Process(target=_fit_in_background, args=(self._fit,), daemon=True)
+            self._background = spawn.Process(
+                target=_fit_in_background, args=(self._fit,), daemon=True
+            )
             self._background.start()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,7 +119,9 @@ class Baseline(Callback):
 
 
 def _fit_in_background(fit: CachedFit) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which ends this one
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the process that trains, which ends this one
     if hasattr(os, "nice"):
         os.nice(10)
     fit.fit()

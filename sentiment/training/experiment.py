@@ -34,7 +34,12 @@ from sentiment.training.module_setup import find_ngrams, initialize_embedding, m
 from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
-from sentiment.training.resuming import Resumption, check_contents, describe_resumption, read_resume_point
+from sentiment.training.resuming import (
+    Resumption,
+    check_contents,
+    describe_resumption,
+    read_resume_point,
+)
 from sentiment.training.self_training import label_texts
 from sentiment.training.settings import check_settings
 from sentiment.training.trainer import (
@@ -49,8 +54,11 @@ from sentiment.training.trainer import (
 log = logging.getLogger(__name__)
 
 
-def train(
-    cfg: DictConfig, callbacks: Sequence[Callback] = (), varied: Sequence[str] = (), hide_fixed: bool = False
+def run_experiment(
+    cfg: DictConfig,
+    callbacks: Sequence[Callback] = (),
+    varied: Sequence[str] = (),
+    hide_fixed: bool = False,
 ) -> Run:
     """Run one experiment in `cfg.output_dir`.
 
@@ -124,13 +132,17 @@ def train(
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
 
 
-def _make_module(cfg: DictConfig, run: RunFolder, datamodule: ReviewDataModule, trainer: Trainer) -> SentimentModule:
+def _make_module(
+    cfg: DictConfig, run: RunFolder, datamodule: ReviewDataModule, trainer: Trainer
+) -> SentimentModule:
     """The module for these data; with self-training, teachers label the texts without a label first."""
     if cfg.data.validate_on == "test":
-        log.warning("Validating on the test set, as the article did: validation figures are optimistic")
+        log.warning(
+            "Validating on the test set, as the article did: validation figures are optimistic"
+        )
     if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
         device = trainer.strategy.root_device
-        datamodule.add_soft_labels(label_texts(cfg, run, datamodule, device, train))
+        datamodule.add_soft_labels(label_texts(cfg, run, datamodule, device, run_experiment))
         seed_everything(cfg.seed, verbose=False)  # whether or not teachers were trained just now
     ngrams, weights = find_ngrams(cfg, datamodule), _class_weights(cfg, datamodule)
     module = make_module(cfg, datamodule.encoder, datamodule.label_names, weights, ngrams)
@@ -205,11 +217,16 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
 def _check_test_batches(cfg: DictConfig, datamodule: ReviewDataModule) -> None:
     limit, count = cfg.trainer.limit_test_batches, len(datamodule.test_dataloader())
     if cfg.test_ckpt and isinstance(limit, float) and limit * count < 1:
-        raise InputError(f"trainer.limit_test_batches={limit}: less than one of {count} batches; raise it")
+        raise InputError(
+            f"trainer.limit_test_batches={limit}: less than one of {count} batches; raise it"
+        )
 
 
 def _check_memory(
-    datamodule: ReviewDataModule, module: SentimentModule, baselines: list[Baseline], trainer: Trainer
+    datamodule: ReviewDataModule,
+    module: SentimentModule,
+    baselines: list[Baseline],
+    trainer: Trainer,
 ) -> None:
     """Raise `InputError` if a batch, or the matrix of a baseline, cannot fit into memory."""
     train, encoder = datamodule.training_set, datamodule.encoder
@@ -224,7 +241,11 @@ def _check_memory(
     for baseline in baselines:
         if baseline.features == "padded_ids":
             size = PADDING_BYTES * len(datamodule.splits["train"]) * train.width
-            check_fits(f"data.maxlen={encoder.maxlen}: baseline.{baseline.name}", size, f"{advice}, or baseline=none")
+            check_fits(
+                f"data.maxlen={encoder.maxlen}: baseline.{baseline.name}",
+                size,
+                f"{advice}, or baseline=none",
+            )
 
 
 def _class_weights(cfg: DictConfig, datamodule: ReviewDataModule) -> list[float] | None:
@@ -233,14 +254,20 @@ def _class_weights(cfg: DictConfig, datamodule: ReviewDataModule) -> list[float]
         return None
     train, classes = datamodule.splits["train"].reviews, np.arange(len(datamodule.label_names))
     weights = compute_class_weight(cfg.class_weights, classes=classes, y=train.labels[train.rows])
-    log.info("class weights  %s", ", ".join(map("{} {:.3f}".format, datamodule.label_names, weights)))
+    log.info(
+        "class weights  %s", ", ".join(map("{} {:.3f}".format, datamodule.label_names, weights))
+    )
     return [float(weight) for weight in weights]
 
 
 def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
     """The checkpoint that is tested and whose metrics are reported."""
     # Other ranks may have another output_dir.
-    folder = next(c.dirpath for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.dirpath)
+    folder = next(
+        c.dirpath
+        for c in trainer.checkpoint_callbacks
+        if isinstance(c, ModelCheckpoint) and c.dirpath
+    )
     selected = RunFolder(Path(folder).parent).selected_checkpoint(cfg.test_ckpt)
     if not selected.exists():
         raise InputError(
@@ -250,17 +277,26 @@ def _selected_checkpoint(cfg: DictConfig, trainer: Trainer) -> Path:
     return selected
 
 
-def _fit_metrics(trainer: Trainer, selected: Path | None, module: SentimentModule) -> dict[str, Any]:
+def _fit_metrics(
+    trainer: Trainer, selected: Path | None, module: SentimentModule
+) -> dict[str, Any]:
     """Training and validation metrics at the checkpoint, the number of epochs and that of parameters."""
-    latest: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    latest: dict[str, Any] = {
+        name: float(value) for name, value in trainer.callback_metrics.items()
+    }
     if selected:
         checkpoint = read_checkpoint(selected)
         latest = checkpoint["metrics"] | {"checkpoint_epoch": checkpoint["epoch"] + 1}
         log.info("checkpoint of epoch %d of %d", latest["checkpoint_epoch"], trainer.current_epoch)
-    return latest | {"epochs": trainer.current_epoch, "parameters": sum(p.numel() for p in module.parameters())}
+    return latest | {
+        "epochs": trainer.current_epoch,
+        "parameters": sum(p.numel() for p in module.parameters()),
+    }
 
 
-def _reviews_per_second(trainer: Trainer, timer: TrainingTimer, module: SentimentModule, run: RunFolder) -> float:
+def _reviews_per_second(
+    trainer: Trainer, timer: TrainingTimer, module: SentimentModule, run: RunFolder
+) -> float:
     """Training speed without validation; that of the earlier training if nothing was left to train."""
     if not module.num_trained:
         return float(run.read_metrics().get("train/reviews_per_second") or math.nan)
@@ -268,7 +304,11 @@ def _reviews_per_second(trainer: Trainer, timer: TrainingTimer, module: Sentimen
 
 
 def _report_test(
-    run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule, baselines: list[Baseline], seconds: float
+    run: RunFolder,
+    module: SentimentModule,
+    datamodule: ReviewDataModule,
+    baselines: list[Baseline],
+    seconds: float,
 ) -> None:
     """Write the predictions for the test set and print the network next to its baselines."""
     rows, probabilities = module.predictions
@@ -283,5 +323,9 @@ def _report_test(
     train = datamodule.splits["train"].reviews
     majority = int(np.bincount(train.labels[train.rows]).argmax())
     correct[f"majority class ({datamodule.label_names[majority]})"] = labels == majority
-    log.info(format_result_table(f"Test set, {len(rows):,} reviews: accuracy in per cent", correct, fit_seconds))
+    log.info(
+        format_result_table(
+            f"Test set, {len(rows):,} reviews: accuracy in per cent", correct, fit_seconds
+        )
+    )
     log.info(format_class_table(labels, probabilities.argmax(1), datamodule.label_names))

@@ -15,7 +15,14 @@ from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write
 
-TAGS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy")
+TAGS = (
+    "train/loss",
+    "train/accuracy",
+    "val/loss",
+    "val/accuracy",
+    "val/f1",
+    "val/balanced_accuracy",
+)
 COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
 
 # A study silences its trials by the name of the parent.
@@ -55,7 +62,9 @@ class EpochHistory(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._validation = {tag: float(trainer.callback_metrics[tag]) for tag in TAGS if tag.startswith("val/")}
+            self._validation = {
+                tag: float(trainer.callback_metrics[tag]) for tag in TAGS if tag.startswith("val/")
+            }
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch."""
@@ -63,11 +72,22 @@ class EpochHistory(Checkpoint):
         if not trainer.is_global_zero:
             return
         epoch, seconds = trainer.current_epoch + 1, time.perf_counter() - self._start
-        metrics = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")} | self._validation
+        metrics = {
+            tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")
+        } | self._validation
         lr = cast(SentimentModule, pl_module).learning_rate
-        row = {"epoch": epoch, "step": trainer.global_step - 1, **metrics, "lr": lr, "seconds": f"{seconds:.2f}"}
+        row = {
+            "epoch": epoch,
+            "step": trainer.global_step - 1,
+            **metrics,
+            "lr": lr,
+            "seconds": f"{seconds:.2f}",
+        }
         self._rows.append({column: str(row.get(column, "")) for column in COLUMNS})
-        with atomic_write(self.path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(self.path) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self._rows)

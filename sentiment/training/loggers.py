@@ -23,7 +23,9 @@ from sentiment.runtime.config import instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import fingerprint
 
-LAST = "z_"  # TensorBoard sorts groups by name and opens the first two, which are to be train and val
+LAST = (
+    "z_"  # TensorBoard sorts groups by name and opens the first two, which are to be train and val
+)
 FINAL = f"{LAST}final/"
 PLOTTING = (TensorBoardLogger, WandbLogger, MLFlowLogger)  # loggers that take plots and texts
 MAX_PLOT_NAME = 50  # characters of a file name; loggers add more
@@ -57,7 +59,9 @@ class CurvesLogger(TensorBoardLogger):
         shown: Collection[str] = (),
         purge_step: int | None = None,
     ) -> None:
-        super().__init__(save_dir, name, version, default_hp_metric=default_hp_metric, purge_step=purge_step)
+        super().__init__(
+            save_dir, name, version, default_hp_metric=default_hp_metric, purge_step=purge_step
+        )
         self.shown = {*shown}
 
     @rank_zero_only
@@ -67,7 +71,10 @@ class CurvesLogger(TensorBoardLogger):
 
     @rank_zero_only
     def log_hyperparams(
-        self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
+        self,
+        params: dict[str, Any] | Namespace,
+        metrics: dict[str, Any] | None = None,
+        step: int | None = None,
     ) -> None:
         """Log the settings before the training; after it, log them with the final figures for the HParams tab."""
         if not metrics:
@@ -123,13 +130,18 @@ def _open_logger(name: str, settings: DictConfig, arguments: Mapping[str, Any]) 
     if name == "wandb":
         _silence_wandb(settings.offline)
     if name == "mlflow":
-        for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):  # they report what they create
+        for noisy in (
+            "mlflow.store",
+            "pytorch_lightning.loggers.mlflow",
+        ):  # they report what they create
             logging.getLogger(noisy).setLevel(logging.ERROR)
     with _lock_if(name == "mlflow"):
         missing = {k: v for k, v in arguments.items() if k not in settings}
         logger: Logger = instantiate_checked(settings, f"logger.{name}", **missing)
     if not isinstance(logger, Logger):
-        raise InputError(f"logger.{name}._target_={settings._target_}: not a pytorch_lightning Logger; derive it")
+        raise InputError(
+            f"logger.{name}._target_={settings._target_}: not a pytorch_lightning Logger; derive it"
+        )
     status = "failed"
     try:
         yield logger
@@ -139,13 +151,17 @@ def _open_logger(name: str, settings: DictConfig, arguments: Mapping[str, Any]) 
         if isinstance(logger, WandbLogger):
             import wandb
 
-            wandb.finish(exit_code=int(status == "failed"))  # else the next job of a sweep would continue this run
+            wandb.finish(
+                exit_code=int(status == "failed")
+            )  # else the next job of a sweep would continue this run
 
 
 def _silence_wandb(offline: bool) -> None:
     import wandb
 
-    mode: dict[str, Any] = {"mode": "offline"} if offline else {}  # which Lightning sets too late for this
+    mode: dict[str, Any] = (
+        {"mode": "offline"} if offline else {}
+    )  # which Lightning sets too late for this
     wandb.setup(wandb.Settings(silent=True, **mode))
 
 
@@ -180,7 +196,9 @@ def log_final_figures(
         if isinstance(logger, CurvesLogger):
             logger.log_hyperparams(dict(settings), dict(metrics), step)
         else:
-            logger.log_metrics({f"{FINAL.removeprefix(LAST)}{tag}": value for tag, value in metrics.items()}, step)
+            logger.log_metrics(
+                {f"{FINAL.removeprefix(LAST)}{tag}": value for tag, value in metrics.items()}, step
+            )
         logger.save()
 
 
@@ -212,7 +230,9 @@ def log_markdown(loggers: Sequence[Logger], tag: str, text: str, step: int) -> N
 
 def _render(markdown: str) -> str:
     """The page that TensorBoard makes of a text."""
-    from tensorboard.plugin_util import markdown_to_safe_html  # warns that its own code is deprecated
+    from tensorboard.plugin_util import (
+        markdown_to_safe_html,
+    )  # warns that its own code is deprecated
 
     return f'<meta charset="utf-8">\n{markdown_to_safe_html(markdown)}'
 

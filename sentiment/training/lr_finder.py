@@ -40,7 +40,9 @@ class RangeTest(Callback):
         self.losses: list[float] = []
         self._average = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         rate = MIN_LR * (MAX_LR / MIN_LR) ** (trainer.global_step / STEPS)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = rate
@@ -58,7 +60,9 @@ class RangeTest(Callback):
             trainer.should_stop = True
 
 
-def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule) -> float:
+def find_learning_rate(
+    cfg: DictConfig, run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule
+) -> float:
     """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall.
 
     Raises:
@@ -94,7 +98,9 @@ def find_learning_rate(cfg: DictConfig, run: RunFolder, module: SentimentModule,
     suggestion = float(curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2])
     curve.to_csv(run.path / "lr_find.csv", index=False)
     plot_curve(curve["lr"], curve["loss"], suggestion).savefig(run.path / "lr_find.png", dpi=150)
-    message = "suggestion: optimizer.lr=%.1g, where the loss falls fastest; lr_find.png shows the curve"
+    message = (
+        "suggestion: optimizer.lr=%.1g, where the loss falls fastest; lr_find.png shows the curve"
+    )
     log.info(message, suggestion)
     return suggestion
 

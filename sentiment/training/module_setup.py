@@ -55,7 +55,9 @@ def make_module(
             label_names,
             model,
             optimizer=instantiate_checked(cfg.optimizer, "optimizer", _partial_=True),
-            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True) if cfg.scheduler else None,
+            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
+            if cfg.scheduler
+            else None,
             loss=instantiate_checked(cfg.loss, "loss", _partial_=True),
             class_weights=class_weights,
             objective=cfg.objective,
@@ -76,13 +78,20 @@ def find_ngrams(cfg: DictConfig, datamodule: ReviewDataModule) -> Tensor | None:
         return None
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
     hashes = torch.from_numpy(frequent_ngrams(reviews, size, max_ngram, min_count))
-    log.info("n-grams  %s of up to %d tokens that occur %d times or more", f"{len(hashes):,}", max_ngram, min_count)
+    log.info(
+        "n-grams  %s of up to %d tokens that occur %d times or more",
+        f"{len(hashes):,}",
+        max_ngram,
+        min_count,
+    )
     if not len(hashes):
         log.warning("model.min_ngram_count=%d: no n-gram occurs so often; lower it", min_count)
     return hashes
 
 
-def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule) -> None:
+def initialize_embedding(
+    cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule
+) -> None:
     """Copy the vectors of `model.embedding_init` into the embeddings of words and n-grams.
 
     Raises:
@@ -92,7 +101,9 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
     if not name:
         return
     if not isinstance(embedding, nn.Embedding):
-        raise InputError(f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null")
+        raise InputError(
+            f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null"
+        )
     dim, vocabulary = embedding.embedding_dim, datamodule.encoder.vocabulary
     if name == "ppmi":
         vectors, ids = learn_vectors(datamodule, dim), torch.arange(len(SPECIALS), len(vocabulary))
@@ -100,9 +111,13 @@ def initialize_embedding(cfg: DictConfig, module: SentimentModule, datamodule: R
         vectors, ids = pretrained_vectors(name, vocabulary.words)
     if vectors.shape[1] != dim:
         size = vectors.shape[1]
-        raise InputError(f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}")
+        raise InputError(
+            f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}"
+        )
     embedding.weight.data[ids] = vectors.to(embedding.weight.dtype)
-    log.info("embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{len(vocabulary):,}")
+    log.info(
+        "embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{len(vocabulary):,}"
+    )
     ngrams = getattr(module.net, "ngram_embedding", None)
     if name == "ppmi" and isinstance(ngrams, NgramEmbedding) and ngrams.num_embeddings > 1:
         ngrams.weight.data[1:] = learn_ngram_vectors(datamodule, ngrams)
@@ -118,7 +133,11 @@ def learn_vectors(datamodule: ReviewDataModule, dim: int) -> Tensor:
 def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding) -> Tensor:
     """Vectors of the n-grams of an embedding, float32 `(n-grams, ngram_dim)`; learned once, then cached."""
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
-    hashes, max_ngram, dim = embedding.hashes[1:].numpy(), embedding.max_ngram, embedding.embedding_dim
+    hashes, max_ngram, dim = (
+        embedding.hashes[1:].numpy(),
+        embedding.max_ngram,
+        embedding.embedding_dim,
+    )
     key = [source_hash(ngram_vectors), datamodule.folder.name, size, dim, max_ngram, len(hashes)]
     return _learn_once(key, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
 

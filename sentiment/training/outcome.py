@@ -14,7 +14,9 @@ from sentiment.training.resuming import Resumption
 
 
 @contextmanager
-def record_outcome(cfg: DictConfig, run: RunFolder, resumption: Resumption | None) -> Iterator[dict[str, Any]]:
+def record_outcome(
+    cfg: DictConfig, run: RunFolder, resumption: Resumption | None
+) -> Iterator[dict[str, Any]]:
     """Write the configuration and the log of a run, and at its end its figures and its status.
 
     A resumed run that fails before it has trained an epoch is left as it was.

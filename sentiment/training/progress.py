@@ -5,7 +5,10 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, RichProgressBar
-from pytorch_lightning.callbacks.progress.rich_progress import BatchesProcessedColumn, RichProgressBarTheme
+from pytorch_lightning.callbacks.progress.rich_progress import (
+    BatchesProcessedColumn,
+    RichProgressBarTheme,
+)
 from rich import get_console
 from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -53,13 +56,17 @@ class LayerSummary(ModelSummary):
     """Prints the layers of the network with their numbers of parameters before the training."""
 
     @staticmethod
-    def summarize(summary_data: list[tuple[str, list[str]]], total_parameters: int, *_: Any, **__: Any) -> None:
+    def summarize(
+        summary_data: list[tuple[str, list[str]]], total_parameters: int, *_: Any, **__: Any
+    ) -> None:
         """Print the table; called by Lightning."""
         columns = dict(summary_data)
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for heading, justify in (("layer", "left"), ("type", "left"), ("parameters", "right")):
             table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # not inferred as literals
-        for name, kind, count in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
+        for name, kind, count in zip(
+            columns["Name"], columns["Type"], columns["Params"], strict=True
+        ):
             if name.startswith("net.") and count.strip() != "0":
                 table.add_row(name.removeprefix("net."), kind, count)
         table.add_row("all", "", f"{total_parameters:,}")

@@ -45,7 +45,9 @@ def train(cfg: DictConfig) -> Run:
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # On a GPU, baselines are fitted in another process, which imports the script.
-        raise RuntimeError('train: call it below if __name__ == "__main__":, since processes are started')
+        raise RuntimeError(
+            'train: call it below if __name__ == "__main__":, since processes are started'
+        )
     if not isinstance(cfg, DictConfig):
         raise TypeError("train: pass a configuration, such as compose('data=demo')")
     check_single_device(cfg)
@@ -69,7 +71,7 @@ def _train(cfg: DictConfig) -> Run:
     missing = object()
     varied = [key for key, value in flatten(cfg).items() if defaults.get(key, missing) != value]
     try:
-        result = experiment.train(cfg, varied=varied)
+        result = experiment.run_experiment(cfg, varied=varied)
     except KeyboardInterrupt:
         log.warning('interrupted; continue with: train(compose("resume=%s"))', place)
         raise
@@ -83,7 +85,9 @@ def _process_state() -> Iterator[None]:
 
     Afterwards the process is as it was, but for the memory allocator, see `disable_malloc_trim`.
     """
-    root, ours, lightning = (logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning"))
+    root, ours, lightning = (
+        logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning")
+    )
     handlers = [] if ours.hasHandlers() else [ConsoleHandler()]
     levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]
     levels = [item.level for item in levelled]
@@ -94,7 +98,9 @@ def _process_state() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             prepare_process()
-            warnings.filterwarnings("ignore", 'install "ipywidgets"')  # rich's, of bars that a notebook does not show
+            warnings.filterwarnings(
+                "ignore", 'install "ipywidgets"'
+            )  # rich's, of bars that a notebook does not show
             if ours.level == logging.NOTSET:
                 ours.setLevel(logging.INFO)
             yield
@@ -106,4 +112,6 @@ def _process_state() -> Iterator[None]:
             item.setLevel(level)
         logging.raiseExceptions, get_console().quiet = raise_exceptions, is_quiet
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, interrupt)  # Lightning ignores the signal after the first one
+            signal.signal(
+                signal.SIGINT, interrupt
+            )  # Lightning ignores the signal after the first one

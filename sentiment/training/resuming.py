@@ -11,7 +11,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.model.schedules import takes_total_steps
-from sentiment.runtime.config import config_fingerprint, flatten, format_distinctly, instantiate_checked
+from sentiment.runtime.config import (
+    config_fingerprint,
+    flatten,
+    format_distinctly,
+    instantiate_checked,
+)
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
@@ -22,7 +27,13 @@ log = logging.getLogger("sentiment.training.experiment")  # a study silences its
 _FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
 _FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
 # What a learning rate schedule was planned for.
-_PLANNED = ("max_epochs", "max_steps", "accumulate_grad_batches", "limit_train_batches", "overfit_batches")
+_PLANNED = (
+    "max_epochs",
+    "max_steps",
+    "accumulate_grad_batches",
+    "limit_train_batches",
+    "overfit_batches",
+)
 
 
 class ResumePoint(NamedTuple):
@@ -72,7 +83,9 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
         epochs=checkpoint["epoch"] + 1,
         steps=checkpoint["global_step"],
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
-        without_improvement=max((state["wait_count"] for state in states if state.get("stopped_epoch")), default=0),
+        without_improvement=max(
+            (state["wait_count"] for state in states if state.get("stopped_epoch")), default=0
+        ),
         text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
         contents=checkpoint["data_contents"],
         num_threads=checkpoint["num_threads"],
@@ -85,11 +98,17 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
     fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if is_planned(saved) else _FIXED
     for key in after | before:
         group = key.split(".")[0]
-        may_change = key in _FREE or (group == "optimizer" and "." in key and not before.get("scheduler"))
+        may_change = key in _FREE or (
+            group == "optimizer" and "." in key and not before.get("scheduler")
+        )
         if before.get(key) == after.get(key) or may_change:
             continue
         if key in fixed or group in fixed:
-            why = ", for which the learning rate schedule was planned" if group in ("trainer", "optimizer") else ""
+            why = (
+                ", for which the learning rate schedule was planned"
+                if group in ("trainer", "optimizer")
+                else ""
+            )
             was, new = format_distinctly((before.get(key), after.get(key)))
             advice = f"it is {was}{why}; remove it, or start a new run"
             raise InputError(f"{key}={new}: cannot change when a run is resumed, {advice}")
@@ -97,7 +116,9 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
 
 def is_planned(cfg: DictConfig) -> bool:
     """Whether the schedule of the learning rate is planned over all steps of the training."""
-    return bool(cfg.scheduler) and takes_total_steps(instantiate_checked(cfg.scheduler, "scheduler", _partial_=True))
+    return bool(cfg.scheduler) and takes_total_steps(
+        instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
+    )
 
 
 def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
@@ -127,7 +148,9 @@ def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer)
     """Log where the training continues; keep it from continuing if early stopping had ended it."""
     early_stopping, epochs = cfg.callbacks.get("early_stopping"), cfg.trainer.max_epochs
     if early_stopping and resumed.without_improvement >= max(1, early_stopping.get("patience", 3)):
-        trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its stopped state
+        trainer.fit_loop.max_epochs = (
+            resumed.epochs
+        )  # EarlyStopping does not restore its stopped state
         log.info(
             "nothing left to train: early stopping ended the training after epoch %d; to go on, set "
             "callbacks.early_stopping=null or a larger patience",
@@ -180,7 +203,8 @@ class Resumption(Callback):
             for group in trainer.optimizers[0].param_groups:
                 changed = {key: value for key, value in self.cfg.optimizer.items() if key in group}
                 group |= {
-                    key: tuple(value) if isinstance(group[key], tuple) else value for key, value in changed.items()
+                    key: tuple(value) if isinstance(group[key], tuple) else value
+                    for key, value in changed.items()
                 }
         if settings := self.cfg.callbacks.get("early_stopping"):
             for callback in trainer.early_stopping_callbacks:

@@ -44,14 +44,20 @@ def check_self_training(cfg: DictConfig) -> None:
     settings = cfg.self_training
     check_at_least(0, **{"self_training.networks": settings.networks})
     if not cfg.data.get("unlabelled"):
-        raise InputError("self_training: needs texts without a label; name them with data.unlabelled=PATH")
+        raise InputError(
+            "self_training: needs texts without a label; name them with data.unlabelled=PATH"
+        )
     baselines = [name for name, _ in named_settings(cfg, "baseline")]
     if unknown := set(settings.baselines) - {*baselines}:
-        raise InputError(f"self_training.baselines: {min(unknown)} is no baseline of the run; add it to baseline")
+        raise InputError(
+            f"self_training.baselines: {min(unknown)} is no baseline of the run; add it to baseline"
+        )
     if not settings.networks and not settings.baselines:
         raise InputError("self_training: has no teacher; raise self_training.networks")
     if _teacher_config(cfg, Path("teacher"), 1).data != cfg.data:
-        raise InputError("self_training.teacher.data: its teachers read what the run reads; remove it")
+        raise InputError(
+            "self_training.teacher.data: its teachers read what the run reads; remove it"
+        )
 
 
 def label_texts(
@@ -102,10 +108,14 @@ def label_texts(
             probabilities.append(fit.label_unlabelled())
     mean: Probabilities = np.mean(probabilities, 0, dtype=np.float32)
     log.info(
-        "self-training: the network learns from %s labelled and %s unlabelled texts", f"{labelled:,}", f"{unlabelled:,}"
+        "self-training: the network learns from %s labelled and %s unlabelled texts",
+        f"{labelled:,}",
+        f"{unlabelled:,}",
     )
     certain = 100 * np.mean(mean.max(1) > 0.9)
-    log.info("self-training: the teachers are sure (p > 0.9) of %.0f %% of the unlabelled texts", certain)
+    log.info(
+        "self-training: the teachers are sure (p > 0.9) of %.0f %% of the unlabelled texts", certain
+    )
     return mean
 
 
@@ -141,7 +151,9 @@ def _train_teacher(cfg: DictConfig, teacher: RunFolder, train: Callable[[DictCon
         train(cfg)
 
 
-def _predict(teacher: RunFolder, cfg: DictConfig, datamodule: ReviewDataModule, device: torch.device) -> Probabilities:
+def _predict(
+    teacher: RunFolder, cfg: DictConfig, datamodule: ReviewDataModule, device: torch.device
+) -> Probabilities:
     """Probabilities of the unlabelled texts by a teacher, computed once, float32 `(texts, classes)`."""
     path = teacher.path / PROBABILITIES
     if not path.exists():
@@ -162,7 +174,10 @@ def _predict(teacher: RunFolder, cfg: DictConfig, datamodule: ReviewDataModule, 
 @contextlib.contextmanager
 def _log_epochs_only() -> Iterator[None]:
     """Of what a run logs, pass its epochs and warnings."""
-    levels = {"sentiment.training.experiment": logging.WARNING, "sentiment.training.experiment.epochs": logging.INFO}
+    levels = {
+        "sentiment.training.experiment": logging.WARNING,
+        "sentiment.training.experiment.epochs": logging.INFO,
+    }
     before = {name: logging.getLogger(name).level for name in levels}
     try:
         for name, level in levels.items():

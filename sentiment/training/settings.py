@@ -49,7 +49,15 @@ MINIMA = {  # of integers, unless they are null
 }
 # Keys without which a trainer of one's own cannot be used; of others, Lightning has defaults.
 TRAINER_KEYS = (
-    *("_target_", "max_epochs", "max_steps", "max_time", "fast_dev_run", "overfit_batches", "profiler"),
+    *(
+        "_target_",
+        "max_epochs",
+        "max_steps",
+        "max_time",
+        "fast_dev_run",
+        "overfit_batches",
+        "profiler",
+    ),
     *("limit_test_batches", "enable_progress_bar", "enable_model_summary"),
 )
 
@@ -82,10 +90,14 @@ def _check_trainer(cfg: DictConfig) -> None:
     epochs, every = trainer.max_epochs, OmegaConf.select(cfg, "trainer.check_val_every_n_epoch")
     check_at_least(1, **{"trainer.max_epochs": epochs})
     if every is not None and every > epochs:
-        raise InputError(f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs; lower it")
+        raise InputError(
+            f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs; lower it"
+        )
     interval = OmegaConf.select(cfg, "trainer.val_check_interval")
     if interval is not None and (not isinstance(interval, int | float) or interval <= 0):
-        raise InputError(f"trainer.val_check_interval={interval}: must be a fraction of an epoch, or batches")
+        raise InputError(
+            f"trainer.val_check_interval={interval}: must be a fraction of an epoch, or batches"
+        )
     check_choice((False, True), **{"trainer.detect_anomaly": trainer.get("detect_anomaly", False)})
     if isinstance(trainer.profiler, int | float):
         raise InputError(f"trainer.profiler={trainer.profiler}: must be simple, advanced or null")
@@ -101,20 +113,29 @@ def _check_trainer(cfg: DictConfig) -> None:
             "callbacks.best=null: without it there is no best checkpoint; set test_ckpt=last, or begin with the default"
         )
     if not cfg.callbacks.get("last") and cfg.test_ckpt == "last":
-        raise InputError("callbacks.last=null: without it there is no last checkpoint; set test_ckpt=best")
+        raise InputError(
+            "callbacks.last=null: without it there is no last checkpoint; set test_ckpt=best"
+        )
 
 
 def _check_optimizer(cfg: DictConfig) -> None:
     """Make the optimizer of a weight, and its scheduler."""
     weights = [torch.nn.Parameter(torch.zeros(1))]
-    optimizer = _call("optimizer", cfg, instantiate_checked(cfg.optimizer, "optimizer", _partial_=True), weights)
+    optimizer = _call(
+        "optimizer", cfg, instantiate_checked(cfg.optimizer, "optimizer", _partial_=True), weights
+    )
     _check_kind(cfg.optimizer, "optimizer", optimizer, Optimizer)
     if optimizer.defaults.get("lr") == 0:
         log.warning("optimizer.lr=0: the weights stay as they are; raise it")
     if cfg.scheduler:
         factory = instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
         options = {"total_steps": 100} if takes_total_steps(factory) else {}
-        _check_kind(cfg.scheduler, "scheduler", _call("scheduler", cfg, factory, optimizer, **options), LRScheduler)
+        _check_kind(
+            cfg.scheduler,
+            "scheduler",
+            _call("scheduler", cfg, factory, optimizer, **options),
+            LRScheduler,
+        )
 
 
 def _check_loss(cfg: DictConfig) -> None:
@@ -129,10 +150,14 @@ def _check_loss(cfg: DictConfig) -> None:
             warnings.simplefilter("error")  # torch broadcasts shapes that do not match
             value = _call("loss", cfg, criterion, probabilities.log_softmax(1), labels)
         if not isinstance(value, torch.Tensor) or value.dim():
-            raise InputError(f"loss._target_={cfg.loss._target_}: must return the mean loss, a scalar tensor")
+            raise InputError(
+                f"loss._target_={cfg.loss._target_}: must return the mean loss, a scalar tensor"
+            )
 
 
-def _call(group: str, cfg: DictConfig, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def _call(
+    group: str, cfg: DictConfig, function: Callable[..., Any], *arguments: Any, **options: Any
+) -> Any:
     """Call what the settings of a group made, or make it; torch's errors name the argument.
 
     Raises:
@@ -142,12 +167,16 @@ def _call(group: str, cfg: DictConfig, function: Callable[..., Any], *arguments:
         return function(*arguments, **options)
     except Exception as error:  # of torch or of somebody's class, or a warning
         settings = ", ".join(f"{key}={value}" for key, value in cfg[group].items() if key[0] != "_")
-        raise InputError(f"{group}: {one_line(error)}; change one of {settings or group}") from error
+        raise InputError(
+            f"{group}: {one_line(error)}; change one of {settings or group}"
+        ) from error
 
 
 def _check_kind(settings: DictConfig, key: str, made: Any, kind: type) -> None:
     if not isinstance(made, kind):
-        raise InputError(f"{key}._target_={settings._target_}: not a torch.optim {kind.__name__}; use one")
+        raise InputError(
+            f"{key}._target_={settings._target_}: not a torch.optim {kind.__name__}; use one"
+        )
 
 
 def _check_network(cfg: DictConfig) -> None:
@@ -160,9 +189,13 @@ def _check_network(cfg: DictConfig) -> None:
     if "_target_" not in cfg.model:
         raise InputError("model: has no _target_; name the class of the network")
     if cfg.model.get("freeze_embedding") and not cfg.model.get("embedding_init"):
-        raise InputError("model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi")
+        raise InputError(
+            "model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi"
+        )
     padding = cfg.data.get("padding", "pre")
-    encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre")
+    encoder = TextEncoder(
+        Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre"
+    )
     with without_memory(cfg.model):
         module = make_module(cfg, encoder, ["first", "second"])
     if is_ours(cfg.model._target_):
@@ -188,7 +221,9 @@ def _check_restored(module: SentimentModule, ids: torch.Tensor, trust: Sequence[
     """Check that a checkpoint of a network gives the same logits, in evaluation mode."""
     name, file = module.net.display_name, io.BytesIO()
     try:
-        torch.save({"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}, file)
+        torch.save(
+            {"hyper_parameters": dict(module.hparams), "state_dict": module.state_dict()}, file
+        )
         file.seek(0)
         restored = restore_model(Path("checkpoint"), torch.load(file, weights_only=True), trust).net
         with torch.inference_mode():

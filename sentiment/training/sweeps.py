@@ -37,10 +37,14 @@ class SweepCallback(Callback):
         if config.quiet:
             logging.getLogger("hydra").setLevel(logging.WARNING)  # a line per job
         overrides = parse_overrides(config.hydra.overrides.task)
-        swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | {*(config.hydra.sweeper.params or ())}
+        swept = {o.key_or_group for o in overrides if o.is_sweep_override()} | {
+            *(config.hydra.sweeper.params or ())
+        }
         if swept:
             shared = [o.key_or_group for o in overrides if o.key_or_group not in swept]
-            config.hydra.overrides.hydra.append(f"hydra.job.config.override_dirname.exclude_keys={shared}")
+            config.hydra.overrides.hydra.append(
+                f"hydra.job.config.override_dirname.exclude_keys={shared}"
+            )
         self._log = Path(config.hydra.sweep.dir) / LOG_NAME
         self._start = self._log.stat().st_size if self._log.exists() else 0
 
@@ -106,7 +110,7 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
 
 
 def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
-    from sentiment.training.experiment import train
+    from sentiment.training.experiment import run_experiment
     from sentiment.training.outcome import record_failure
     from sentiment.training.progress import disable_console_output
 
@@ -119,7 +123,7 @@ def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     if "BasicLauncher" not in launcher._target_:
         disable_console_output()  # parallel jobs would overwrite each other's
     try:
-        train(cfg, varied=varied, hide_fixed=True)
+        run_experiment(cfg, varied=varied, hide_fixed=True)
     except (InputError, OSError) as error:
         if not run.metrics_file.exists():  # before the run began
             record_failure(cfg, run, error)

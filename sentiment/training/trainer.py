@@ -31,7 +31,9 @@ def make_callbacks(cfg: DictConfig) -> list[Callback]:
     if console.quiet or not cfg.trainer.enable_model_summary:
         disabled.append(ModelSummary)
     return [
-        callback for callback in _instantiate(cfg.callbacks, "callbacks") if not isinstance(callback, tuple(disabled))
+        callback
+        for callback in _instantiate(cfg.callbacks, "callbacks")
+        if not isinstance(callback, tuple(disabled))
     ]
 
 
@@ -49,11 +51,15 @@ def _instantiate(cfg: DictConfig, group: str) -> list[Callback]:
             continue
         callbacks.append(instantiate_checked(settings, key))
         if not isinstance(callbacks[-1], Callback):
-            raise InputError(f"{key}._target_={settings._target_}: not a pytorch_lightning.Callback; derive it")
+            raise InputError(
+                f"{key}._target_={settings._target_}: not a pytorch_lightning.Callback; derive it"
+            )
     return callbacks
 
 
-def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback]) -> Trainer:
+def make_trainer(
+    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback]
+) -> Trainer:
     """The trainer; `max_time` and `overfit_batches` are not its own.
 
     A `Timer` among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
@@ -61,13 +67,20 @@ def make_trainer(cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence
     """
     arguments: dict[str, Any] = {"max_time": None, "overfit_batches": 0}
     for key, kind in (("enable_progress_bar", ProgressBar), ("enable_model_summary", ModelSummary)):
-        arguments[key] = any(isinstance(callback, kind) for callback in callbacks)  # else Lightning adds its own
+        arguments[key] = any(
+            isinstance(callback, kind) for callback in callbacks
+        )  # else Lightning adds its own
     if cfg.trainer.profiler is None:
         arguments["profiler"] = _NoProfiler()
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
     trainer: Trainer = instantiate_checked(
-        cfg.trainer, "trainer", callbacks=[*callbacks], logger=[*loggers], plugins=[AtomicCheckpointIO()], **arguments
+        cfg.trainer,
+        "trainer",
+        callbacks=[*callbacks],
+        logger=[*loggers],
+        plugins=[AtomicCheckpointIO()],
+        **arguments,
     )
     return trainer
 
@@ -103,7 +116,9 @@ def make_timer(cfg: DictConfig) -> TrainingTimer:
     try:
         return TrainingTimer(cfg.trainer.max_time)
     except (ValueError, TypeError, AttributeError, MisconfigurationException) as error:
-        raise InputError(f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds") from error
+        raise InputError(
+            f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds"
+        ) from error
 
 
 def device_name(trainer: Trainer) -> str:
@@ -126,7 +141,9 @@ def translate_lightning_errors() -> Iterator[None]:
             message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
             raise InputError(message) from error
         if "'fused' optimizer" in str(error):
-            message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+            message = (
+                "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+            )
             raise InputError(message) from error
         if not isinstance(error, MisconfigurationException) and not re.search(
             "conditioned on metric|`val_check_", str(error)

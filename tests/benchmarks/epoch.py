@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import Batch
-from sentiment.training.experiment import train
+from sentiment.training.experiment import run_experiment
 from sentiment.training.module_setup import make_module
 from sentiment.training.process import disable_malloc_trim
 from tests.benchmarks.timing import compose_article, prepare
@@ -66,7 +66,9 @@ class CompareWithBareLoop(Callback):
             self.profile.enable()
         self.start = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if (batch_idx + 1) % TURN == 0:
             seconds = time.perf_counter() - self.start
             self.turns.append((seconds, self.time_bare_loop(module.net, trainer.optimizers[0])))
@@ -84,7 +86,9 @@ class CompareWithBareLoop(Callback):
 class Barebones(LightningModule):
     """The network and optimizer of a configuration, without anything that is not needed to train."""
 
-    def __init__(self, cfg: DictConfig, datamodule: ReviewDataModule, comparison: CompareWithBareLoop) -> None:
+    def __init__(
+        self, cfg: DictConfig, datamodule: ReviewDataModule, comparison: CompareWithBareLoop
+    ) -> None:
         super().__init__()
         self.comparison = comparison
         module = make_module(cfg, datamodule.encoder, datamodule.label_names)
@@ -108,21 +112,27 @@ def main() -> None:
     disable_malloc_trim()
     profile = cProfile.Profile() if "profile" in sys.argv else None
     with tempfile.TemporaryDirectory() as folder:
-        cfg = compose_article("trainer.max_epochs=1", "test_ckpt=null", "baseline=none", f"output_dir={folder}")
+        cfg = compose_article(
+            "trainer.max_epochs=1", "test_ckpt=null", "baseline=none", f"output_dir={folder}"
+        )
         datamodule = prepare(cfg)
         comparison = CompareWithBareLoop(datamodule, profile)
         if "barebones" in sys.argv:
             module = Barebones(cfg, datamodule, comparison)
-            trainer = Trainer(barebones=True, accelerator="cpu", max_epochs=1, use_distributed_sampler=False)
+            trainer = Trainer(
+                barebones=True, accelerator="cpu", max_epochs=1, use_distributed_sampler=False
+            )
             trainer.fit(module, datamodule.train_dataloader())
         else:
-            train(cfg, [comparison])
+            run_experiment(cfg, [comparison])
     seconds, bare = (sum(turns) for turns in zip(*comparison.turns, strict=True))
     median = statistics.median(a / b for a, b in comparison.turns)
     print(f"{len(comparison.turns) * TURN} steps: Trainer {seconds:.2f} s, bare loop {bare:.2f} s")
     print(f"ratio {seconds / bare:.3f} (median of {len(comparison.turns)} turns {median:.3f})")
     if saving := comparison.saving:
-        print(f"with {saving:.2f} s of saving two checkpoints: ratio {(seconds + saving) / bare:.3f}")
+        print(
+            f"with {saving:.2f} s of saving two checkpoints: ratio {(seconds + saving) / bare:.3f}"
+        )
     if profile:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
 

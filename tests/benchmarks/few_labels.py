@@ -32,8 +32,15 @@ def main() -> None:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     end = len(labels) - corpus.unlabelled_rows
-    test, unlabelled = np.arange(corpus.train_rows + corpus.val_rows, end), np.arange(end, len(labels))
-    for name, selected in {"train": few, "test": test, "unlabelled": np.concatenate([others, unlabelled])}.items():
+    test, unlabelled = (
+        np.arange(corpus.train_rows + corpus.val_rows, end),
+        np.arange(end, len(labels)),
+    )
+    for name, selected in {
+        "train": few,
+        "test": test,
+        "unlabelled": np.concatenate([others, unlabelled]),
+    }.items():
         table = reviews.select(selected)
         table = table.remove_columns("label") if name == "unlabelled" else table
         table.to_parquet(folder / f"{name}.parquet")

@@ -24,11 +24,15 @@ def main() -> None:
     datamodule = prepare(cfg)
     settings = instantiate(cfg.baseline.random_forest)
     X = {name: split.pad() for name, split in datamodule.splits.items()}
-    y = {name: split.reviews.labels[split.reviews.rows] for name, split in datamodule.splits.items()}
+    y = {
+        name: split.reviews.labels[split.reviews.rows] for name, split in datamodule.splits.items()
+    }
 
     def time_scikit_learn() -> float:
         start = time.perf_counter()
-        forest = RandomForestClassifier(n_estimators=1000, random_state=0, n_jobs=-1).fit(X["train"], y["train"])
+        forest = RandomForestClassifier(n_estimators=1000, random_state=0, n_jobs=-1).fit(
+            X["train"], y["train"]
+        )
         forest.predict(X["val"])
         forest.predict(X["test"])
         return time.perf_counter() - start

@@ -41,18 +41,27 @@ def main() -> None:
     """Print both times and their ratio."""
     lstm = nn.LSTM(EMBEDDING_DIM, UNITS, batch_first=True)
     x = torch.randn(BATCH_SIZE, TOKENS, EMBEDDING_DIM).mul(0.05).requires_grad_()
-    matrices = [(torch.randn(rows, length), torch.randn(length, columns)) for rows, columns, length in PRODUCTS]
+    matrices = [
+        (torch.randn(rows, length), torch.randn(length, columns))
+        for rows, columns, length in PRODUCTS
+    ]
 
     def step() -> None:
         torch.autograd.backward(lstm(x)[0][:, -1].sum())
 
     def time_products() -> float:
         """Seconds at the best rate."""
-        rates = [2 * a.numel() * b.shape[1] / time_mean(partial(torch.mm, a, b)) for a, b in matrices]
+        rates = [
+            2 * a.numel() * b.shape[1] / time_mean(partial(torch.mm, a, b)) for a, b in matrices
+        ]
         return OPERATIONS / max(rates)
 
-    products, steps = zip(*((time_products(), time_mean(step)) for _ in range(TURNS + 1)), strict=True)
-    print_times("matrix products of as many operations", products[1:], products[1:])  # the first turn warms up
+    products, steps = zip(
+        *((time_products(), time_mean(step)) for _ in range(TURNS + 1)), strict=True
+    )
+    print_times(
+        "matrix products of as many operations", products[1:], products[1:]
+    )  # the first turn warms up
     print_times("LSTM, forward and backward", steps[1:], products[1:])
 
 

@@ -24,7 +24,12 @@ from sentiment.training.process import disable_malloc_trim
 from tests.benchmarks.timing import compose_article, prepare, print_times
 
 TURNS, SEEDS = 8, 3
-SETTINGS = ["data.maxlen=400", "data.batch_size=64", "data.padding=post", "model.bidirectional=true"]
+SETTINGS = [
+    "data.maxlen=400",
+    "data.batch_size=64",
+    "data.padding=post",
+    "model.bidirectional=true",
+]
 ALTERNATIVES = {  # bucketed, bfloat16 (needs AVX-512)
     "all padded to 400": (False, False),
     "length buckets": (True, False),
@@ -44,7 +49,12 @@ class Training:
     """
 
     def __init__(
-        self, cfg: DictConfig, datamodule: ReviewDataModule, bucketed: bool, bfloat16: bool, seed: int
+        self,
+        cfg: DictConfig,
+        datamodule: ReviewDataModule,
+        bucketed: bool,
+        bfloat16: bool,
+        seed: int,
     ) -> None:
         torch.manual_seed(seed)
         self.net = make_module(cfg, datamodule.encoder, datamodule.label_names).net.train()
@@ -53,7 +63,9 @@ class Training:
         self.bfloat16 = bfloat16
         self.batches = self._batches(cfg.data.batch_size, cfg.data.maxlen, bucketed, seed)
 
-    def _batches(self, batch_size: int, maxlen: int, bucketed: bool, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(
+        self, batch_size: int, maxlen: int, bucketed: bool, seed: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         split = self.splits["train"]
         lengths = split.lengths if bucketed else None
         for positions in BucketBatchSampler(len(split), batch_size, lengths, seed=seed):
@@ -79,7 +91,9 @@ class Training:
         self.net.eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             batches = (val[positions] for positions in val.eval_sampler())
-            correct = sum(int(((self.net(batch.ids)[:, 0] > 0) == batch.labels).sum()) for batch in batches)
+            correct = sum(
+                int(((self.net(batch.ids)[:, 0] > 0) == batch.labels).sum()) for batch in batches
+            )
         return correct / len(val)
 
 
@@ -93,11 +107,15 @@ def main() -> None:
     turns: list[list[float]] = []
     accuracies: list[list[float]] = []
     for seed in range(SEEDS):
-        trainings = [Training(cfg, datamodule, *alternative, seed) for alternative in ALTERNATIVES.values()]
+        trainings = [
+            Training(cfg, datamodule, *alternative, seed) for alternative in ALTERNATIVES.values()
+        ]
         turns += ([training.time_steps(steps) for training in trainings] for _ in range(TURNS))
         accuracies.append([training.accuracy() for training in trainings])
     times = list(zip(*turns, strict=True))
-    for name, seconds, values in zip(ALTERNATIVES, times, zip(*accuracies, strict=True), strict=True):
+    for name, seconds, values in zip(
+        ALTERNATIVES, times, zip(*accuracies, strict=True), strict=True
+    ):
         accuracy = f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
         print_times(f"{name}, accuracy {accuracy}", seconds, times[0])
 

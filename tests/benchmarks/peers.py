@@ -92,7 +92,10 @@ def main() -> None:
         turns = [
             [
                 time_process(folder, train),
-                *(time_process(folder, ["-c", KERAS], KERAS_BACKEND=backend) for backend in BACKENDS),
+                *(
+                    time_process(folder, ["-c", KERAS], KERAS_BACKEND=backend)
+                    for backend in BACKENDS
+                ),
             ]
             for _ in range(TURNS)
         ]

@@ -25,7 +25,9 @@ def write_files(folder: Path) -> None:
 
     from tests.benchmarks.timing import imdb_folder
 
-    reviews = pd.concat([pd.read_parquet(imdb_folder() / f"{split}.parquet") for split in ("train", "test")])
+    reviews = pd.concat(
+        [pd.read_parquet(imdb_folder() / f"{split}.parquet") for split in ("train", "test")]
+    )
     for size in SIZES:
         reviews[:size].to_csv(folder / f"{size}.csv", index=False)
         reviews[:size].to_json(folder / f"{size}.jsonl", orient="records", lines=True)
@@ -36,7 +38,9 @@ def measure(run: str, file: Path) -> tuple[float, float]:
     """Seconds and peak memory in MB of one command."""
     start = time.perf_counter()
     with open(os.devnull, "w") as null:
-        process = subprocess.Popen([sys.executable, "-m", "sentiment.predict", run, "--file", file], stdout=null)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sentiment.predict", run, "--file", file], stdout=null
+        )
         _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
     return time.perf_counter() - start, usage.ru_maxrss / 1024
@@ -50,10 +54,15 @@ def main() -> None:
         writer.start()
         writer.join()
         for suffix in SUFFIXES:
-            turns = [[measure(sys.argv[1], Path(folder, f"{n}.{suffix}")) for n in SIZES] for _ in range(TURNS)]
+            turns = [
+                [measure(sys.argv[1], Path(folder, f"{n}.{suffix}")) for n in SIZES]
+                for _ in range(TURNS)
+            ]
             speeds = [(SIZES[1] - SIZES[0]) / (large[0] - small[0]) for small, large in turns]
             memory = [statistics.median(turn[i][1] for turn in turns) for i in range(2)]
-            print(f"{suffix}: {statistics.median(speeds):,.0f} reviews/s, peak {memory[0]:.0f} and {memory[1]:.0f} MB")
+            print(
+                f"{suffix}: {statistics.median(speeds):,.0f} reviews/s, peak {memory[0]:.0f} and {memory[1]:.0f} MB"
+            )
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ def main(rated: Path, chinese: Path, target: Path) -> None:
     clear = [(mean, text) for mean, text in products + news if abs(mean) >= 0.5]
     clear += [(mean, text) for mean, text in films if mean and not text.isascii()]
     polar: list[Row] = [(text, "pos" if mean > 0 else "neg") for mean, text in clear]
-    parts = split([row for row in polar if row[0] == row[0].encode("latin-1", "ignore").decode("latin-1")])
+    parts = split(
+        [row for row in polar if row[0] == row[0].encode("latin-1", "ignore").decode("latin-1")]
+    )
     for label in ("pos", "neg"):
         texts = [text for rows in parts.values() for text, of_text in rows if of_text == label]
         write_lines(target / "reviews" / f"{label}.txt", texts, "latin-1")

@@ -39,7 +39,13 @@ class Model(NamedTuple):
 
 
 MODELS = (
-    Model("random forest on ids", "the padded ids, as in the article", "default_seed*", "random_forest", ""),
+    Model(
+        "random forest on ids",
+        "the padded ids, as in the article",
+        "default_seed*",
+        "random_forest",
+        "",
+    ),
     Model("LSTM, the article's", "last 80 words", "article_seed*", "", "experiment=article"),
     Model("LSTM, default", "last 80 words", "default_seed*", "", "(no overrides)"),
     Model("random forest on counts", "word counts", "default_seed*", "random_forest_counts", ""),
@@ -47,7 +53,11 @@ MODELS = (
     Model("NB-SVM", "words and word pairs", "default_seed*", "nb_svm", ""),
     Model("LSTM, best", "1,000 words, n-grams", "best_seed*", "", "experiment=best"),
     Model(
-        "LSTM, semi-supervised", "also unlabelled reviews", "semi_supervised_seed*", "", "experiment=semi_supervised"
+        "LSTM, semi-supervised",
+        "also unlabelled reviews",
+        "semi_supervised_seed*",
+        "",
+        "experiment=semi_supervised",
     ),
     Model(
         "ensemble of three",
@@ -75,7 +85,9 @@ def read_results() -> list[Result]:
         tag = f"baseline/{model.tag}/test_accuracy" if model.tag else "test/accuracy"
         files = sorted((CONF_DIR / "experiment" / "results").glob(f"{model.files}.json"))
         accuracy = fmean(json.loads(file.read_text())[tag] for file in files)
-        interval = binomtest(round(accuracy * NUM_REVIEWS), NUM_REVIEWS).proportion_ci(method="wilson")
+        interval = binomtest(round(accuracy * NUM_REVIEWS), NUM_REVIEWS).proportion_ci(
+            method="wilson"
+        )
         results.append(Result(model, accuracy, interval.low, interval.high))
     return results
 
@@ -86,7 +98,9 @@ def format_table(results: list[Result]) -> str:
     for model, accuracy, low, high in results:
         command = f"`{model.command or f'baseline={model.tag}'}`"
         interval = f"{100 * low:.2f} – {100 * high:.2f}"
-        lines.append(f"| {model.name} | {model.reads} | {100 * accuracy:.2f} % | {interval} | {command} |")
+        lines.append(
+            f"| {model.name} | {model.reads} | {100 * accuracy:.2f} % | {interval} | {command} |"
+        )
     return "\n".join(lines)
 
 
@@ -96,9 +110,14 @@ def plot_results(results: list[Result]) -> Figure:
     axis = figure.subplots()
     names = [f"{result.model.name}\n" + result.model.reads for result in results]
     values = [100 * result.accuracy for result in results]
-    errors = [[100 * (r.accuracy - r.low) for r in results], [100 * (r.high - r.accuracy) for r in results]]
+    errors = [
+        [100 * (r.accuracy - r.low) for r in results],
+        [100 * (r.high - r.accuracy) for r in results],
+    ]
     colors = ["#2166ac" if result.model.tag == "" else "0.65" for result in results]
-    bars = axis.barh(names, values, xerr=errors, color=colors, error_kw={"capsize": 2, "linewidth": 0.9})
+    bars = axis.barh(
+        names, values, xerr=errors, color=colors, error_kw={"capsize": 2, "linewidth": 0.9}
+    )
     axis.bar_label(bars, [f"{value:.1f}" for value in values], padding=7, fontsize=9)
     axis.set_xlim(50, 96)
     axis.set_xlabel("test accuracy on IMDB, per cent, with 95 % intervals")

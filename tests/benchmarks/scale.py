@@ -59,10 +59,16 @@ def write_reviews(folder: Path, count: int) -> None:
     for split, size in (("train", count), ("test", TEST_SIZE)):
         with ParquetWriter(folder / f"{split}.parquet", schema, use_dictionary=False) as file:
             for start in range(0, size, CHUNK_SIZE):
-                lengths = np.ceil(random.lognormal(5.15, 0.75, min(CHUNK_SIZE, size - start))).astype(np.int32)
-                ranks = 46 * ((1 - random.random(lengths.sum())) ** (-1 / 0.6) - 1)  # new words keep appearing
+                lengths = np.ceil(
+                    random.lognormal(5.15, 0.75, min(CHUNK_SIZE, size - start))
+                ).astype(np.int32)
+                ranks = 46 * (
+                    (1 - random.random(lengths.sum())) ** (-1 / 0.6) - 1
+                )  # new words keep appearing
                 words = pc.cast(FIRST_WORD + np.minimum(ranks, 1e9).astype(np.int64), pa.string())
-                texts = pc.binary_join(pa.ListArray.from_arrays(np.append(0, lengths.cumsum()), words), " ")
+                texts = pc.binary_join(
+                    pa.ListArray.from_arrays(np.append(0, lengths.cumsum()), words), " "
+                )
                 labels = random.integers(0, 2, len(lengths))
                 file.write_table(pa.table([texts, labels], schema))
 
@@ -79,7 +85,14 @@ def time_encoding(folder: Path) -> float:
 def measure_training(folder: Path) -> tuple[float, float]:
     """Steps per second and peak anonymous memory in MB of one run."""
     with tempfile.TemporaryDirectory() as run:
-        command = [sys.executable, "-m", "sentiment.train", *TRAIN, f"data.path={folder}", f"hydra.run.dir={run}"]
+        command = [
+            sys.executable,
+            "-m",
+            "sentiment.train",
+            *TRAIN,
+            f"data.path={folder}",
+            f"hydra.run.dir={run}",
+        ]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         memory = 0.0
         while process.poll() is None:
@@ -101,7 +114,10 @@ def main() -> None:
     """Print a line per size, and how the figures of the last one compare with those of the first."""
     sizes = [int(size) for size in sys.argv[1:]] or SIZES
     with tempfile.TemporaryDirectory() as root:
-        os.environ |= {"SENTIMENT_CACHE": f"{root}/cache", "PYTHONPATH": str(Path(__file__).parents[2])}
+        os.environ |= {
+            "SENTIMENT_CACHE": f"{root}/cache",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
         folders = [Path(root, str(size)) for size in sizes]
         seconds = []
         for folder, size in zip(folders, sizes, strict=True):

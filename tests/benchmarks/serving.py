@@ -90,7 +90,9 @@ def main() -> None:
         f"{'server':<20} {'clients':>8} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'MB before':>10} {'after':>7}"
     )
     for port, (name, command) in enumerate(servers.items(), 8701):
-        with subprocess.Popen([sys.executable, *command, str(port)], stdout=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            [sys.executable, *command, str(port)], stdout=subprocess.DEVNULL
+        ) as process:
             wait_until_ready(port, bodies[0])
             for clients in CLIENTS:
                 before, start = resident_megabytes(process.pid), time.perf_counter()

@@ -18,16 +18,25 @@ LAUNCHERS = {
 def main() -> None:
     """Print the table."""
     train = ["-m", "sentiment.train"]
-    settings = [f"data.path={imdb_folder()}", "trainer=cpu", "trainer.max_epochs=1", "baseline=none"]
+    settings = [
+        f"data.path={imdb_folder()}",
+        "trainer=cpu",
+        "trainer.max_epochs=1",
+        "baseline=none",
+    ]
     time_process(*train, *settings)  # encodes the reviews
     turns = [
-        (time_process(*train, *settings), time_process(*train, "-m", *settings, "seed=0")) for _ in range(TURNS_OF_ONE)
+        (time_process(*train, *settings), time_process(*train, "-m", *settings, "seed=0"))
+        for _ in range(TURNS_OF_ONE)
     ]
     run, job = zip(*turns, strict=True)
     print_times("one run", run, run)
     print_times("the same as a sweep of one job", job, run)
     sweeps = [
-        [time_process(*train, "-m", *settings, "seed=1,2,3,4", *launcher) for launcher in LAUNCHERS.values()]
+        [
+            time_process(*train, "-m", *settings, "seed=1,2,3,4", *launcher)
+            for launcher in LAUNCHERS.values()
+        ]
         for _ in range(TURNS_OF_FOUR)
     ]
     times = list(zip(*sweeps, strict=True))

@@ -27,7 +27,13 @@ def time_process(*arguments: str) -> float:
     environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, *arguments],
+            cwd=folder,
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         return time.perf_counter() - start
 
 
@@ -47,7 +53,9 @@ def imdb_folder() -> Path:
 
 def compose_article(*overrides: str) -> DictConfig:
     """Compose `experiment=article` on the real IMDB, on a CPU."""
-    return compose_config("experiment=article", "trainer=cpu", f"data.path={imdb_folder()}", *overrides)
+    return compose_config(
+        "experiment=article", "trainer=cpu", f"data.path={imdb_folder()}", *overrides
+    )
 
 
 def prepare(cfg: DictConfig) -> ReviewDataModule:

@@ -50,7 +50,9 @@ class CNN(Network):
         maxima = []
         for convolution in self.convolutions:
             features = convolution(x).relu()  # (B, F, T + W - 1)
-            num_windows = None if lengths is None else lengths + features.shape[2] - x.shape[2]  # with a token in them
+            num_windows = (
+                None if lengths is None else lengths + features.shape[2] - x.shape[2]
+            )  # with a token in them
             maxima.append(zero_after(num_windows, features).amax(2))  # (B, F)
         logits: Tensor = self.linear(self.dropout(torch.cat(maxima, 1)))
         return logits

@@ -52,7 +52,9 @@ class Trace(NamedTuple):
 
 
 @torch.inference_mode()
-def trace(classifier: Classifier, ids: Tensor, target: int | None = None, max_prefixes: int | None = None) -> Trace:
+def trace(
+    classifier: Classifier, ids: Tensor, target: int | None = None, max_prefixes: int | None = None
+) -> Trace:
     """Trace the network over one padded text.
 
     Args:
@@ -62,7 +64,11 @@ def trace(classifier: Classifier, ids: Tensor, target: int | None = None, max_pr
         max_prefixes: of a longer text, compute the probabilities of this many prefixes, at equal distances.
     """
     tokens = ids[0, ids[0] != PADDING].tolist()
-    ends = np.linspace(len(tokens), 1, min(len(tokens), max_prefixes or len(tokens))).round().astype(int)[::-1]
+    ends = (
+        np.linspace(len(tokens), 1, min(len(tokens), max_prefixes or len(tokens)))
+        .round()
+        .astype(int)[::-1]
+    )
     prefixes = classifier.make_reviews([tokens[:end] for end in ends])
     probabilities = log_probabilities(classifier.logits(prefixes)).exp().numpy()  # (count, classes)
     if target is None:
@@ -70,7 +76,11 @@ def trace(classifier: Classifier, ids: Tensor, target: int | None = None, max_pr
     of_prefixes = np.full(len(tokens), np.nan, np.float32)
     of_prefixes[ends - 1] = probabilities[:, target]
     net = classifier.net
-    layers = _trace_layers(net, ids.to(classifier.device), target) if isinstance(net, RecurrentNetwork) else []
+    layers = (
+        _trace_layers(net, ids.to(classifier.device), target)
+        if isinstance(net, RecurrentNetwork)
+        else []
+    )
     return Trace(target, of_prefixes, layers)
 
 
@@ -83,7 +93,9 @@ def _trace_layers(net: RecurrentNetwork, ids: Tensor, target: int) -> list[Layer
     output_weights = class_weights.reshape(-1, net.num_directions, net.units).sum(0)  # (D, H)
     layers = []
     for depth, directions in enumerate(net.gates(ids), 1):
-        for direction, gates, weights in zip(("forward", "backward"), directions, output_weights, strict=False):
+        for direction, gates, weights in zip(
+            ("forward", "backward"), directions, output_weights, strict=False
+        ):
             of_tokens = gates.map(lambda part: part[:, is_token].float().cpu())
             last = depth == len(net.forward_layers)
             ranked = weights.float().cpu() if last else of_tokens.state[0].mean(0)
@@ -163,15 +175,21 @@ def attribute(
 
     def explained(x: Tensor) -> Tensor:
         before_batch()
-        return log_odds(net.forward_embedded(x, None if lengths is None else lengths.expand(len(x))), target)
+        return log_odds(
+            net.forward_embedded(x, None if lengths is None else lengths.expand(len(x))), target
+        )
 
     with torch.no_grad():
         value, baseline = (float(explained(point)) for point in (x, zeros))
     method = IntegratedGradients(explained)
     steps = MIN_STEPS
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN's recurrent layers have no gradients in evaluation mode
+    with torch.backends.cudnn.flags(
+        enabled=False
+    ):  # cuDNN's recurrent layers have no gradients in evaluation mode
         while True:
-            by_value = method.attribute(x, zeros, n_steps=steps, internal_batch_size=INTERNAL_BATCH_SIZE)
+            by_value = method.attribute(
+                x, zeros, n_steps=steps, internal_batch_size=INTERNAL_BATCH_SIZE
+            )
             attributions = by_value.sum(2)[0]  # (padded length,)
             delta = value - baseline - float(attributions.sum())
             result = Attribution(attributions.float().cpu().numpy(), value, baseline, delta, steps)

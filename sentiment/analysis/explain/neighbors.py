@@ -41,4 +41,7 @@ def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[s
     similarity = vectors @ vectors[id_]  # (V,)
     similarity[id_] = similarity[: len(SPECIALS)] = -2.0  # below any cosine
     nearest = similarity.topk(min(count, len(words) - len(SPECIALS) - 1))
-    return [(words[i], cosine) for cosine, i in zip(nearest.values.tolist(), nearest.indices.tolist(), strict=True)]
+    return [
+        (words[i], cosine)
+        for cosine, i in zip(nearest.values.tolist(), nearest.indices.tolist(), strict=True)
+    ]

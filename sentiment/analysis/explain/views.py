@@ -27,8 +27,13 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     text = Text()
     if e.before:
         text.append(f"({len(e.before):,} words before are cut off) ", "dim")
-    for word, color, known in zip(e.words, attribution_colors(e.attributions), e.in_vocabulary, strict=True):
-        text.append(escape_control_chars(word), f"black on {color}" if known else f"black on {color} underline")
+    for word, color, known in zip(
+        e.words, attribution_colors(e.attributions), e.in_vocabulary, strict=True
+    ):
+        text.append(
+            escape_control_chars(word),
+            f"black on {color}" if known else f"black on {color} underline",
+        )
         text.append(" ")
     if e.after:
         text.append(f"({len(e.after):,} words after are cut off)", "dim")
@@ -39,27 +44,46 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
         console.print(_make_probability_table(e))
         console.print(f"\nexplained class: {target}\n", highlight=False, markup=False)
     console.print(text)
-    if unknown := dict.fromkeys(word for word, known in zip(e.words, e.in_vocabulary, strict=True) if not known):
+    if unknown := dict.fromkeys(
+        word for word, known in zip(e.words, e.in_vocabulary, strict=True) if not known
+    ):
         listed = escape_control_chars(", ".join(unknown))
-        console.print(f"not in the vocabulary: {listed}", style="dim", highlight=False, markup=False)
+        console.print(
+            f"not in the vocabulary: {listed}", style="dim", highlight=False, markup=False
+        )
     console.print(f"\np({target}) after each word", markup=False)
-    for line in draw_line_chart(probabilities.tolist(), min(console.width - 6, max(60, len(e.words)))):
+    for line in draw_line_chart(
+        probabilities.tolist(), min(console.width - 6, max(60, len(e.words)))
+    ):
         console.print(line, highlight=False, markup=False)
     console.print()
     against = "against" if len(e.probabilities) == 2 else f"against {target}"
     for heading, sign in ((f"for {target}", 1), (against, -1)):
-        strongest = [i for i in np.argsort(-sign * e.attributions)[:TOP_WORDS] if sign * e.attributions[i] > 0]
-        words = [f"{escape_control_chars(e.words[i])}\N{NO-BREAK SPACE}{e.attributions[i]:+.2f}" for i in strongest]
+        strongest = [
+            i
+            for i in np.argsort(-sign * e.attributions)[:TOP_WORDS]
+            if sign * e.attributions[i] > 0
+        ]
+        words = [
+            f"{escape_control_chars(e.words[i])}\N{NO-BREAK SPACE}{e.attributions[i]:+.2f}"
+            for i in strongest
+        ]
         console.print(f"{heading}: {', '.join(words) or 'nothing'}", highlight=False, markup=False)
     decomposition = format_decomposition(e)
-    console.print(f"\n{decomposition}", highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print(
+        f"\n{decomposition}", highlight=False, markup=False, soft_wrap=not console.is_terminal
+    )
 
 
 def rank_probabilities(explanation: Explanation) -> list[tuple[str, float]]:
     """Return the most probable classes and the sum of the others, if there are any."""
     ranked = sorted(explanation.probabilities.items(), key=lambda item: -item[1])
     others = ranked[TOP_CLASSES:]
-    total = [(f"{len(others):,} others", sum(probability for _, probability in others))] if others else []
+    total = (
+        [(f"{len(others):,} others", sum(probability for _, probability in others))]
+        if others
+        else []
+    )
     return ranked[:TOP_CLASSES] + total
 
 
@@ -98,7 +122,10 @@ def draw_line_chart(probabilities: Sequence[float], width: int, height: int = 9)
         for between in range(min(previous, level) + 1, max(previous, level)):
             grid[between][x] = "│"
     ticks = {0: "1.0", (height - 1) // 2: "0.5", height - 1: "0.0"}
-    return [f"{ticks.get(y, ''):>3} {'┤' if y in ticks else '│'}{''.join(row)}".rstrip() for y, row in enumerate(grid)]
+    return [
+        f"{ticks.get(y, ''):>3} {'┤' if y in ticks else '│'}{''.join(row)}".rstrip()
+        for y, row in enumerate(grid)
+    ]
 
 
 def attribution_colors(attributions: Floats) -> list[str]:
@@ -108,18 +135,32 @@ def attribution_colors(attributions: Floats) -> list[str]:
     for attribution, strength in zip(attributions, strengths, strict=True):
         end = FOR if attribution > 0 else AGAINST
         channels = (int(end[i : i + 2], 16) for i in (1, 3, 5))
-        colors.append("#" + "".join(f"{round(255 - 0.7 * strength * (255 - value)):02x}" for value in channels))
+        colors.append(
+            "#"
+            + "".join(f"{round(255 - 0.7 * strength * (255 - value)):02x}" for value in channels)
+        )
     return colors
 
 
 def render_html(explanation: Explanation) -> str:
     """Render a page with the explanation and its gates, without scripts or external resources."""
-    environment = Environment(loader=PackageLoader(__package__, ""), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader(__package__, ""), autoescape=True, undefined=StrictUndefined
+    )
     e = explanation
     colors = attribution_colors(e.attributions)
     return environment.get_template("explanation.html").render(
         explanation=e,
-        words=list(zip(e.words, e.attributions, e.in_vocabulary, e.trace.prefix_probabilities, colors, strict=True)),
+        words=list(
+            zip(
+                e.words,
+                e.attributions,
+                e.in_vocabulary,
+                e.trace.prefix_probabilities,
+                colors,
+                strict=True,
+            )
+        ),
         probabilities=rank_probabilities(e),
         decomposition=format_decomposition(e),
         gates=[(layer, _gates_url(e, layer)) for layer in e.trace.layers],

@@ -34,10 +34,14 @@ class Figure(MatplotlibFigure):
         families, missing = find_fonts(characters)
         for text in texts if families else ():
             text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *families])))
-        if missing and rcParams["svg.fonttype"] != "none":  # else the program that shows the file has fonts of its own
+        if (
+            missing and rcParams["svg.fonttype"] != "none"
+        ):  # else the program that shows the file has fonts of its own
             _report(missing)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph|Matplotlib currently does not support", UserWarning)
+            warnings.filterwarnings(
+                "ignore", "Glyph|Matplotlib currently does not support", UserWarning
+            )
             super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
@@ -54,7 +58,9 @@ def find_fonts(characters: frozenset[str]) -> tuple[list[str], set[str]]:
     Returns:
         The families, as few as possible, and the characters that no font has.
     """
-    printable = {character for character in characters if unicodedata.category(character)[0] not in "CZ"}
+    printable = {
+        character for character in characters if unicodedata.category(character)[0] not in "CZ"
+    }
     missing = printable - _covered(findfont(FontProperties()), printable)
     families: list[str] = []
     fonts = _installed_fonts() if missing else {}
@@ -74,7 +80,11 @@ def _covered(path: str, characters: Collection[str]) -> set[str]:
         font = FT2Font(path)
     except (OSError, RuntimeError):  # removed, or of a kind that matplotlib cannot read
         return set()
-    return {character for character in characters if font.get_char_index(ord(character))} if font.scalable else set()
+    return (
+        {character for character in characters if font.get_char_index(ord(character))}
+        if font.scalable
+        else set()
+    )
 
 
 @cache
@@ -107,7 +117,12 @@ def _report(missing: Collection[str]) -> None:
     for package in sorted(by_package.keys() - _reported):
         characters = by_package[package]
         more = f" and {len(characters) - 3} others" if len(characters) > 3 else ""
-        log.warning("no installed font has %s%s: install one, for example %s", ", ".join(characters[:3]), more, package)
+        log.warning(
+            "no installed font has %s%s: install one, for example %s",
+            ", ".join(characters[:3]),
+            more,
+            package,
+        )
     _reported.update(by_package)
 
 
@@ -115,4 +130,6 @@ def _find_package(character: str) -> str:
     """Return a package of Debian and Ubuntu with a font that has the character."""
     if ord(character) >= 0x1F000 and unicodedata.category(character)[0] == "S":
         return "fonts-symbola"
-    return "fonts-noto-cjk" if unicodedata.east_asian_width(character) in "FW" else "fonts-noto-core"
+    return (
+        "fonts-noto-cjk" if unicodedata.east_asian_width(character) in "FW" else "fonts-noto-core"
+    )

@@ -13,7 +13,10 @@ from sentiment.analysis.figures.fonts import Figure
 from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
 
-FOR, AGAINST = "#2166ac", "#b2182b"  # the ends of the colormap RdBu, which the colour-blind can distinguish
+FOR, AGAINST = (
+    "#2166ac",
+    "#b2182b",
+)  # the ends of the colormap RdBu, which the colour-blind can distinguish
 CALIBRATION_BINS = 15
 MAX_CELLS_WITH_NUMBERS = 15  # in a row of a confusion matrix
 MAX_TICK_LABELS = 60
@@ -39,7 +42,12 @@ def _width(text: str) -> int:
 
 
 def plot_gates(
-    words: Sequence[str], prefix_probabilities: Floats, gates: Gates, order: Labels, chance: float, title: str
+    words: Sequence[str],
+    prefix_probabilities: Floats,
+    gates: Gates,
+    order: Labels,
+    chance: float,
+    title: str,
 ) -> Figure:
     """Plot the gates and the state of every unit over the tokens, below the prefix probabilities.
 
@@ -53,26 +61,36 @@ def plot_gates(
     """
     count = len(gates.activations)
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")
-    top, *middle, bottom = figure.subplots(count + 2, 1, sharex=True, height_ratios=(3, *[4] * (count + 1)))
+    top, *middle, bottom = figure.subplots(
+        count + 2, 1, sharex=True, height_ratios=(3, *[4] * (count + 1))
+    )
     steps, probabilities = np.arange(len(words)), prefix_probabilities
     top.plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
     for color, is_side in ((FOR, probabilities >= chance), (AGAINST, probabilities <= chance)):
-        top.fill_between(steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True)
+        top.fill_between(
+            steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True
+        )
     top.axhline(chance, color="0.6", linewidth=0.8)
     top.set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
     for axis, (name, activation) in zip(middle, gates.activations.items(), strict=True):
         by_unit = np.asarray(activation[0]).T[order]  # (H, T)
-        image = axis.imshow(by_unit, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none")
+        image = axis.imshow(
+            by_unit, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none"
+        )
         axis.set_ylabel(f"{name} gate\nunits")
     figure.colorbar(image, ax=middle, label="0 closed, 1 open", pad=0.01, aspect=60)
     state = np.asarray(gates.state[0]).T[order]
     limit = float(np.abs(state).max())
-    image = bottom.imshow(state, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none")
+    image = bottom.imshow(
+        state, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none"
+    )
     bottom.set_ylabel(f"{gates.state_name}\nunits")
     figure.colorbar(image, ax=bottom, pad=0.01, aspect=20)
     for axis in (*middle, bottom):
         axis.set_yticks([])
-    bottom.set_xticks(steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False)
+    bottom.set_xticks(
+        steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False
+    )
     bottom.set_xlim(-0.5, len(words) - 0.5)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
@@ -100,18 +118,36 @@ def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequen
     for (row, column), count in np.ndenumerate(counts) if with_numbers else ():
         fraction = fractions[row, column]
         text = f"{count:,}\n{fraction:.1%}"
-        axis.text(column, row, text, ha="center", va="center", color="white" if fraction > 0.5 else "black")
+        axis.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            color="white" if fraction > 0.5 else "black",
+        )
     ticks = range(0, len(names), math.ceil(len(names) / MAX_TICK_LABELS))
     shown, fontsize = [names[i] for i in ticks], 10 if with_numbers else 7
-    axis.set_xticks(ticks, shown, rotation=0 if upright else 90, fontsize=fontsize, parse_math=False)
-    axis.set_yticks(ticks, shown, rotation=90 if upright else 0, va="center", fontsize=fontsize, parse_math=False)
+    axis.set_xticks(
+        ticks, shown, rotation=0 if upright else 90, fontsize=fontsize, parse_math=False
+    )
+    axis.set_yticks(
+        ticks,
+        shown,
+        rotation=90 if upright else 0,
+        va="center",
+        fontsize=fontsize,
+        parse_math=False,
+    )
     axis.set(xlabel="predicted label", ylabel="true label")
     figure.colorbar(image, label="fraction of the true label", shrink=0.8)
     axis.set_title(f"accuracy {np.trace(counts) / counts.sum():.2%}, {counts.sum():,} reviews")
     return figure
 
 
-def plot_reliability_diagram(labels: Labels, probabilities: Floats, label_names: Sequence[str], ece: float) -> Figure:
+def plot_reliability_diagram(
+    labels: Labels, probabilities: Floats, label_names: Sequence[str], ece: float
+) -> Figure:
     """Plot predicted probabilities against observed frequencies (DeGroot & Fienberg 1983) above their histogram.
 
     They are those of the second of two classes. Of more classes it is the most probable one, whose probability is the
@@ -130,7 +166,9 @@ def plot_reliability_diagram(labels: Labels, probabilities: Floats, label_names:
     else:
         predicted, observed = probabilities.max(1), probabilities.argmax(1) == labels
         xlabel, ylabel = "confidence", "accuracy"
-    observed_means, predicted_means = calibration_curve(observed, predicted, n_bins=CALIBRATION_BINS)
+    observed_means, predicted_means = calibration_curve(
+        observed, predicted, n_bins=CALIBRATION_BINS
+    )
     figure = Figure(figsize=(5, 6.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")

@@ -33,13 +33,21 @@ def plot_study(study: "optuna.Study") -> Figure:
     _plot_importances(right, study)
     best = study.best_trial
     names = shorten_keys(list(best.params))
-    settings = ", ".join(f"{names[key]} {label_values([value])[0]}" for key, value in best.params.items())
-    set_title(figure, f"best: trial {best.number}, {objective.format(study.best_value)} with {settings}")
+    settings = ", ".join(
+        f"{names[key]} {label_values([value])[0]}" for key, value in best.params.items()
+    )
+    set_title(
+        figure, f"best: trial {best.number}, {objective.format(study.best_value)} with {settings}"
+    )
     return figure
 
 
 def _plot_trials(axis: Axes, study: "optuna.Study", scale: float) -> None:
-    finished = {trial.number: scale * (trial.value or 0.0) for trial in study.trials if trial.state.name == "COMPLETE"}
+    finished = {
+        trial.number: scale * (trial.value or 0.0)
+        for trial in study.trials
+        if trial.state.name == "COMPLETE"
+    }
     pruned = {
         trial.number: scale * trial.intermediate_values[max(trial.intermediate_values)]
         for trial in study.trials
@@ -47,7 +55,9 @@ def _plot_trials(axis: Axes, study: "optuna.Study", scale: float) -> None:
     }
     axis.plot(list(finished), list(finished.values()), "o", color="C0", label="finished")
     if pruned:
-        axis.plot(list(pruned), list(pruned.values()), "x", color=GREY, label="pruned, at its last epoch")
+        axis.plot(
+            list(pruned), list(pruned.values()), "x", color=GREY, label="pruned, at its last epoch"
+        )
     better = np.minimum if study.direction.name == "MINIMIZE" else np.maximum
     best = better.accumulate(list(finished.values()))
     numbers = [*finished, study.trials[-1].number]
@@ -64,7 +74,9 @@ def _plot_importances(axis: Axes, study: "optuna.Study") -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with_value = optuna.create_study(direction=study.direction)
     with_value.add_trials(
-        optuna.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
+        optuna.create_trial(
+            params=trial.params, distributions=trial.distributions, value=trial.value
+        )
         for trial in study.trials
         if trial.state.is_finished() and trial.value is not None
     )

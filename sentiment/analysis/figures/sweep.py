@@ -21,7 +21,9 @@ from sentiment.runtime.config import Objective, find_objective, format_setting
 GREY = "0.45"
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
-CHARACTER = 0.65 / 72  # inches for each point of the font: the width of an average character, with some room
+CHARACTER = (
+    0.65 / 72
+)  # inches for each point of the font: the width of an average character, with some room
 
 
 def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
@@ -121,7 +123,10 @@ def _name_network(results: Sequence[Result]) -> str:
 
 
 def _split_by_seed(result: Result) -> list[Result]:
-    return [Result({"seed": seed}, {seed: run}, result.metrics.loc[[seed]]) for seed, run in result.runs.items()]
+    return [
+        Result({"seed": seed}, {seed: run}, result.metrics.loc[[seed]])
+        for seed, run in result.runs.items()
+    ]
 
 
 def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
@@ -130,9 +135,15 @@ def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
     if objective_tag in best.sd:
         value = f"{value.removesuffix(' %')} ± {objective.format(best.sd[objective_tag])}"
     if not best.settings:
-        return f"{objective_tag} {value}" + (f", {len(best.runs)} seeds" if len(best.runs) > 1 else "")
-    labels = {key: label_values([result.settings[key] for result in results])[0] for key in best.settings}
-    settings = ", ".join(f"{name} {labels[key]}" for key, name in shorten_keys(list(labels)).items())
+        return f"{objective_tag} {value}" + (
+            f", {len(best.runs)} seeds" if len(best.runs) > 1 else ""
+        )
+    labels = {
+        key: label_values([result.settings[key] for result in results])[0] for key in best.settings
+    }
+    settings = ", ".join(
+        f"{name} {labels[key]}" for key, name in shorten_keys(list(labels)).items()
+    )
     return f"best: {value} with {settings}" + (
         "; points are the best over the other settings" if len(labels) > 3 else ""
     )
@@ -143,7 +154,9 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
     columns = min(count, PANELS_PER_ROW)
     rows = math.ceil(count / columns)
     width = PANEL_WIDTH * columns + 10 * CHARACTER * max(map(cell_len, legend)) + 1.2
-    figure = Figure(figsize=(width, max(PANEL_HEIGHT * rows, 0.25 * len(legend)) + 0.8), layout="constrained")
+    figure = Figure(
+        figsize=(width, max(PANEL_HEIGHT * rows, 0.25 * len(legend)) + 0.8), layout="constrained"
+    )
     axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for unused in axes[count:]:
         unused.remove()
@@ -152,13 +165,19 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
 
 def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
     crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    slanted: dict[str, Any] = (
+        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    )
     axis.set_xticks(range(len(labels)), [_escape_math(label) for label in labels], **slanted)
     axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)
 
 
 def _plot_panel(
-    axis: Axes, frame: pd.DataFrame, line_labels: Sequence[str], baselines: Mapping[str, str], connect: bool
+    axis: Axes,
+    frame: pd.DataFrame,
+    line_labels: Sequence[str],
+    baselines: Mapping[str, str],
+    connect: bool,
 ) -> None:
     """Plot the lines and the baselines of a panel.
 
@@ -174,7 +193,9 @@ def _plot_panel(
         best = frame[frame["line"] == i].drop_duplicates("x").sort_values("x")
         sd = best["sd"] if best["sd"].any() else None
         style: Any = {"color": color, "marker": "o", "linestyle": "-" if connect else "none"}
-        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=_escape_math(line_labels[i]), **style)
+        axis.errorbar(
+            best["x"], best["mean"], sd, capsize=3, label=_escape_math(line_labels[i]), **style
+        )
         for x, runs in zip(best["x"], best["runs"], strict=True):
             if len(runs) > 1:
                 axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)

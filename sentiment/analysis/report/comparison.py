@@ -6,7 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sentiment.analysis.report.statistics import Correct, Difference, adjust_p_values, compare_accuracies
+from sentiment.analysis.report.statistics import (
+    Correct,
+    Difference,
+    adjust_p_values,
+    compare_accuracies,
+)
 from sentiment.analysis.results import Result
 from sentiment.runtime.errors import one_line
 
@@ -43,10 +48,14 @@ def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
     if len(results) < 2:
         return {}
     best = _read_predictions(results[0])
-    found = {i: _compare(_read_predictions(result), best) for i, result in enumerate(results[1:], 1)}
+    found = {
+        i: _compare(_read_predictions(result), best) for i, result in enumerate(results[1:], 1)
+    }
     compared = {i: value for i, value in found.items() if not isinstance(value, str)}
     adjusted = adjust_p_values([comparison.difference.p_value for comparison in compared.values()])
-    corrected = {i: compared[i]._replace(adjusted_p=p) for i, p in zip(compared, adjusted, strict=True)}
+    corrected = {
+        i: compared[i]._replace(adjusted_p=p) for i, p in zip(compared, adjusted, strict=True)
+    }
     return {**found, **corrected}
 
 
@@ -82,7 +91,9 @@ def _read_predictions(result: Result) -> Predictions | str:
     for seed, run in result.runs.items():
         file = run.folder.predictions_file
         try:
-            frame = pd.read_csv(file, usecols=_COLUMNS.__contains__, dtype=str, keep_default_na=False)
+            frame = pd.read_csv(
+                file, usecols=_COLUMNS.__contains__, dtype=str, keep_default_na=False
+            )
             if missing := {*_COLUMNS[1:]} - {*frame}:
                 raise ValueError(f"no column {min(missing)}")
             if frame.empty:
@@ -102,6 +113,8 @@ def _align(frames: Sequence[pd.DataFrame]) -> Correct | None:
         return None
     aligned = [frame.sort_values(keys, ignore_index=True) for frame in frames]
     reviews = aligned[0][[*keys, "label"]]
-    if reviews.duplicated(keys).any() or not all(reviews.equals(frame[[*keys, "label"]]) for frame in aligned):
+    if reviews.duplicated(keys).any() or not all(
+        reviews.equals(frame[[*keys, "label"]]) for frame in aligned
+    ):
         return None
     return np.stack([(frame["label"] == frame["predicted"]).to_numpy() for frame in aligned])

@@ -14,7 +14,9 @@ MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
 def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
     """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
     names = [key.rpartition(".")[2] for key in keys]
-    return {key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)}
+    return {
+        key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)
+    }
 
 
 def label_values(values: Sequence[Any]) -> list[str]:

@@ -154,7 +154,9 @@ def _read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         raise InputError(unreadable[0])
     if not runs:
         contain = "contains" if len(paths) == 1 else "and the other arguments contain"
-        raise InputError(f"{paths[0]}: {contain} no run (no .hydra/config.yaml); pass a run, a sweep or a study")
+        raise InputError(
+            f"{paths[0]}: {contain} no run (no .hydra/config.yaml); pass a run, a sweep or a study"
+        )
     return list(runs.values()), [f"skipped {line}" for line in [*unreadable, *empty]]
 
 
@@ -164,26 +166,37 @@ def _find_objective(runs: Sequence[Run]) -> str:
     return str(next(found, "val/accuracy"))
 
 
-def _make_section(name: str, objective: str, runs: Sequence[Run], results: list[Result], output: Path) -> Section:
+def _make_section(
+    name: str, objective: str, runs: Sequence[Run], results: list[Result], output: Path
+) -> Section:
     comparisons = compare_with_best(results)
     compared = [value for value in comparisons.values() if not isinstance(value, str)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
     notes = describe_baselines(results)
-    notes += [f"Not compared with the best: {n} of {len(comparisons)}, {reason}" for reason, n in reasons.items()]
+    notes += [
+        f"Not compared with the best: {n} of {len(comparisons)}, {reason}"
+        for reason, n in reasons.items()
+    ]
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):
-        notes.append("data.validate_on=test: the best setting was chosen on the test set, so its lead is optimistic")
+        notes.append(
+            "data.validate_on=test: the best setting was chosen on the test set, so its lead is optimistic"
+        )
     for result in results:
         if result.repeated:
             earlier = ", ".join(_name(run, output) for run in result.repeated)
             counted = ", ".join(_name(run, output) for run in result.runs.values())
             notes.append(f"Of runs with the same settings and seed, {counted} count, not {earlier}")
     if data_has_changed(runs):
-        notes.append("The data changed between these runs: data_fingerprint differs although their settings do not")
+        notes.append(
+            "The data changed between these runs: data_fingerprint differs although their settings do not"
+        )
     table = make_result_table(results, objective)
     comparison_table = make_comparison_table(results, comparisons) if compared else None
     folders = [[_name(run, output) for run in result.runs.values()] for result in results]
     caption = _describe_tests(compared)
-    return Section(name, objective, results, comparisons, folders, table, comparison_table, caption, notes)
+    return Section(
+        name, objective, results, comparisons, folders, table, comparison_table, caption, notes
+    )
 
 
 def _with_folders(section: Section) -> ReportTable:
@@ -207,7 +220,9 @@ def _describe_tests(compared: Sequence[Comparison]) -> str:
     if any(comparison.seeds == 1 for comparison in compared):
         tests.append("McNemar's exact test of single runs, which says nothing of other seeds")
     if any(comparison.seeds > 1 for comparison in compared):
-        tests.append("t-test over the seeds that both have, whose variance includes that between reviews")
+        tests.append(
+            "t-test over the seeds that both have, whose variance includes that between reviews"
+        )
     correction = f", corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
     return (
         "Compared with the best setting: difference of the test accuracies in points on the same "
@@ -225,14 +240,24 @@ def _print_section(section: Section, console: Console) -> None:
 
 def _print_lines(console: Console, *lines: str) -> None:
     if lines:
-        console.print(*map(escape_control_chars, lines), sep="\n", highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            *map(escape_control_chars, lines),
+            sep="\n",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _draw_figures(folder: Path, sections: Sequence[Section]) -> dict[str, bytes]:
     """Draw `report.png`, or `report_1.png` and so on of several data sets; return them by name."""
     figures = {}
     for i, section in enumerate(sections, 1):
-        figure = plot_study(load_study(folder)) if is_study(folder) else plot_sweep(section.results, section.objective)
+        figure = (
+            plot_study(load_study(folder))
+            if is_study(folder)
+            else plot_sweep(section.results, section.objective)
+        )
         file = io.BytesIO()
         figure.savefig(file, dpi=150)
         figures["report.png" if len(sections) == 1 else f"report_{i}.png"] = file.getvalue()
@@ -301,7 +326,12 @@ def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[list[Any]]:
     tags = sorted({tag for run in runs for tag in run.metrics} - {"status", *keys})
     yield ["folder", "status", *keys, *tags]
     for run in runs:
-        yield [_name(run, output), run.status, *map(run.settings.get, keys), *map(run.metrics.get, tags)]
+        yield [
+            _name(run, output),
+            run.status,
+            *map(run.settings.get, keys),
+            *map(run.metrics.get, tags),
+        ]
 
 
 def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[list[Any]]:
@@ -309,9 +339,16 @@ def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[lis
 
     Then follows the comparison with the best result of the same data set; accuracies are fractions.
     """
-    tags = sorted({tag for section in sections for result in section.results for tag in result.mean})
+    tags = sorted(
+        {tag for section in sections for result in section.results for tag in result.mean}
+    )
     compared = [f"vs best {name}" for name in ("difference", "low", "high", "p", "p_holm", "seeds")]
-    yield ["folders", *keys, *(f"{tag} {name}" for tag in tags for name in ("n", "mean", "sd")), *compared]
+    yield [
+        "folders",
+        *keys,
+        *(f"{tag} {name}" for tag in tags for name in ("n", "mean", "sd")),
+        *compared,
+    ]
     for section in sections:
         for i, result in enumerate(section.results):
             settings = next(iter(result.runs.values())).settings

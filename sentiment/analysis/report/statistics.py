@@ -55,11 +55,19 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     value = float(differences.mean())
     if seeds == 1:
         only_first, only_second = float((first & ~second).sum()), float((second & ~first).sum())
-        center, variance = (only_first - only_second) / (n + 2), (only_first + only_second + 1) / (n + 2)
+        center, variance = (
+            (only_first - only_second) / (n + 2),
+            (only_first + only_second + 1) / (n + 2),
+        )
         margin = norm.isf(0.025) * np.sqrt((variance - center**2) / (n + 2))
         p_value = mcnemar_p_value(first[0], second[0])
-        return Difference(value, max(-1.0, float(center - margin)), min(1.0, float(center + margin)), p_value)
-    of_seeds, of_reviews = differences.mean(1).var(ddof=1) / seeds, differences.mean(0).var(ddof=1) / n
+        return Difference(
+            value, max(-1.0, float(center - margin)), min(1.0, float(center + margin)), p_value
+        )
+    of_seeds, of_reviews = (
+        differences.mean(1).var(ddof=1) / seeds,
+        differences.mean(0).var(ddof=1) / n,
+    )
     variance = of_seeds + of_reviews
     if variance == 0:
         return Difference(value, value, value, float(value == 0))
@@ -71,7 +79,9 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     smallest = -200.0  # logarithm of a p-value; smaller ones are cut
     statistic = min(abs(value) / np.sqrt(variance), critical_value(np.exp(smallest)))
     log_p = brentq(lambda log_p: critical_value(np.exp(log_p)) - statistic, smallest, 0)
-    return Difference(value, max(-1.0, value - margin), min(1.0, value + margin), float(np.exp(log_p)))
+    return Difference(
+        value, max(-1.0, value - margin), min(1.0, value + margin), float(np.exp(log_p))
+    )
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:

@@ -20,13 +20,19 @@ from sentiment.analysis.report.statistics import Correct, format_p_value, mcnema
 from sentiment.analysis.results import Result, baseline_tags
 from sentiment.runtime.config import find_objective
 
-MIN_SETTINGS_WIDTH = 30  # of the column in which settings are stacked, even if the terminal is too narrow
+MIN_SETTINGS_WIDTH = (
+    30  # of the column in which settings are stacked, even if the terminal is too narrow
+)
 NBSP = "\N{NO-BREAK SPACE}"
 _WIDE = Console(width=10_000)  # measures tables
-_LATEX = str.maketrans({"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"})
+_LATEX = str.maketrans(
+    {"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+)
 
 
-def format_result_table(title: str, correct: Mapping[str, Correct], fit_seconds: Mapping[str, float]) -> str:
+def format_result_table(
+    title: str, correct: Mapping[str, Correct], fit_seconds: Mapping[str, float]
+) -> str:
     """Compare models on the same rows.
 
     Args:
@@ -77,11 +83,15 @@ def format_class_table(
     from sklearn.metrics import precision_recall_fscore_support  # takes seconds
 
     numbers = list(range(len(label_names)))
-    *scores, counts = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=np.nan)
+    *scores, counts = precision_recall_fscore_support(
+        labels, predicted, labels=numbers, zero_division=np.nan
+    )
     scores[0][(counts > 0) & np.isnan(scores[0])] = 0  # never predicted
     columns = {"class": [*label_names], "reviews": [f"{int(count):,}" for count in counts]}
     for heading, of_classes in zip(("precision", "recall", "F1"), scores, strict=True):
-        columns[heading] = ["–" if np.isnan(score) else f"{100 * score:.2f}" for score in of_classes]
+        columns[heading] = [
+            "–" if np.isnan(score) else f"{100 * score:.2f}" for score in of_classes
+        ]
     return _format_columns("Classes, in per cent", columns)
 
 
@@ -117,10 +127,14 @@ def make_result_table(results: Sequence[Result], objective: str) -> ReportTable:
     Baselines that are the same for all results are left to `describe_baselines`.
     """
     tested = any("test/accuracy" in result.mean for result in results)
-    headings = {objective: objective.replace("/", " ")} | ({"test/accuracy": "test accuracy"} if tested else {})
+    headings = {objective: objective.replace("/", " ")} | (
+        {"test/accuracy": "test accuracy"} if tested else {}
+    )
     split, baselines = _format_baselines(results)
     columns = {heading: _format_means(results, tag, objective) for tag, heading in headings.items()}
-    columns |= {f"{split} {name}": column for name, column in baselines.items() if len(set(column)) > 1}
+    columns |= {
+        f"{split} {name}": column for name, column in baselines.items() if len(set(column)) > 1
+    }
     if any(len(result.runs) > 1 for result in results):
         columns["seeds"] = [str(len(result.runs)) for result in results]
     return _join_settings(results, columns, results)
@@ -137,10 +151,14 @@ def _format_baselines(results: Sequence[Result]) -> tuple[str, dict[str, list[st
     """Return the split on which the baselines are compared, and their accuracies in per cent by name."""
     split = "test" if any("test/accuracy" in result.mean for result in results) else "val"
     tags = baseline_tags(results, f"{split}/accuracy")
-    return split, {name.replace("_", " "): _format_means(results, tag) for tag, name in tags.items()}
+    return split, {
+        name.replace("_", " "): _format_means(results, tag) for tag, name in tags.items()
+    }
 
 
-def make_comparison_table(results: Sequence[Result], comparisons: Mapping[int, Comparison | str]) -> ReportTable:
+def make_comparison_table(
+    results: Sequence[Result], comparisons: Mapping[int, Comparison | str]
+) -> ReportTable:
     """Make a table with a row per setting that was compared with the best one."""
     compared = {i: value for i, value in comparisons.items() if not isinstance(value, str)}
     p_heading = "p (Holm)" if len(compared) > 1 else "p"
@@ -161,13 +179,21 @@ def _format_means(results: Sequence[Result], tag: str, objective: str = "") -> l
     is_accuracy = tag != objective or find_objective(objective).is_accuracy
     cells = []
     for mean, sd in ((result.mean.get(tag), result.sd.get(tag)) for result in results):
-        numbers = [mean, sd] if sd or (sd is not None and not tag.startswith("baseline/")) else [mean]
-        texts = (f"{100 * number:.2f}" if is_accuracy else f"{number:.4f}" for number in numbers if number is not None)
+        numbers = (
+            [mean, sd] if sd or (sd is not None and not tag.startswith("baseline/")) else [mean]
+        )
+        texts = (
+            f"{100 * number:.2f}" if is_accuracy else f"{number:.4f}"
+            for number in numbers
+            if number is not None
+        )
         cells.append(f"{NBSP}±{NBSP}".join(texts))
     return cells
 
 
-def _join_settings(results: Sequence[Result], columns: dict[str, list[str]], among: Sequence[Result]) -> ReportTable:
+def _join_settings(
+    results: Sequence[Result], columns: dict[str, list[str]], among: Sequence[Result]
+) -> ReportTable:
     """Put the settings of the results before other columns; their labels differ where settings differ in `among`."""
     names = shorten_keys(list(results[0].settings))
     settings = {}
@@ -200,7 +226,12 @@ def _draw(cells: pd.DataFrame, widths: Sequence[int]) -> Table:
     """Draw columns of these widths, without regard to the terminal's."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name, width in zip(cells, widths, strict=True):
-        table.add_column(Text(name), justify="left" if name == "settings" else "right", width=width, overflow="fold")
+        table.add_column(
+            Text(name),
+            justify="left" if name == "settings" else "right",
+            width=width,
+            overflow="fold",
+        )
     for row in cells.values:
         table.add_row(*map(Text, row))
     table.width = _width(table)
@@ -214,14 +245,21 @@ def _width(table: Table) -> int:
 def format_markdown(table: ReportTable) -> str:
     """Format a table as Markdown."""
     alignment = ["---"] * table.settings + ["--:"] * (len(table.cells.columns) - table.settings)
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in (table.cells.columns, *table.cells.values)]
+    rows = [
+        [cell.replace("|", r"\|") for cell in row]
+        for row in (table.cells.columns, *table.cells.values)
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], alignment, *rows[1:]))
 
 
 def format_latex(table: ReportTable) -> str:
     """Format a table as a `tabular` of LaTeX, with the rules of booktabs."""
-    style = table.cells.style.hide(axis="index").format_index(_format_latex_cell, axis="columns", escape="latex")
-    style = style.format(_format_latex_cell, escape="latex")  # what LaTeX would obey is escaped before the call
+    style = table.cells.style.hide(axis="index").format_index(
+        _format_latex_cell, axis="columns", escape="latex"
+    )
+    style = style.format(
+        _format_latex_cell, escape="latex"
+    )  # what LaTeX would obey is escaped before the call
     columns = "l" * table.settings + "r" * (len(table.cells.columns) - table.settings)
     return str(style.to_latex(hrules=True, column_format=columns))
 

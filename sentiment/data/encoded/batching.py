@@ -96,11 +96,21 @@ class PaddedReviews(Dataset[Batch]):
         return ids
 
     def train_sampler(
-        self, batch_size: int, seed: int, rank: int = 0, num_replicas: int = 1, reshuffle: bool = True
+        self,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        num_replicas: int = 1,
+        reshuffle: bool = True,
     ) -> "BucketBatchSampler":
         """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
         sampler = BucketBatchSampler(
-            len(self), batch_size, self._bucket_lengths, seed=seed, rank=rank, num_replicas=num_replicas
+            len(self),
+            batch_size,
+            self._bucket_lengths,
+            seed=seed,
+            rank=rank,
+            num_replicas=num_replicas,
         )
         sampler.reshuffle = reshuffle
         return sampler
@@ -109,7 +119,12 @@ class PaddedReviews(Dataset[Batch]):
         """Large batches in the same order every time."""
         batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
         return BucketBatchSampler(
-            len(self), batch_size, self._bucket_lengths, shuffle=False, rank=rank, num_replicas=num_replicas
+            len(self),
+            batch_size,
+            self._bucket_lengths,
+            shuffle=False,
+            rank=rank,
+            num_replicas=num_replicas,
         )
 
     @property
@@ -152,7 +167,9 @@ class BucketBatchSampler(Sampler[Integers]):
         num_replicas: int = 1,
     ) -> None:
         if 0 < count < num_replicas:
-            raise InputError(f"trainer.devices: {num_replicas} devices cannot share {count} rows; use fewer devices")
+            raise InputError(
+                f"trainer.devices: {num_replicas} devices cannot share {count} rows; use fewer devices"
+            )
         # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
         starts = np.arange(0, max(1, count - num_replicas + 1), batch_size * num_replicas)
         self.bounds = np.append(starts, count)

@@ -73,10 +73,15 @@ class StoredReviews(EncodedReviews):
 
     def __init__(self, folder: Path, *splits: str) -> None:
         ids = np.memmap(folder / "ids.int32", dtype=np.int32, mode="r")
-        others = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("offsets", "labels", *splits))
+        others = (
+            np.load(folder / f"{name}.npy", mmap_mode="r")
+            for name in ("offsets", "labels", *splits)
+        )
         # Indexing an array is faster than indexing a memmap.
         offsets, labels, *rows = map(np.asarray, others)
-        super().__init__(np.asarray(ids), offsets, labels, rows[0] if len(rows) == 1 else np.concatenate(rows))
+        super().__init__(
+            np.asarray(ids), offsets, labels, rows[0] if len(rows) == 1 else np.concatenate(rows)
+        )
         self.folder = folder
         self.splits = splits
 
@@ -86,7 +91,9 @@ class StoredReviews(EncodedReviews):
 
 def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
     """The `max_features` most frequent words (all of them by default), in the order of ids."""
-    with open(folder / "vocabulary.txt", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+    with open(
+        folder / "vocabulary.txt", encoding="utf-8", errors="surrogatepass", newline="\n"
+    ) as file:
         words: list[str] = json.loads(f"[{','.join(itertools.islice(file, max_features))}]")
     return words
 

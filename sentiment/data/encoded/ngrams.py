@@ -32,7 +32,9 @@ def hash_ngrams(ids: Tensor, max_ngram: int) -> Tensor:
     return torch.stack(hashes[1:], -1)
 
 
-def frequent_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, min_count: int) -> Integers:
+def frequent_ngrams(
+    reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, min_count: int
+) -> Integers:
     """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews.
 
     Args:
@@ -52,7 +54,9 @@ def frequent_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: in
     return frequent
 
 
-def hash_reviews(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int) -> Iterator[tuple[Integers, Integers]]:
+def hash_reviews(
+    reviews: EncodedReviews, vocabulary_size: int, max_ngram: int
+) -> Iterator[tuple[Integers, Integers]]:
     """The hash of every n-gram within a review, and the position of the review, int64 `(n-grams,)`, in pieces."""
     texts = iter(reviews)
     for start in range(0, len(reviews), PIECE):
@@ -60,7 +64,9 @@ def hash_reviews(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int) 
         ids = torch.from_numpy(np.concatenate(piece).astype(np.int64))
         ids[ids >= vocabulary_size] = UNKNOWN
         lengths = np.array([len(text) for text in piece])
-        position = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # in its review
+        position = np.arange(len(ids)) - np.repeat(
+            np.cumsum(lengths) - lengths, lengths
+        )  # in its review
         review = np.repeat(np.arange(start, start + len(piece)), lengths)
         is_within = position[:, None] >= np.arange(1, max_ngram)
         yield (

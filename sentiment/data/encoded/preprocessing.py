@@ -82,7 +82,9 @@ def encode(
     """
     folder.mkdir()
     rows = np.arange(len(labels))
-    is_train, is_unlabelled = (np.isin(rows, splits.get(split, [])) for split in ("train", "unlabelled"))
+    is_train, is_unlabelled = (
+        np.isin(rows, splits.get(split, [])) for split in ("train", "unlabelled")
+    )
     if tokenizer.needs_training:
         reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
         tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
@@ -90,7 +92,10 @@ def encode(
     chunks = texts("Tokenizing reviews")
     file = folder / "ids.int32"
     indices, counts, offsets, hashes = _tokenize(chunks, is_train | is_unlabelled, tokenizer, file)
-    found = {split: int(_is_copy(hashes, splits[split], splits["train"]).sum()) for split in ("val", "test")}
+    found = {
+        split: int(_is_copy(hashes, splits[split], splits["train"]).sum())
+        for split in ("val", "test")
+    }
     metadata = metadata | {"duplicates": found}
     if "unlabelled" in splits:
         kept, left_out, copies = _leave_out_copies(hashes, splits)
@@ -98,7 +103,9 @@ def encode(
         ids = np.memmap(file, dtype=np.int32, mode="r")
         for row in left_out:
             np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
-    ranked = rank_words({word: int(counts[index]) for word, index in indices.items() if counts[index]})
+    ranked = rank_words(
+        {word: int(counts[index]) for word, index in indices.items() if counts[index]}
+    )
     np.save(folder / "counts.npy", _map_to_ranks(file, indices, ranked))
     np.save(folder / "offsets.npy", offsets)
     np.save(folder / "labels.npy", labels)
@@ -107,7 +114,9 @@ def encode(
         np.save(folder / f"{split}.npy", rows)
     encode_word = json.JSONEncoder(ensure_ascii=False).encode  # words may have line breaks
     lines = (f"{encode_word(word)}\n" for word in ranked)
-    with open(folder / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n") as words:
+    with open(
+        folder / "vocabulary.txt", "w", encoding="utf-8", errors="surrogatepass", newline="\n"
+    ) as words:
         words.writelines(lines)
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
@@ -119,17 +128,25 @@ def _is_copy(hashes: Integers, rows: Integers, originals: Integers) -> npt.NDArr
     return np.isin(hashes[rows], known[known != EMPTY])
 
 
-def _leave_out_copies(hashes: Integers, splits: Mapping[str, Integers]) -> tuple[Integers, Integers, dict[str, int]]:
+def _leave_out_copies(
+    hashes: Integers, splits: Mapping[str, Integers]
+) -> tuple[Integers, Integers, dict[str, int]]:
     """Unlabelled rows without, and with, the tokens of a validation or test row; and `unlabelled_copies`."""
     rows = splits["unlabelled"]
-    of_train, of_val, of_test = (_is_copy(hashes, rows, splits[split]) for split in ("train", "val", "test"))
+    of_train, of_val, of_test = (
+        _is_copy(hashes, rows, splits[split]) for split in ("train", "val", "test")
+    )
     is_left_out = of_val | of_test
     if is_left_out.all():
         raise InputError(
             f"data.unlabelled: all {len(rows):,} texts are copies of validation or test reviews; name other files"
         )
     found = {"test": of_test, "val": of_val & ~of_test, "train": of_train & ~is_left_out}
-    return rows[~is_left_out], rows[is_left_out], {split: int(copies.sum()) for split, copies in found.items()}
+    return (
+        rows[~is_left_out],
+        rows[is_left_out],
+        {split: int(copies.sum()) for split, copies in found.items()},
+    )
 
 
 class _Tokens(NamedTuple):
@@ -162,10 +179,14 @@ def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> _
     return _Tokens([*numbers], indices, sizes, [hash_tokens(words) for words in tokens])
 
 
-def _tokenize_chunks(texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows: int) -> Generator[_Tokens, None, None]:
+def _tokenize_chunks(
+    texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows: int
+) -> Generator[_Tokens, None, None]:
     """The tokens of each chunk, in their order; of many rows, by several processes."""
     processes = min(MAX_PROCESSES, cpu_count())
-    is_worker = multiprocessing.current_process().name != "MainProcess"  # which may be unable to start others
+    is_worker = (
+        multiprocessing.current_process().name != "MainProcess"
+    )  # which may be unable to start others
     if rows < MIN_PARALLEL or processes == 1 or is_worker:
         for first, chunk in _number_rows(texts):
             yield _tokenize_chunk(tokenizer, chunk, first)
@@ -225,7 +246,10 @@ def _tokenize_in_process(texts: Sequence[str], first: int) -> _Tokens:
 
 
 def _tokenize(
-    texts: Iterable[Sequence[str]], is_counted: npt.NDArray[np.bool_], tokenizer: Tokenizer, path: Path
+    texts: Iterable[Sequence[str]],
+    is_counted: npt.NDArray[np.bool_],
+    tokenizer: Tokenizer,
+    path: Path,
 ) -> tuple[dict[str, int], Integers, Integers, Integers]:
     """Write the index of each token: words are numbered in order of first appearance.
 
@@ -244,7 +268,9 @@ def _tokenize(
             flat = np.fromiter(map(numbers.__getitem__, words), np.int32, len(words))[indices]
             flat.tofile(file)
             if len(numbers) > len(counts):
-                counts = np.pad(counts, (0, len(numbers)))  # doubles at least, so that it happens rarely
+                counts = np.pad(
+                    counts, (0, len(numbers))
+                )  # doubles at least, so that it happens rarely
             np.add.at(counts, flat[np.repeat(is_counted[chunk], sizes)], 1)
             hashes[chunk] = chunk_hashes
             offsets[row + 1 : chunk.stop + 1] = offsets[row] + np.cumsum(sizes)

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 WINDOW = 5  # words on either side that count as context, the nearest most
 CONTEXT_SMOOTHING = 0.75  # exponent of the context frequencies: rare contexts count less
-TARGET_RMS = 0.2  # of the values of a vector: above the ±0.05 of a random embedding, below GloVe's 0.4
+TARGET_RMS = (
+    0.2  # of the values of a vector: above the ±0.05 of a random embedding, below GloVe's 0.4
+)
 
 
-def word_vectors(reviews: EncodedReviews, vocabulary_size: int, dim: int) -> npt.NDArray[np.float32]:
+def word_vectors(
+    reviews: EncodedReviews, vocabulary_size: int, dim: int
+) -> npt.NDArray[np.float32]:
     """Vectors of words: two thirds of the values come from the words around them, the others from their reviews.
 
     Args:
@@ -74,10 +78,14 @@ def ngram_vectors(
     Returns:
         float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
     """
-    return _factorize(_ppmi(_count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim)
+    return _factorize(
+        _ppmi(_count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim
+    )
 
 
-def _count_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers) -> csr_matrix:
+def _count_ngrams(
+    reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers
+) -> csr_matrix:
     """How often each n-gram of `vocabulary` occurs in each review, float32 `(n-grams, reviews)`."""
     places = []
     for hashes, review in hash_reviews(reviews, vocabulary_size, max_ngram):
@@ -85,7 +93,9 @@ def _count_ngrams(reviews: EncodedReviews, vocabulary_size: int, max_ngram: int,
         found = vocabulary[row] == hashes
         places.append(np.stack([row[found], review[found]]).astype(np.int32))
     rows, columns = np.concatenate(places, 1)
-    return csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews)))
+    return csr_matrix(
+        (np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews))
+    )
 
 
 def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
@@ -93,11 +103,15 @@ def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
     left, values, _ = randomized_svd(matrix, min(dim, *matrix.shape), n_iter=3, random_state=0)
     vectors = left * np.sqrt(values)
     norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    scaled: npt.NDArray[np.float32] = (TARGET_RMS * np.sqrt(dim) * vectors / norms).astype(np.float32)
+    scaled: npt.NDArray[np.float32] = (TARGET_RMS * np.sqrt(dim) * vectors / norms).astype(
+        np.float32
+    )
     return np.pad(scaled, ((0, 0), (0, dim - scaled.shape[1])))
 
 
-def _read(reviews: EncodedReviews, vocabulary_size: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+def _read(
+    reviews: EncodedReviews, vocabulary_size: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """The id of every token, and the position of its review, int32 `(all tokens,)`."""
     ids = np.concatenate([*reviews])
     ids[ids >= vocabulary_size] = UNKNOWN
@@ -107,7 +121,9 @@ def _read(reviews: EncodedReviews, vocabulary_size: int) -> tuple[npt.NDArray[np
 def _occurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
     """Whether a word occurs in a review, 0 or 1: `(vocabulary_size, reviews)`."""
     ids, review = _read(reviews, vocabulary_size)
-    return csr_matrix((np.ones(len(ids), np.float32), (ids, review)), (vocabulary_size, len(reviews))).sign()
+    return csr_matrix(
+        (np.ones(len(ids), np.float32), (ids, review)), (vocabulary_size, len(reviews))
+    ).sign()
 
 
 def _cooccurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
@@ -129,7 +145,9 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
     context /= context.sum()
     information = np.log(counts.data / (frequencies[counts.row] * context[counts.col]))
     positive = information > 0
-    return csr_matrix((information[positive], (counts.row[positive], counts.col[positive])), counts.shape)
+    return csr_matrix(
+        (information[positive], (counts.row[positive], counts.col[positive])), counts.shape
+    )
 
 
 def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -223,7 +223,9 @@ def _read_csv(lines: Iterable[str], **dialect: Any) -> "_csv.Reader":
     return csv.reader(lines, **dialect)
 
 
-def _choose_separator(sample: Sequence[str], columns: Sequence[str], header: bool, default: str) -> str:
+def _choose_separator(
+    sample: Sequence[str], columns: Sequence[str], header: bool, default: str
+) -> str:
     """The separator whose first row has all columns, else the one with most cells.
 
     The default wins ties.

@@ -110,7 +110,9 @@ def _read_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
             yield stream.lines
 
     default = "\t" if find_format(file) == ".tsv" else ","
-    dialect, notes = find_dialect(open_lines, options.columns, options.header, options.separator, default)
+    dialect, notes = find_dialect(
+        open_lines, options.columns, options.header, options.separator, default
+    )
     with _open(file, options) as stream:
         rows = read_rows(stream.lines, dialect)
         first = next(rows, None)
@@ -189,7 +191,9 @@ def _read_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
 def _find_columns(records: Sequence[Mapping[str, Any]], options: ReadOptions) -> list[str]:
     """Those of the columns to be read that the records have, by name or dotted path."""
     return [
-        name for name in options.columns if any(name in record or _get(record, name) is not None for record in records)
+        name
+        for name in options.columns
+        if any(name in record or _get(record, name) is not None for record in records)
     ]
 
 

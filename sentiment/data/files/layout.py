@@ -11,10 +11,18 @@ from sentiment.data.files.formats import READERS, find_format
 from sentiment.runtime.errors import InputError
 
 SPLIT_NAMES = {"train": ("train",), "val": ("validation", "valid", "val", "dev"), "test": ("test",)}
-PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # such as train-00000-of-00002
-UNLABELLED = ("unlabelled", "unlabeled", "unsupervised", "unsup")  # unsupervised.parquet, train/unsup/: IMDB's
+PART = re.compile(
+    r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?"
+)  # such as train-00000-of-00002
+UNLABELLED = (
+    "unlabelled",
+    "unlabeled",
+    "unsupervised",
+    "unsup",
+)  # unsupervised.parquet, train/unsup/: IMDB's
 DOCUMENT = re.compile(
-    r".*\.readme|(readme|licen[cs]e|copying|changelog)(\.\w+)?|citation(\.(cff|bib|md))?", re.IGNORECASE
+    r".*\.readme|(readme|licen[cs]e|copying|changelog)(\.\w+)?|citation(\.(cff|bib|md))?",
+    re.IGNORECASE,
 )
 MAX_CLASS_FILES = 100  # of a text file each
 SHOWN_NAMES = 20  # of files that are not read
@@ -60,18 +68,24 @@ def find_parts(path: str, roots: Sequence[Path]) -> dict[str, list[Part]]:
     if splits := _find_splits(root):
         return splits
     candidates = {
-        folder.name: found for folder in _visible(root) if folder.is_dir() and (found := _find_splits(folder))
+        folder.name: found
+        for folder in _visible(root)
+        if folder.is_dir() and (found := _find_splits(folder))
     }
     if len(candidates) > 1:
         names = ", ".join(candidates)
-        raise InputError(f"data.path={path}: several folders hold train files ({names}); type data.path={root}/NAME")
+        raise InputError(
+            f"data.path={path}: several folders hold train files ({names}); type data.path={root}/NAME"
+        )
     if candidates:
         return next(iter(candidates.values()))
     if classes := _find_classes(root):
         return {"test": classes}
     files = [path.name for path in _visible(root) if path.is_file()]
     if renamed := next((name for name in files if name.lower().startswith("train")), None):
-        raise InputError(f"data.path={path}: contains no train.*; rename {renamed} to train{Path(renamed).suffix}")
+        raise InputError(
+            f"data.path={path}: contains no train.*; rename {renamed} to train{Path(renamed).suffix}"
+        )
     holds = f"; it holds {', '.join(files[:5])}{', …' if len(files) > 5 else ''}" if files else ""
     raise InputError(
         f"data.path={path}: contains no train.* ({FORMATS}){holds}; add it, or name one file: data.path=FOLDER/FILE"
@@ -128,7 +142,9 @@ def find_texts(path: Path) -> list[Part]:
         return [Part((path,), UNLABELLED[0] if find_format(path) == ".txt" else None)]
     if tables := _find_tables(path):
         return [Part((table,)) for table in tables]
-    texts = tuple(file for file in _visible(path) if _is_text(file) and not DOCUMENT.fullmatch(file.name))
+    texts = tuple(
+        file for file in _visible(path) if _is_text(file) and not DOCUMENT.fullmatch(file.name)
+    )
     return [Part(texts, UNLABELLED[0])] if texts else []
 
 
@@ -158,7 +174,11 @@ def _find_split(
 ) -> list[Part]:
     """The parts that files or a subfolder of these names hold; `find_inside` gives those of a folder."""
     pattern = re.compile(rf"({'|'.join(names)})({PART.pattern})?", re.IGNORECASE)
-    named = [file for file in _visible(folder) if file.is_file() and pattern.fullmatch(file.name.split(".")[0])]
+    named = [
+        file
+        for file in _visible(folder)
+        if file.is_file() and pattern.fullmatch(file.name.split(".")[0])
+    ]
     files = [file for file in named if _is_known(file)] or named
     _check_parts(files, split)
     for file in files:
@@ -172,7 +192,11 @@ def _find_split(
 
 
 def _find_tables(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_file() and path.suffix != ".txt" and _is_known(path)]
+    return [
+        path
+        for path in _visible(folder)
+        if path.is_file() and path.suffix != ".txt" and _is_known(path)
+    ]
 
 
 def _check_parts(files: Sequence[Path], split: str) -> None:
@@ -184,27 +208,46 @@ def _check_parts(files: Sequence[Path], split: str) -> None:
     counts = {part["count"] for part in found if part}
     suffixes = {"".join(file.suffixes) for file in files}
     listed = ", ".join(file.name for file in files)
-    if len(numbers) < len(files) or len(set(numbers)) < len(numbers) or len(counts) > 1 or len(suffixes) > 1:
-        raise InputError(f"{files[0].parent}: several sets of {split} rows ({listed}); remove all but one")
+    if (
+        len(numbers) < len(files)
+        or len(set(numbers)) < len(numbers)
+        or len(counts) > 1
+        or len(suffixes) > 1
+    ):
+        raise InputError(
+            f"{files[0].parent}: several sets of {split} rows ({listed}); remove all but one"
+        )
     if (count := counts.pop()) and len(files) != int(count):
-        raise InputError(f"{files[0].parent}: {len(files)} of {int(count)} parts of {split} ({listed}); add the others")
+        raise InputError(
+            f"{files[0].parent}: {len(files)} of {int(count)} parts of {split} ({listed}); add the others"
+        )
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        raise InputError(f"{files[0].parent}: parts of {split} are missing ({listed}); add the others, or rename these")
+        raise InputError(
+            f"{files[0].parent}: parts of {split} are missing ({listed}); add the others, or rename these"
+        )
 
 
 def _find_classes(folder: Path) -> list[Part]:
     """The parts of at least two classes: folders of text files, text files, or files that differ in their suffixes."""
-    folders = [path for path in _visible(folder) if path.is_dir() and path.name != "unsup"]  # IMDB's
+    folders = [
+        path for path in _visible(folder) if path.is_dir() and path.name != "unsup"
+    ]  # IMDB's
     contents = {path.name: _visible(path) for path in folders}
     texts = {name: [path for path in found if _is_text(path)] for name, found in contents.items()}
     if len(classes := {name: files for name, files in texts.items() if files}) > 1:
         for name, files in classes.items():
             if others := sorted({*contents[name]} - {*files}, key=_natural_order):
                 listed = ", ".join(path.name for path in others[:3])
-                raise InputError(f"{folder / name}: {len(others)} are no .txt files ({listed}); rename or remove them")
+                raise InputError(
+                    f"{folder / name}: {len(others)} are no .txt files ({listed}); rename or remove them"
+                )
         return [Part(tuple(files), name) for name, files in classes.items()]
-    files = [path for path in _visible(folder) if path.is_file() and not DOCUMENT.fullmatch(path.name)]
-    if len(lines := [file for file in files if file.suffix.lower() == ".txt"]) > 1 and len(lines) == len(files):
+    files = [
+        path for path in _visible(folder) if path.is_file() and not DOCUMENT.fullmatch(path.name)
+    ]
+    if len(lines := [file for file in files if file.suffix.lower() == ".txt"]) > 1 and len(
+        lines
+    ) == len(files):
         if len(lines) > MAX_CLASS_FILES:
             raise InputError(
                 f"{folder}: {len(lines):,} text files would be as many classes; put the texts of each "
@@ -224,11 +267,18 @@ def _is_text(path: Path) -> bool:
 
 def _visible(folder: Path) -> list[Path]:
     """Files and folders that are not hidden, in natural order: `2_7.txt` before `10_7.txt`."""
-    return sorted((path for path in folder.iterdir() if not path.name.startswith((".", "_"))), key=_natural_order)
+    return sorted(
+        (path for path in folder.iterdir() if not path.name.startswith((".", "_"))),
+        key=_natural_order,
+    )
 
 
 def _natural_order(path: Path) -> list[tuple[int, str]]:
-    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", path.name) if piece]
+    return [
+        (int(piece), "") if piece.isdecimal() else (-1, piece)
+        for piece in re.split(r"(\d+)", path.name)
+        if piece
+    ]
 
 
 def _is_known(file: Path) -> bool:

@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sentiment.data.files.compression import DECOMPRESSION_ERRORS, find_undecodable_line, guess_encoding
+from sentiment.data.files.compression import (
+    DECOMPRESSION_ERRORS,
+    find_undecodable_line,
+    guess_encoding,
+)
 from sentiment.data.files.formats import READERS, Chunk, ReadOptions, find_format
 from sentiment.data.labels import is_empty, to_label
 from sentiment.runtime.errors import InputError, one_line, shorten
@@ -40,7 +44,9 @@ class Rows(NamedTuple):
     notes: tuple[str, ...]
 
 
-def read_rows(file: Path, options: ReadOptions, all_columns: bool = False, suffix: str | None = None) -> Iterator[Rows]:
+def read_rows(
+    file: Path, options: ReadOptions, all_columns: bool = False, suffix: str | None = None
+) -> Iterator[Rows]:
     """Read a file and check its cells.
 
     Args:
@@ -131,7 +137,9 @@ def _check_names(chunk: Chunk, options: ReadOptions, file: Path) -> None:
         "label_column": options.label_column,
         "id_column": options.id_column,
     }
-    missing = {key: name for key, name in keys.items() if name is not None and name not in chunk.cells}
+    missing = {
+        key: name for key, name in keys.items() if name is not None and name not in chunk.cells
+    }
     if not missing:
         return
     names = [str(name) for name in chunk.names]
@@ -151,7 +159,9 @@ def _check_names(chunk: Chunk, options: ReadOptions, file: Path) -> None:
     raise InputError(f"{first}: no such column in {file}; it has {listed}{more}; {advice}")
 
 
-def _check_rows(chunk: Chunk, options: ReadOptions, file: Path, before: int, all_columns: bool) -> Rows:
+def _check_rows(
+    chunk: Chunk, options: ReadOptions, file: Path, before: int, all_columns: bool
+) -> Rows:
     """Check every cell; `before` rows of the file were before them."""
     texts: list[str] = []
     for row, cell in enumerate(chunk.cells[options.text_column], before + 1):
@@ -171,7 +181,9 @@ def _check_rows(chunk: Chunk, options: ReadOptions, file: Path, before: int, all
             except TypeError as error:
                 place = f"{file}: row {row:,}, column {options.label_column}"
                 advice = "labels must be text, numbers or booleans: convert them"
-                raise InputError(f"{place} holds {shorten(repr(cell), MAX_REPR)}; {advice}") from error
+                raise InputError(
+                    f"{place} holds {shorten(repr(cell), MAX_REPR)}; {advice}"
+                ) from error
     columns = chunk.names if all_columns else [options.id_column] if options.id_column else []
     cells = {name: chunk.cells[name] for name in columns}
     return Rows(texts, labels, cells, before + 1, chunk.fraction, chunk.notes)

@@ -59,7 +59,10 @@ class FileState(NamedTuple):
 def describe_files(files: Sequence[Path]) -> list[FileState]:
     """The state of each file, by its path without symbolic links."""
     folders = {folder: folder.resolve() for folder in {file.parent for file in files}}
-    return [_describe(file.resolve() if file.is_symlink() else folders[file.parent] / file.name) for file in files]
+    return [
+        _describe(file.resolve() if file.is_symlink() else folders[file.parent] / file.name)
+        for file in files
+    ]
 
 
 def _describe(path: Path) -> FileState:
@@ -67,7 +70,9 @@ def _describe(path: Path) -> FileState:
     return FileState(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
-def load_table(part: Part, options: ReadOptions, root: Path, described: Sequence[FileState] | None = None) -> pa.Table:
+def load_table(
+    part: Part, options: ReadOptions, root: Path, described: Sequence[FileState] | None = None
+) -> pa.Table:
     """Read files as one table, through the cache.
 
     Args:
@@ -125,7 +130,9 @@ def _check_unchanged(part: Part, described: Sequence[FileState]) -> None:
             raise InputError(f"{file}: changed while it was read; start again")
 
 
-def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress) -> Iterator[pa.RecordBatch]:
+def _read_part(
+    part: Part, options: ReadOptions, root: Path, progress: Progress
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of all files, in batches with the columns of the table."""
     if part.label is not None:
         text_per = options.text_per or ("line" if len(part.files) == 1 else None)
@@ -144,23 +151,34 @@ def _read_part(part: Part, options: ReadOptions, root: Path, progress: Progress)
                     rows.texts.pop()
                 if rows.first + len(rows.texts) > 2:
                     line, whole = (options.setting("text_per", value) for value in ("line", "file"))
-                    raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
+                    raise InputError(
+                        f"{file}: has several lines; type {line} if each is a text, or {whole}"
+                    )
             if rows.first == 1:
                 class_names = _read_class_names(file, options.label_column)
-            if part.label is not None and len(rows.texts) > 1 and all(map(_LABELLED_LINE.search, rows.texts)):
+            if (
+                part.label is not None
+                and len(rows.texts) > 1
+                and all(map(_LABELLED_LINE.search, rows.texts))
+            ):
                 raise InputError(
                     f"{file}: its lines end in a tab and a label; rename it to .tsv, name it with data.path, and type "
                     "data.header=false data.text_column=1 data.label_column=2"
                 )
             count = len(rows.texts)
             columns["text"] += rows.texts
-            columns["label"] += [class_names.get(str(label), label) for label in rows.labels or [part.label] * count]
+            columns["label"] += [
+                class_names.get(str(label), label) for label in rows.labels or [part.label] * count
+            ]
             columns["file"] += [name] * count
             columns["row"] += range(rows.first, rows.first + count)
             ids = rows.cells[options.id_column] if options.id_column else [None] * count
             columns["id"] += [None if id_ is None else str(id_) for id_ in ids]
             if schema is None:
-                metadata = {NOTES: json.dumps(rows.notes), CLASS_NAMES: json.dumps([*class_names.values()])}
+                metadata = {
+                    NOTES: json.dumps(rows.notes),
+                    CLASS_NAMES: json.dumps([*class_names.values()]),
+                }
                 schema = _SCHEMA.with_metadata(metadata)
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
@@ -178,8 +196,14 @@ def _read_class_names(file: Path, column: str | None) -> dict[str, str]:
     if column not in schema.names:  # none, or within a structure
         return {}
     try:
-        feature = Features.from_arrow_schema(pa.schema([schema.field(column)], schema.metadata))[column]
+        feature = Features.from_arrow_schema(pa.schema([schema.field(column)], schema.metadata))[
+            column
+        ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         message = f"{file}: metadata of the datasets library cannot be read ({one_line(error)}); write the file again"
         raise InputError(message) from error
-    return {str(number): name for number, name in enumerate(feature.names)} if isinstance(feature, ClassLabel) else {}
+    return (
+        {str(number): name for number, name in enumerate(feature.names)}
+        if isinstance(feature, ClassLabel)
+        else {}
+    )

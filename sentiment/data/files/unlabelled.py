@@ -30,7 +30,9 @@ def find_texts_of_user(unlabelled: Any, folders: Sequence[Path]) -> list[Part]:
     return _find_beside(folders) if unlabelled is True else _find_named(unlabelled)
 
 
-def remove_texts(texts: Sequence[Part], parts: Mapping[str, Sequence[Part]]) -> dict[str, list[Part]]:
+def remove_texts(
+    texts: Sequence[Part], parts: Mapping[str, Sequence[Part]]
+) -> dict[str, list[Part]]:
     """The labelled parts without a class of these texts, such as `unlabelled.txt` beside `pos.txt` and `neg.txt`.
 
     Raises:
@@ -45,8 +47,12 @@ def remove_texts(texts: Sequence[Part], parts: Mapping[str, Sequence[Part]]) -> 
         split: [part for part in found if part.label not in UNLABELLED or not is_shared(part)]
         for split, found in parts.items()
     }
-    if shared := next((part.files[0] for found in kept.values() for part in found if is_shared(part)), None):
-        raise InputError(f"data.unlabelled={shared}: is read as labelled rows too; name other files")
+    if shared := next(
+        (part.files[0] for found in kept.values() for part in found if is_shared(part)), None
+    ):
+        raise InputError(
+            f"data.unlabelled={shared}: is read as labelled rows too; name other files"
+        )
     return kept
 
 
@@ -80,7 +86,9 @@ def _find_columns(file: Path, options: ReadOptions) -> Sequence[str]:
 
 def _find_beside(folders: Sequence[Path]) -> list[Part]:
     if not folders:
-        raise InputError("data.unlabelled=true: data=demo has no texts without a label; name a file of such texts")
+        raise InputError(
+            "data.unlabelled=true: data=demo has no texts without a label; name a file of such texts"
+        )
     if found := next((parts for folder in folders if (parts := find_unlabelled(folder))), None):
         return found
     raise InputError(
@@ -99,9 +107,13 @@ def _find_named(unlabelled: Any) -> list[Part]:
         if not path.is_file() and not path.is_dir():
             raise InputError(f"data.unlabelled={path}: no such file or folder; check the path")
         if not (found := find_texts(path)):
-            raise InputError(f"data.unlabelled={path}: contains no texts; add .txt files or tables, or name a file")
+            raise InputError(
+                f"data.unlabelled={path}: contains no texts; add .txt files or tables, or name a file"
+            )
         parts += found
     files = [file.resolve() for part in parts for file in part.files]
     if len(set(files)) < len(files):
-        raise InputError(f"data.unlabelled={', '.join(map(str, paths))}: names a file twice; remove one")
+        raise InputError(
+            f"data.unlabelled={', '.join(map(str, paths))}: names a file twice; remove one"
+        )
     return parts

@@ -43,7 +43,9 @@ class SubwordTokenizer:
         try:
             import tokenizers  # noqa: F401
         except ImportError as error:
-            message = f"data.tokenizer={algorithm} needs tokenizers; install it: pip install tokenizers"
+            message = (
+                f"data.tokenizer={algorithm} needs tokenizers; install it: pip install tokenizers"
+            )
             raise InputError(message) from error
         self.algorithm = algorithm
         self.libraries = ["tokenizers"] if algorithm == "bpe" else ["tokenizers", "sentencepiece"]
@@ -67,7 +69,9 @@ class SubwordTokenizer:
         """
         size = max_features - 1  # without padding
         texts = map(_replace_surrogates, texts)
-        self._take(_train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size))
+        self._take(
+            _train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The JSON file of a Hugging Face tokenizer, which `tokenizers.Tokenizer.from_str` reads."""
@@ -81,10 +85,16 @@ class SubwordTokenizer:
 
         vocabulary = state["model"]["vocab"]
         if self.algorithm == "bpe":
-            if UNKNOWN not in dict(vocabulary):  # it could also be the name of a file, which would be read
+            if UNKNOWN not in dict(
+                vocabulary
+            ):  # it could also be the name of a file, which would be read
                 raise ValueError(f"{UNKNOWN} is missing")
             merges = [(first, second) for first, second in state["model"]["merges"]]
-            self._take(_make_tokenizer(models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN)))
+            self._take(
+                _make_tokenizer(
+                    models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN)
+                )
+            )
         else:
             pieces = [(piece, score) for piece, score in vocabulary]
             self._take(_make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False)))
@@ -119,7 +129,9 @@ def _train_bpe(texts: Iterable[str], size: int) -> "Tokenizer":
     tokenizer = _make_tokenizer(models.BPE(unk_token=UNKNOWN))
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    state = json.loads(tokenizer.to_str()) | {"added_tokens": []}  # else "<unk>" in a text would be a special token
+    state = json.loads(tokenizer.to_str()) | {
+        "added_tokens": []
+    }  # else "<unk>" in a text would be a special token
     return tokenizer.from_str(json.dumps(state))
 
 
@@ -134,7 +146,9 @@ def _train_unigram(texts: Iterable[str], size: int) -> "Tokenizer":
     assert pre_tokenizer
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text)))
+        counts.update(
+            word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))
+        )
     if not counts:
         raise InputError("data.tokenizer=unigram: the training rows have no words; add rows")
     model = io.BytesIO()

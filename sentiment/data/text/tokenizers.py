@@ -57,7 +57,9 @@ TOKENIZERS: dict[str, Callable[[str], list[str]]] = {
     "characters": split_characters,
 }
 SUBWORDS = "sentiment.data.text.subwords.SubwordTokenizer"
-SUBWORD_TOKENIZERS = {name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")}
+SUBWORD_TOKENIZERS = {
+    name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")
+}
 _TRAINED = ("fit", "state_dict", "load_state_dict")
 
 
@@ -81,27 +83,39 @@ class Tokenizer:
     """
 
     def __init__(
-        self, settings: str | Mapping[str, Any], state: Mapping[str, Any] | None = None, trust: Collection[str] = ()
+        self,
+        settings: str | Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+        trust: Collection[str] = (),
     ) -> None:
         if not isinstance(settings, str | Mapping):
-            raise ArgumentError(f"tokenizer={settings}: must be a name, or _target_ and plain arguments")
+            raise ArgumentError(
+                f"tokenizer={settings}: must be a name, or _target_ and plain arguments"
+            )
         self.settings = settings if isinstance(settings, str) else dict(settings)
         self.state = state
         self.trust = trust
         self._split = _make(self.settings, trust)
         if state is not None:
             if not self.needs_training:
-                raise ArgumentError(f"tokenizer={self}: has a state, but no load_state_dict; use another one")
+                raise ArgumentError(
+                    f"tokenizer={self}: has a state, but no load_state_dict; use another one"
+                )
             try:
                 self._split.load_state_dict(state)
             except Exception as error:  # of somebody's class
-                raise ArgumentError(f"tokenizer={self}: its state cannot be loaded ({_describe(error)})") from error
+                raise ArgumentError(
+                    f"tokenizer={self}: its state cannot be loaded ({_describe(error)})"
+                ) from error
 
     def __str__(self) -> str:
         return self.settings if isinstance(self.settings, str) else str(self.settings["_target_"])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and (self.settings, self.state) == (other.settings, other.state)
+        return isinstance(other, Tokenizer) and (self.settings, self.state) == (
+            other.settings,
+            other.state,
+        )
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -131,10 +145,14 @@ class Tokenizer:
         try:
             tokens = self._split(text)
         except Exception as error:  # of somebody's class
-            raise InputError(f"{self} fails on {shorten(text)!r} ({_describe(error)}); correct it") from error
+            raise InputError(
+                f"{self} fails on {shorten(text)!r} ({_describe(error)}); correct it"
+            ) from error
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             returned = shorten(repr(tokens))
-            raise InputError(f"{self} returns {returned} for {shorten(text)!r}; it must return a list of strings")
+            raise InputError(
+                f"{self} returns {returned} for {shorten(text)!r}; it must return a list of strings"
+            )
         return [*filter(None, tokens)]
 
     def fit(self, texts: Iterable[str], max_features: int) -> "Tokenizer":
@@ -154,9 +172,13 @@ class Tokenizer:
         except InputError:
             raise
         except Exception as error:  # of somebody's class
-            raise InputError(f"{self}: its training fails ({_describe(error)}); correct it") from error
+            raise InputError(
+                f"{self}: its training fails ({_describe(error)}); correct it"
+            ) from error
         if not isinstance(state, dict) or not is_plain(state):
-            raise InputError(f"{self}: its state_dict() must be a dict of plain values, as in JSON; correct it")
+            raise InputError(
+                f"{self}: its state_dict() must be a dict of plain values, as in JSON; correct it"
+            )
         return Tokenizer(self.settings, state, self.trust)
 
 
@@ -177,13 +199,19 @@ def _make(settings: str | dict[str, Any], trust: Collection[str]) -> Any:
     arguments = dict(settings)
     target, is_function = arguments.pop("_target_", None), arguments.pop("_partial_", False)
     if not isinstance(target, str) or not is_plain(settings):
-        raise ArgumentError(f"tokenizer={shorten(str(settings))}: must be a name, or _target_ and plain arguments")
+        raise ArgumentError(
+            f"tokenizer={shorten(str(settings))}: must be a name, or _target_ and plain arguments"
+        )
     if is_ours(target) and target != SUBWORDS:
         names = ", ".join([*TOKENIZERS, *SUBWORD_TOKENIZERS])
         raise ArgumentError(f"tokenizer={target}: not a tokenizer; use one of {names}")
     found = import_trusted(target, trust)
-    if not callable(found) or (isinstance(found, type) and not any("__call__" in vars(base) for base in found.__mro__)):
-        raise ArgumentError(f"tokenizer={target}: has no method __call__(text) that returns a list of strings; add it")
+    if not callable(found) or (
+        isinstance(found, type) and not any("__call__" in vars(base) for base in found.__mro__)
+    ):
+        raise ArgumentError(
+            f"tokenizer={target}: has no method __call__(text) that returns a list of strings; add it"
+        )
     try:
         return functools.partial(found, **arguments) if is_function else found(**arguments)
     except InputError:

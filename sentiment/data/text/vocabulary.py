@@ -87,7 +87,9 @@ class TextEncoder:
         """The tokens of a text, and which of them the model reads."""
         tokens = self.tokenize(text)
         excess = max(0, len(tokens) - self.maxlen)
-        return tokens, slice(excess, None) if self.truncating == "pre" else slice(len(tokens) - excess)
+        return tokens, slice(excess, None) if self.truncating == "pre" else slice(
+            len(tokens) - excess
+        )
 
     def encode(self, text: str) -> list[int]:
         """Ids of the tokens that the model reads, at least one and at most `maxlen`."""
@@ -96,7 +98,9 @@ class TextEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an encoder of the same ids."""
-        settings = {name: getattr(self, name) for name in ("tokenizer", "maxlen", "padding", "truncating")}
+        settings = {
+            name: getattr(self, name) for name in ("tokenizer", "maxlen", "padding", "truncating")
+        }
         state = {} if self.tokenizer_state is None else {"tokenizer_state": self.tokenizer_state}
         return {"vocabulary": self.vocabulary.words} | settings | state
 

@@ -32,7 +32,9 @@ MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
 class GradientNorm(Callback):
     """The norm of the gradient of all weights before it is clipped, every `log_every_n_steps`."""
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
         if every and trainer.global_step % every == 0:
             norm = grad_norm(pl_module, 2)["grad_2.0_norm_total"]
@@ -50,7 +52,9 @@ class WeightHistograms(Callback):
                 values = weight.detach().float()
                 values = values[values.isfinite()]  # a diverging training ends soon
                 if len(values):
-                    writer.add_histogram(f"weights/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS)
+                    writer.add_histogram(
+                        f"weights/{name}", values, trainer.global_step, bins=HISTOGRAM_BINS
+                    )
 
 
 class EmbeddingProjector(Callback):
@@ -65,20 +69,29 @@ class EmbeddingProjector(Callback):
         self.count = count
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, evaluated = find_tensorboard_writer(trainer), get_evaluated_split(trainer, pl_module, "test")
+        writer, evaluated = (
+            find_tensorboard_writer(trainer),
+            get_evaluated_split(trainer, pl_module, "test"),
+        )
         if writer and evaluated and _get_net(pl_module).has_embedding:
             classifier = _make_classifier(evaluated, pl_module)
             words = classifier.encoder.vocabulary.words
             ids = range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words)))
             is_binary = len(evaluated.label_names) == 2
-            columns = ["polarity"] if is_binary else [f"polarity of {name}" for name in evaluated.label_names]
+            columns = (
+                ["polarity"]
+                if is_binary
+                else [f"polarity of {name}" for name in evaluated.label_names]
+            )
             metadata = [
                 [words[id_], str(id_), *(f"{polarity:.3f}" for polarity in polarities)]
                 for id_, polarities in zip(ids, classifier.polarity(ids).tolist(), strict=True)
             ]
             vectors = classifier.net.embedding.weight.detach()[list(ids)].float()
             header = ["word", "rank", *columns]
-            writer.add_embedding(vectors, metadata, global_step=evaluated.step, tag="words", metadata_header=header)
+            writer.add_embedding(
+                vectors, metadata, global_step=evaluated.step, tag="words", metadata_header=header
+            )
 
 
 class GatePlots(Callback):
@@ -95,18 +108,28 @@ class GatePlots(Callback):
             chosen = _choose_reviews(evaluated)
             reviews = evaluated.datamodule.read_rows(evaluated.rows[list(chosen.values())])
             for (name, i), review in zip(chosen.items(), reviews, strict=True):
-                self._write(evaluated, classifier, name, i, escape_control_chars(describe_origin(review)))
+                self._write(
+                    evaluated, classifier, name, i, escape_control_chars(describe_origin(review))
+                )
 
-    def _write(self, evaluated: EvaluatedSplit, classifier: Classifier, name: str, i: int, origin: str) -> None:
+    def _write(
+        self, evaluated: EvaluatedSplit, classifier: Classifier, name: str, i: int, origin: str
+    ) -> None:
         ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
-        words = [classifier.encoder.vocabulary.words[id_] for id_ in ids[0].tolist() if id_ != PADDING]
+        words = [
+            classifier.encoder.vocabulary.words[id_] for id_ in ids[0].tolist() if id_ != PADDING
+        ]
         traced = trace(classifier, ids)
         names = evaluated.label_names
-        label, target = (shorten_label(names[number]) for number in (evaluated.labels[i], traced.target))
+        label, target = (
+            shorten_label(names[number]) for number in (evaluated.labels[i], traced.target)
+        )
         probability = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
         for layer in traced.layers[-cast(RecurrentNetwork, classifier.net).num_directions :]:
             title = f"{origin}; {layer.name}\ntrue label: {label}, {probability}"
-            figure = plot_gates(words, traced.prefix_probabilities, layer.gates, layer.order, 1 / len(names), title)
+            figure = plot_gates(
+                words, traced.prefix_probabilities, layer.gates, layer.order, 1 / len(names), title
+            )
             log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
 
 
@@ -119,7 +142,10 @@ def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
     chosen = {"most wrong": ranked[is_wrong][-1]} if is_wrong.any() else {}
     for label in evaluated.shown_classes:
         is_label = evaluated.labels[ranked] == label
-        chosen |= {f"confidently {evaluated.label_names[label]}": i for i in ranked[is_label & ~is_wrong][:1]}
+        chosen |= {
+            f"confidently {evaluated.label_names[label]}": i
+            for i in ranked[is_label & ~is_wrong][:1]
+        }
     return chosen
 
 

@@ -82,7 +82,9 @@ def find_tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
     return loggers[0].experiment if loggers and trainer.is_global_zero else None
 
 
-def get_evaluated_split(trainer: Trainer, module: LightningModule, split: str) -> EvaluatedSplit | None:
+def get_evaluated_split(
+    trainer: Trainer, module: LightningModule, split: str
+) -> EvaluatedSplit | None:
     """Return what was just evaluated.
 
     None if no logger takes plots and texts, in Lightning's sanity check, and on all ranks but the first.
@@ -91,7 +93,9 @@ def get_evaluated_split(trainer: Trainer, module: LightningModule, split: str) -
     if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
         return None
     datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-    return EvaluatedSplit(loggers, trainer.global_step, datamodule, split, *cast(SentimentModule, module).predictions)
+    return EvaluatedSplit(
+        loggers, trainer.global_step, datamodule, split, *cast(SentimentModule, module).predictions
+    )
 
 
 class PRCurves(Callback):
@@ -107,12 +111,20 @@ class PRCurves(Callback):
         self._write(trainer, pl_module, "test")
 
     def _write(self, trainer: Trainer, module: LightningModule, split: str) -> None:
-        writer, evaluated = find_tensorboard_writer(trainer), get_evaluated_split(trainer, module, split)
+        writer, evaluated = (
+            find_tensorboard_writer(trainer),
+            get_evaluated_split(trainer, module, split),
+        )
         if writer and evaluated:
             names = evaluated.label_names
             for label in [1] if len(names) == 2 else evaluated.shown_classes:
-                is_label, probabilities = evaluated.labels == label, evaluated.probabilities[:, label]
-                writer.add_pr_curve(f"{split}/{names[label]}", is_label, probabilities, evaluated.step)
+                is_label, probabilities = (
+                    evaluated.labels == label,
+                    evaluated.probabilities[:, label],
+                )
+                writer.add_pr_curve(
+                    f"{split}/{names[label]}", is_label, probabilities, evaluated.step
+                )
 
 
 class ReliabilityDiagram(Callback):
@@ -121,7 +133,9 @@ class ReliabilityDiagram(Callback):
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if evaluated := get_evaluated_split(trainer, pl_module, "test"):
             ece = float(trainer.callback_metrics["test/ece"])
-            figure = plot_reliability_diagram(evaluated.labels, evaluated.probabilities, evaluated.label_names, ece)
+            figure = plot_reliability_diagram(
+                evaluated.labels, evaluated.probabilities, evaluated.label_names, ece
+            )
             log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
 
 
@@ -167,18 +181,26 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
         f"lowest probability of the true class first. The model reads the {end} {encoder.maxlen:,} tokens of a "
         "review, which are shown.\n"
     ]
-    for i, review in zip(chosen, evaluated.datamodule.read_rows(evaluated.rows[chosen]), strict=True):
+    for i, review in zip(
+        chosen, evaluated.datamodule.read_rows(evaluated.rows[chosen]), strict=True
+    ):
         label, prediction = (
-            f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}" for k in (evaluated.labels[i], predicted[i])
+            f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}"
+            for k in (evaluated.labels[i], predicted[i])
         )
-        origin, text = escape_markdown(describe_origin(review)), format_review(encoder, review["text"])
+        origin, text = (
+            escape_markdown(describe_origin(review)),
+            format_review(encoder, review["text"]),
+        )
         lines.append(f"1. **true label: {label}; predicted: {prediction}** ({origin}): {text}")
     return "\n".join(lines)
 
 
 def describe_origin(review: Mapping[str, Any]) -> str:
     """Return where a row of `ReviewDataModule.read_rows` comes from."""
-    return f"{review['file']}, row {review['row']}" + (f", id {review['id']}" if "id" in review else "")
+    return f"{review['file']}, row {review['row']}" + (
+        f", id {review['id']}" if "id" in review else ""
+    )
 
 
 def format_review(encoder: TextEncoder, text: str) -> str:
@@ -196,4 +218,8 @@ def format_review(encoder: TextEncoder, text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Escape control characters, and replace those with a meaning in Markdown or HTML by HTML entities."""
-    return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", escape_control_chars(text))
+    return re.sub(
+        r"[\\`*_{}\[\]<>()#+.!|&$~-]",
+        lambda found: f"&#{ord(found[0])};",
+        escape_control_chars(text),
+    )

@@ -6,16 +6,28 @@ from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
-from hydra.core.override_parser.types import ChoiceSweep, QuotedString, RangeSweep, Sweep, Transformer
+from hydra.core.override_parser.types import (
+    ChoiceSweep,
+    QuotedString,
+    RangeSweep,
+    Sweep,
+    Transformer,
+)
 from hydra.errors import HydraException, OverrideParseException
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import Trial
 
 from sentiment.runtime.config import parse_overrides, quote
 from sentiment.runtime.errors import InputError, one_line
 
 _EXAMPLES = (
-    "choice(80,200), range(32,129,32), interval(0.0,0.5), int(interval(32,128)) or tag(log,interval(0.0001,0.1))"
+    "choice(80,200), range(32,129,32), interval(0.0,0.5), int(interval(32,128)) "
+    "or tag(log,interval(0.0001,0.1))"
 )
 _UNORDERED = ("glob", "shuffle", "sort")  # functions of Hydra that make no difference to a sampler
 
@@ -47,7 +59,11 @@ class SearchSpace:
                 self._texts[key] = _choices(parsed) if isinstance(parsed, ChoiceSweep) else {}
                 self._distributions[key] = _distribution(parsed, [*self._texts[key]])
             except (ValueError, HydraException) as error:
-                hint = "; null is written A,B,null without choice()" if "NoneType" in str(error) else ""
+                hint = (
+                    "; null is written A,B,null without choice()"
+                    if "NoneType" in str(error)
+                    else ""
+                )
                 raise InputError(f"tune.space.{key}={sweep}: {one_line(error)}{hint}") from error
 
     def suggest(self, trial: Trial) -> None:
@@ -85,7 +101,11 @@ def _parse(key: str, sweep: Any) -> Sweep:
     functions = create_functions()
     for name in _UNORDERED:
         del functions.definitions[name]
-    value = OverridesParser(functions).parse_override(f"{key}={sweep}").value() if isinstance(sweep, str) else sweep
+    value = (
+        OverridesParser(functions).parse_override(f"{key}={sweep}").value()
+        if isinstance(sweep, str)
+        else sweep
+    )
     if not isinstance(value, Sweep):
         raise ValueError(f"is not a sweep; type {_EXAMPLES}")
     if unknown := value.tags - {"log"}:
@@ -135,7 +155,9 @@ def _distribution(sweep: Sweep, choices: list[Any]) -> BaseDistribution:
             raise ValueError("only a range or an interval can have the tag log")
         return CategoricalDistribution(choices)
     is_range = isinstance(sweep, RangeSweep)
-    numbers: list[Any] = [getattr(sweep, name) for name in ("start", *(("stop", "step") if is_range else ("end",)))]
+    numbers: list[Any] = [
+        getattr(sweep, name) for name in ("start", *(("stop", "step") if is_range else ("end",)))
+    ]
     if not all(map(math.isfinite, numbers)):
         raise ValueError("its numbers must be finite")
     low, high, step = _grid(*numbers) if is_range else (*numbers, None)

@@ -49,7 +49,9 @@ class Study:
     def __init__(self, tune: DictConfig, settings: Mapping[str, Any], folder: Path) -> None:
         self.tune = tune
         self._own: int | None = None  # number of the trial that runs in this process
-        objects = {name: instantiate_checked(tune[name], f"tune.{name}") for name in ("sampler", "pruner")}
+        objects = {
+            name: instantiate_checked(tune[name], f"tune.{name}") for name in ("sampler", "pruner")
+        }
         try:
             url = tune.storage or f"sqlite:///{folder}/study.db"
             storage = _open_storage(url, tune.heartbeat_interval)
@@ -59,7 +61,9 @@ class Study:
         except Exception as error:  # of the storage's driver, whichever that is
             raise _explain(error) from error
 
-    def _open_study(self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any) -> optuna.Study:
+    def _open_study(
+        self, storage: RDBStorage, settings: Mapping[str, Any], **objects: Any
+    ) -> optuna.Study:
         """Create the study and record the settings, or load it and compare them.
 
         Of several workers, one creates it, since names are unique in a storage.
@@ -169,7 +173,9 @@ class Study:
         """Number of trials that finished, or that run; one that is repeated counts once."""
         repeated = self._repeated()
         states = [trial.state for trial in self._trials() if trial.number not in repeated]
-        return sum(state.is_finished() if finished else state == TrialState.RUNNING for state in states)
+        return sum(
+            state.is_finished() if finished else state == TrialState.RUNNING for state in states
+        )
 
     def _repeated(self) -> set[int | None]:
         return {trial.user_attrs.get("retry_of") for trial in self._trials()} - {None}

@@ -28,7 +28,7 @@ from sentiment.runtime.config import (
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
 from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder, make_folder, trial_path
-from sentiment.training.experiment import train
+from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings
 from sentiment.training.tune.pruning import Pruning
 from sentiment.training.tune.space import SearchSpace
@@ -117,14 +117,15 @@ class Tuning:
         with run.claim(new=False), ExitStack() as silence:
             silence.enter_context(_silence_runs())
             show = LambdaCallback(on_test_start=lambda *_: silence.close())
-            train(cfg, [show], varied=sorted(params), hide_fixed=True)
+            run_experiment(cfg, [show], varied=sorted(params), hide_fixed=True)
 
     def _open_study(self, contents: str) -> Study:
         folders = {path.name for path in self.folder.glob("trial_*")}
         settings = {
             key: value
             for key, value in flatten(self.cfg).items()
-            if key not in ("data.path", "test_ckpt") and key.split(".")[0] not in ("baseline", "tune")
+            if key not in ("data.path", "test_ckpt")
+            and key.split(".")[0] not in ("baseline", "tune")
         }
         settings |= {key: f"searched in {sweep}" for key, sweep in self.space.sweeps.items()}
         settings |= {"the contents of the data": contents}
@@ -148,7 +149,7 @@ class Tuning:
         pruning = Pruning(trial, cfg.objective)
         make_folder(run.path, exist_ok=False)
         with run.claim():
-            outcome = train(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True)
+            outcome = run_experiment(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True)
             if pruning.pruned:
                 run.write_metrics(run.read_metrics() | {"status": "pruned"})
                 raise optuna.TrialPruned
@@ -197,7 +198,9 @@ def _check_folder(cfg: DictConfig) -> None:
     run = RunFolder(cfg.output_dir)
     advice = "choose another hydra.run.dir or tune.name"
     if cfg.tune.storage is None and set("?%{}") & set(str(run.path)):
-        raise InputError(f"{run.path}: a study's URL cannot name a folder with ?, %, {{ or }}; {advice}")
+        raise InputError(
+            f"{run.path}: a study's URL cannot name a folder with ?, %, {{ or }}; {advice}"
+        )
     if not run.config_file.exists():
         others = {path.name for path in run.path.glob("[!.]*")}
         if others - {"study.db", "study.db-journal", "tune.log"}:  # of a worker that starts now
@@ -207,7 +210,9 @@ def _check_folder(cfg: DictConfig) -> None:
     if saved is None or "tune" not in saved:
         raise InputError(f"{run.path}: holds a run; {advice}")
     if any(saved.tune.get(key) != cfg.tune[key] for key in ("name", "storage")):
-        raise InputError(f"{run.path}: holds another study, tune.name={saved.tune.get('name')}; {advice}")
+        raise InputError(
+            f"{run.path}: holds another study, tune.name={saved.tune.get('name')}; {advice}"
+        )
 
 
 def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
@@ -222,10 +227,18 @@ def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
         raise InputError(f"{error.full_key}: {one_line(error)}") from error
     sweeps = space["space"] or {}
     if not isinstance(sweeps, dict):
-        raise InputError(f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'")
-    left = {key: sweep for key, sweep in sweeps.items() if sweep is not None and key.lstrip("+") not in named}
+        raise InputError(
+            f"tune.space={sweeps}: is not a mapping; type tune.space.model.units='range(32,129,32)'"
+        )
+    left = {
+        key: sweep
+        for key, sweep in sweeps.items()
+        if sweep is not None and key.lstrip("+") not in named
+    }
     if not left:
-        raise InputError("tune.space: every key is null or set on the command line; leave one to the search")
+        raise InputError(
+            "tune.space: every key is null or set on the command line; leave one to the search"
+        )
     return left
 
 

@@ -1,0 +1,208 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from joblib import Parallel, delayed
+
+from sentiment.data.encoded import preprocessing
+from sentiment.data.encoded.encoding import (
+    EMPTY,
+    StoredReviews,
+    hash_tokens,
+    is_complete,
+    read_counts,
+    read_hashes,
+    read_tokenizer_state,
+    read_vocabulary,
+)
+from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.text.tokenizers import Tokenizer
+from tests.helpers import ROOT
+
+TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]
+SPLITS = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4, 5])}
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+WORDS = Tokenizer("words")
+
+
+def in_two_chunks(purpose: str) -> Iterator[Sequence[str]]:
+    """All texts."""
+    yield TEXTS[:3]
+    yield TEXTS[3:]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Encoded reviews, read in two chunks."""
+    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"})
+    return tmp_path / "encoded"
+
+
+def test_vocabulary_is_that_of_the_training_rows(folder: Path) -> None:
+    assert read_vocabulary(folder) == ["<pad>", "<unk>", "a", "b", "c"]
+    assert read_vocabulary(folder, 3) == ["<pad>", "<unk>", "a"]
+
+
+def test_ids_are_ranks_and_other_words_are_unknown(folder: Path) -> None:
+    assert [ids.tolist() for ids in StoredReviews(folder, "train")] == [
+        [2, 2, 2, 2, 3, 3, 3, 4],
+        [4, 3, 2],
+    ]
+    assert [ids.tolist() for ids in StoredReviews(folder, "val")] == [[2, 1, 1]]
+    assert [ids.tolist() for ids in StoredReviews(folder, "test")] == [[4, 3, 2], [1], [1, 1, 1]]
+    assert StoredReviews(folder, "test").lengths.tolist() == [3, 1, 3]
+    assert StoredReviews(folder, "test").labels.tolist() == LABELS.tolist()
+
+
+def test_counts_cover_all_splits(folder: Path) -> None:
+    assert read_counts(folder).tolist() == [0, 6, 7, 5, 3]
+
+
+def test_metadata_counts_duplicates_of_training_rows(folder: Path) -> None:
+    assert '"language": "en"' in (folder / "metadata.json").read_text()
+    assert '"duplicates": {"val": 0, "test": 1}' in (folder / "metadata.json").read_text()
+
+
+def test_hashes_of_copies_are_equal_in_every_process(folder: Path) -> None:
+    hashes = read_hashes(folder)
+    assert hashes[1] == hashes[3] == hash_tokens(["c", "b", "a"]) == 4379254717260235852
+    assert hashes[4] == EMPTY
+    assert len(set(hashes.tolist())) == 5
+
+
+def test_reviews_are_memory_mapped(folder: Path) -> None:
+    reviews = StoredReviews(folder, "train")
+    for array in (reviews.ids, reviews.offsets, reviews.labels, reviews.rows):
+        assert isinstance(array.base, np.memmap)
+
+
+@pytest.mark.parametrize("name", ["ids.int32", "vocabulary.txt", "train.npy", "metadata.json"])
+def test_folder_is_complete_unless_a_file_is_missing_or_truncated(folder: Path, name: str) -> None:
+    assert is_complete(folder)
+    os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    assert not is_complete(folder)
+    (folder / name).unlink()
+    assert not is_complete(folder)
+
+
+class Lines:
+    """Splits at commas, keeps the rest of a text as it is, and refuses some."""
+
+    def __call__(self, text: str) -> list[str]:
+        if "b, a" in text:
+            raise ValueError("no such text")
+        return text.split(",")
+
+
+def test_tokens_may_contain_anything(tmp_path: Path) -> None:
+    odd = ["a\nb", "c\r", "\u2028\x85", '"\\n"', "\ud83d\ude00", "\ud800", "  ", "\x00", "电"]
+    split = Tokenizer({"_target_": "tests.data.encoded.test_encoding.Lines"}, trust=["tests"])
+    encode(
+        lambda _: [[",".join(odd)] * 2],
+        LABELS[:2],
+        dict.fromkeys(SPLITS, np.array([0, 1])),
+        split,
+        9,
+        tmp_path / "odd",
+        {},
+    )
+    assert read_vocabulary(tmp_path / "odd") == ["<pad>", "<unk>", *sorted(odd)]
+    assert read_vocabulary(tmp_path / "odd", 4) == ["<pad>", "<unk>", *sorted(odd)[:2]]
+    assert read_tokenizer_state(tmp_path / "odd") is None
+
+
+def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
+    split = Tokenizer({"_target_": "tests.data.encoded.test_encoding.Lines"}, trust=["tests"])
+    message = (
+        r"tests\.test_encoding\.Lines fails on 'C b, a' \(ValueError: no such text\); correct it$"
+    )
+    with pytest.raises(RowError, match=message) as failed:
+        encode(in_two_chunks, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
+    assert failed.value.row == 3
+    assert not is_complete(tmp_path / "encoded")
+
+
+def use_two_processes(patch: pytest.MonkeyPatch) -> None:
+    """Have few texts tokenized as many are."""
+    patch.setattr(preprocessing, "MIN_PARALLEL", 1)
+    patch.setattr(preprocessing, "cpu_count", lambda: 2)
+
+
+def test_several_processes_write_what_one_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_two_processes(monkeypatch)
+    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "parallel", {"language": "en"})
+    for path in folder.iterdir():
+        assert (tmp_path / "parallel" / path.name).read_bytes() == path.read_bytes()
+    (tmp_path / "failed").mkdir()
+    test_row_on_which_a_tokenizer_fails_is_named(tmp_path / "failed")
+
+
+# Not below an `if __name__ == "__main__"`; a test writes it to a file, or sends it to the standard input.
+SCRIPT = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np
+from sentiment.data.encoded import preprocessing
+from sentiment.data.text.tokenizers import Tokenizer
+print("started")
+preprocessing.MIN_PARALLEL = 1
+preprocessing.cpu_count = lambda: 2
+rows = np.arange(4)
+texts = [["a b", "a"], ["b", "c a"]]
+splits = dict.fromkeys(("train", "val", "test"), rows)
+arguments = (lambda _: texts, rows, splits, Tokenizer("words"), 9, Path("encoded"), {})
+if sys.argv[1] == "daemon":
+    process = multiprocessing.get_context("fork").Process(target=preprocessing.encode, args=arguments, daemon=True)
+    process.start()
+    process.join()
+else:
+    preprocessing.encode(*arguments)
+    assert not multiprocessing.active_children()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["file", "stdin", "daemon"])
+def test_texts_are_tokenized_in_scripts_of_any_kind(tmp_path: Path, place: str) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    line = [sys.executable, "-" if place == "stdin" else "script.py", place]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        line, input=SCRIPT, capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "started\n")
+    assert is_complete(tmp_path / "encoded")
+
+
+def encode_with_two_processes(folder: Path) -> int:
+    """Encode to a folder; the number of this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_two_processes(patch)
+        encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, folder, {"language": "en"})
+    return os.getpid()
+
+
+@pytest.mark.slow
+def test_workers_of_joblib_can_encode_and_live_on(tmp_path: Path) -> None:
+    """They are a notebook's own, or the jobs of a sweep, and can start no processes."""
+    workers = Parallel(2)(delayed(encode_with_two_processes)(tmp_path / name) for name in "ab")
+    encode_with_two_processes(tmp_path / "c")
+    assert {*workers} & {*Parallel(2)(delayed(os.getpid)() for _ in range(50))}
+    assert all(is_complete(tmp_path / name) for name in "abc")
+
+
+def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:
+    encode(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
+    state = read_tokenizer_state(tmp_path / "bpe")
+    assert state
+    assert {*"".join(state["model"]["vocab"])} == {*"<unk>▁abc"}
+    ids = [ids.tolist() for ids in StoredReviews(tmp_path / "bpe", "val")]
+    words = read_vocabulary(tmp_path / "bpe")
+    assert [[words[id_] for id_ in row] for row in ids] == [[words[id_] for id_ in ids[0]]]
+    assert ids[0][0] == words.index("▁a")

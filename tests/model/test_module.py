@@ -1,0 +1,166 @@
+"""SentimentModule: losses, the adversarial perturbation, and errors of training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sentiment.classifier import load
+from sentiment.data.encoded.batching import Batch
+from sentiment.model.module import SentimentModule
+from sentiment.runtime.errors import InputError
+from sentiment.training.experiment import run_experiment
+from tests.helpers import Compose
+
+ENCODER = {"vocabulary": ["<pad>", "<unk>", *map(str, range(28))], "tokenizer": "words", "maxlen": 9,
+           "padding": "post", "truncating": "pre"}  # fmt: skip
+MODEL = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 12, "units": 10,
+         "dropout": 0.0, "recurrent_dropout": 0.0}  # fmt: skip
+
+
+def make_batch(labels: list[int]) -> Batch:
+    torch.manual_seed(0)
+    ids = torch.randint(1, 30, (4, 9))
+    ids[1, 4:] = 0
+    return Batch(ids, torch.tensor(labels), torch.arange(4))
+
+
+@pytest.mark.parametrize(
+    ("label_names", "labels"), [(["bad", "good"], [0, 1, 1, 0]), (["a", "b", "c"], [0, 1, 2, 0])]
+)
+def test_training_loss_is_the_cross_entropy_of_the_probabilities(
+    label_names: list[str], labels: list[int]
+) -> None:
+    module, batch = SentimentModule(ENCODER, label_names, MODEL), make_batch(labels)
+    module.on_train_epoch_start()
+    probabilities = module(batch.ids)
+    assert probabilities.shape == (4, len(label_names))
+    assert torch.allclose(probabilities.sum(1), torch.ones(4))
+    assert module.training_step(batch).item() == pytest.approx(
+        F.nll_loss(probabilities.log(), batch.labels).item()
+    )
+
+
+@pytest.mark.parametrize(
+    ("label_names", "labels"), [(["bad", "good"], [0, 1, 1, 0]), (["a", "b", "c"], [0, 1, 2, 0])]
+)
+def test_training_accuracy_counts_the_most_probable_classes(
+    label_names: list[str], labels: list[int]
+) -> None:
+    module, batch = SentimentModule(ENCODER, label_names, MODEL), make_batch(labels)
+    module.on_train_epoch_start()
+    for _ in range(2):
+        module.training_step(batch)
+    expected = 2 * (module(batch.ids).argmax(1) == batch.labels).sum()
+    assert module._num_correct == expected
+    assert 0 < expected < 8
+
+
+def test_adversarial_perturbation_has_the_given_norm_and_raises_the_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = SentimentModule(ENCODER, ["bad", "good"], MODEL, adversarial_epsilon=0.3)
+    batch, lengths = make_batch([0, 1, 1, 0]), torch.tensor([9, 4, 9, 9])
+    forward_embedded, embedded = module.net.forward_embedded, []
+
+    def loss(x: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            forward_embedded(x, lengths)[:, 0], batch.labels.float()
+        )
+
+    def record(x: Tensor, lengths: Tensor | None) -> Tensor:
+        embedded.append(x)
+        return forward_embedded(x, lengths)
+
+    monkeypatch.setattr(module.net, "forward_embedded", record)
+    module.on_train_epoch_start()
+    total = module.training_step(batch)
+    x, perturbed = embedded
+    perturbation = perturbed - x
+    rms = perturbation.square().sum((1, 2)).div(lengths).sqrt()
+    assert torch.allclose(rms, torch.full((4,), 0.3))
+    assert (perturbation[1, 4:] == 0).all()  # of padding
+    assert total.item() == pytest.approx((loss(x) + loss(perturbed)).item())
+    weights, embedding = [*module.net.parameters()], module.net.embed(batch.ids)
+    expected = torch.autograd.grad(
+        loss(embedding) + loss(embedding + perturbation.detach()), weights
+    )
+    torch.testing.assert_close(torch.autograd.grad(total, weights), expected)
+    directions = F.normalize(torch.randn(20, *x.shape).flatten(2), dim=2).view(20, *x.shape)
+    random = directions * (0.3 * lengths.sqrt())[:, None, None]
+    assert loss(perturbed) > max(loss(x), *(loss(x + direction) for direction in random))
+
+
+@pytest.mark.parametrize("epsilon", [-1, float("inf"), float("nan"), "much"])
+def test_invalid_adversarial_epsilon_is_rejected(epsilon: float) -> None:
+    with pytest.raises(
+        InputError, match=f"adversarial_epsilon={epsilon}: must be a finite number >= 0"
+    ):
+        SentimentModule(ENCODER, ["bad", "good"], MODEL, adversarial_epsilon=epsilon)
+
+
+def has_bfloat16_lstm() -> bool:
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            nn.LSTM(4, 4)(torch.zeros(2, 1, 4))
+    except RuntimeError:
+        return False
+    return True
+
+
+def test_mixed_precision_with_clipping_is_rejected_in_one_line(composed: Compose) -> None:
+    """The fused optimizer cannot clip, which shows after the first batch; a CPU without bf16 kernels fails before."""
+    if has_bfloat16_lstm():
+        message = "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+    else:
+        message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
+    with pytest.raises(InputError) as error:
+        run_experiment(composed("trainer.gradient_clip_val=1", "trainer.precision=bf16-mixed"))
+    assert str(error.value) == message
+
+
+@pytest.mark.skipif(not has_bfloat16_lstm(), reason="the CPU has no kernel")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "16-true", "64-true"])
+@pytest.mark.parametrize("settings", [
+    ["model.freeze_embedding=true", "model.embedding_init=ppmi", "adversarial_epsilon=0.02"],
+    ["class_weights=balanced", "loss.label_smoothing=0.1"],
+])  # fmt: skip
+def test_figures_of_every_precision_are_those_of_the_predictions(
+    composed: Compose, tmp_path: Path, precision: str, settings: list[str]
+) -> None:
+    ngrams = ["model.max_ngram=2", "model.min_ngram_count=3"]
+    quick = ["trainer.max_epochs=1", f"trainer.precision={precision}"]
+    run = run_experiment(composed(*settings, *ngrams, *quick))
+    predictions = run.predictions
+    assert len(predictions) == len(set(predictions["row"])) == 100
+    accuracy = (predictions["label"] == predictions["predicted"]).mean()
+    assert accuracy == pytest.approx(run.metrics["test/accuracy"], abs=1e-6)
+    true = [row[f"p({row['label']})"] for _, row in predictions.iterrows()]
+    assert -np.log(true).mean() == pytest.approx(run.metrics["test/loss"], abs=1e-5)
+    again = [
+        made.probabilities["good"] for made in load(tmp_path).predict(list(predictions["text"]))
+    ]
+    assert again == pytest.approx(predictions["p(good)"].to_numpy(), abs=0.02)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("label_names", [["a", "b"], ["a", "b", "c"]])
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0]])
+def test_probabilities_as_labels_are_cast_to_the_precision_of_the_logits(
+    dtype: torch.dtype, label_names: list[str], weights: list[float] | None
+) -> None:
+    num_classes = len(label_names)
+    class_weights = weights and weights[:num_classes]
+    module = SentimentModule(ENCODER, label_names, MODEL, class_weights=class_weights)
+    torch.manual_seed(0)
+    logits, labels = (
+        torch.randn(4, 1 if num_classes == 2 else 3),
+        torch.rand(4, num_classes).softmax(1),
+    )
+    expected = module._compute_loss(logits, labels)
+    assert module._compute_loss(logits, labels.to(dtype)) == pytest.approx(
+        float(expected), abs=0.01
+    )

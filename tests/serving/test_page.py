@@ -1,0 +1,204 @@
+"""The page of `serve` in a real browser."""
+
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tests.helpers import background
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+]
+MARKUP = "<img src=x onerror=document.title='hacked'> good film"
+
+
+@pytest.fixture(scope="module")
+def server(
+    run: Path, masked_run: Path, run_of_three: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The address of a server of five models, one of which has other classes."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install '.[serve]'")
+    folder = tmp_path_factory.mktemp("serve")
+    copies = [
+        shutil.copytree(path, folder / name)
+        for path, name in ((run, "fourth"), (masked_run, "fifth"))
+    ]
+    paths = map(str, (run, masked_run, run_of_three, *copies))
+    process = background(*paths, "--port", "0", cwd=folder, module="serve")
+    assert process.stdout is not None
+    yield process.stdout.readline().split()[0]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[0] == ""
+    assert process.returncode == 130
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed (Debian package chromium)")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1600, "light"), (420, "dark")], ids=["wide", "phone"])
+def page(request: pytest.FixtureRequest, browser: Any, server: str) -> Iterator[Any]:
+    """The page, after the first explanation; at its end, no error may have been logged, and nothing be cut off."""
+    width, scheme = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
+    )
+    context.set_default_timeout(120_000)  # milliseconds; the machine may be busy
+    page = context.new_page()
+    errors: list[str] = []
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on(
+        "request",
+        lambda sent: (
+            errors.append(sent.url) if not sent.url.startswith((server, "data:", "blob:")) else 0
+        ),
+    )
+    page.goto(server)
+    page.wait_for_selector(".card:not(.stale) .word")
+    yield page
+    assert errors == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
+def wait(page: Any) -> None:
+    """Wait until all cards show the text of the field."""
+    page.wait_for_selector(".card.stale", state="detached")
+
+
+def type_text(page: Any, text: str) -> None:
+    page.fill("#text", text)
+    page.wait_for_selector(".card.stale")
+    wait(page)
+
+
+def test_typing_shows_probabilities_words_and_history_of_both_models(page: Any) -> None:
+    type_text(page, "a good film, but xyzzy")
+    assert page.locator(".card").count() == 5
+    card = page.locator(".card").first
+    assert card.locator(".word").all_inner_texts() == ["a", "good", "film", "but", "xyzzy"]
+    assert card.locator(".word.unknown").all_inner_texts() == ["xyzzy"]
+    assert card.locator("circle").count() == 5
+    shares = [float(text.split()[0]) for text in card.locator(".bars .number").all_inner_texts()]
+    assert sum(shares) == pytest.approx(100, abs=0.11)
+    card.locator("summary").click()
+    page.wait_for_selector("canvas")
+    assert card.locator("canvas").count() == 4
+
+
+def test_clicked_word_shows_neighbors_one_of_which_replaces_it(page: Any) -> None:
+    type_text(page, "A good film")
+    page.locator(".word", has_text="good").first.click()
+    page.wait_for_selector("#neighbors-body tr >> nth=2")
+    word = page.locator("#neighbors-body button").nth(1).inner_text()
+    page.locator("#neighbors-body button").nth(1).click()
+    wait(page)
+    assert page.input_value("#text") == f"A {word} film"
+    page.click("#undo")
+    assert page.input_value("#text") == "A good film"
+
+
+def test_markup_of_a_text_is_shown_not_run(page: Any) -> None:
+    type_text(page, MARKUP)
+    assert page.title() == "sentiment"
+    assert page.locator("main img").count() == 0
+
+
+def test_test_set_is_sorted_searched_and_opened(page: Any) -> None:
+    page.click("#tab-reviews")
+    page.wait_for_selector("#reviews tbody tr")
+    assert page.inner_text("#found") == "100 texts"
+    page.select_option("#label", "good")
+    page.locator("#found").filter(has_not_text="100 texts").wait_for()
+    page.fill("#search", "film")
+    page.wait_for_timeout(500)
+    text = page.locator("#reviews tbody button").first
+    assert "film" in text.inner_text().lower()
+    text.press("Enter")
+    assert page.input_value("#text")
+    wait(page)
+
+
+def test_file_is_labelled_with_a_preview(page: Any, tmp_path: Path) -> None:
+    file = tmp_path / "reviews.csv"
+    pd.DataFrame({"text": [MARKUP, 'a "bad", film\nindeed'] * 600}).to_csv(file, index=False)
+    page.click("#tab-file")
+    page.set_input_files("#file", file)
+    page.wait_for_selector("#download:visible")
+    assert page.inner_text("#file-status") == "1,200 of 1,200 rows of reviews.csv"
+    assert page.locator("#preview tr").count() == 11
+    assert page.locator("#preview tr >> nth=2").inner_text().startswith('2\ta "bad", film')
+    with page.expect_download() as download:
+        page.click("#download")
+    labelled = pd.read_csv(download.value.path())
+    assert len(labelled) == 1200
+    assert page.title() == "sentiment"
+
+
+def test_second_file_replaces_the_first(page: Any, tmp_path: Path) -> None:
+    large, small = tmp_path / "large.csv", tmp_path / "small.csv"
+    large.write_text("text\n" + "a good film\n" * 60_000)
+    small.write_text("text\nboring\n=good\n")
+    page.click("#tab-file")
+    page.set_input_files("#file", large)
+    page.wait_for_selector("#cancel:visible")
+    page.set_input_files("#file", small)
+    page.wait_for_selector("#download:visible")
+    page.wait_for_timeout(3000)
+    assert page.inner_text("#file-status") == "2 of 2 rows of small.csv"
+    assert page.get_attribute("#download", "download") == "small_labelled.csv"
+    page.set_input_files("#file", large)
+    page.click("#cancel")
+    page.wait_for_selector("#cancel", state="hidden")
+    assert page.inner_text("#file-status") == ""
+
+
+def test_empty_text_is_not_classified(page: Any) -> None:
+    page.fill("#text", " ")
+    assert page.inner_text("#example-note") == "Type a text."
+    assert page.locator(".card:visible").count() == 0
+    type_text(page, "xyzzy")
+    assert page.locator(".card .note", has_text="no token is in the vocabulary").count() >= 1
+
+
+def test_models_of_other_classes_are_explained_beside_each_other(page: Any) -> None:
+    page.select_option("#class", "b")
+    wait(page)
+    notes = page.locator(".explained .note").all_inner_texts()
+    assert [note.split(",")[0].rsplit(" ", 1)[1] for note in notes] == [
+        "good",
+        "good",
+        "b",
+        "good",
+        "good",
+    ]
+
+
+def test_tabs_work_by_keyboard(page: Any) -> None:
+    page.focus("#tab-text")
+    for view in ("reviews", "file", "models"):
+        page.keyboard.press("ArrowRight")
+        assert page.is_visible(f"#{view}-view")
+    assert "curl" in page.inner_text("#commands")

@@ -1,0 +1,187 @@
+"""Processes that train: what they import, that each has a folder of its own, and how many threads they use."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import psutil
+import pytest
+import torch
+from tensorboard.compat import tf
+
+import sentiment.training
+from sentiment.runtime.errors import InputError
+from sentiment.training.process import limit_threads
+from tests.helpers import QUICK, ROOT, background, command, read_metrics, train_quick
+
+
+def test_tensorboard_does_without_tensorflow() -> None:
+    assert sentiment.training  # imported before TensorBoard
+    assert tf.io.__name__.startswith("tensorboard.compat.tensorflow_stub")
+
+
+@pytest.mark.slow
+def test_runs_that_start_at_once_have_folders_of_their_own_and_import_no_tensorflow(
+    small: Path, tmp_path: Path
+) -> None:
+    for name in ("tensorflow", "jax", "jaxlib"):
+        package, metadata = (
+            tmp_path / "packages" / name,
+            tmp_path / "packages" / f"{name}-2.0.dist-info",
+        )
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("raise SystemExit('imported')")
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Name: {name}\nVersion: 2.0\n")
+    options = tmp_path / "conf" / "experiment"
+    options.mkdir(parents=True)
+    (options / "century.yaml").write_text(
+        "# @package _global_\nhydra: {run: {dir: 'runs/${now:%C}'}}\n"
+    )
+    line = [
+        "--config-dir",
+        "conf",
+        *QUICK,
+        f"data.path={small}",
+        "trainer.max_epochs=1",
+        "experiment=century",
+    ]
+    packages = os.pathsep.join([str(tmp_path / "packages"), str(ROOT)])
+    processes = [
+        background(*line, f"seed={seed}", cwd=tmp_path, PYTHONPATH=packages) for seed in range(3)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3, "\n".join(outputs)
+    assert not any("version" in output or "imported" in output for output in outputs)
+    runs = [*(tmp_path / "runs").iterdir()]
+    assert {run.name.partition("_")[2] for run in runs} == {"", "2", "3"}
+    assert all(read_metrics(run)["status"] == "finished" for run in runs)
+    assert len({(run / "train.log").read_text() for run in runs}) == 3
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def threads(count: int | None) -> int:
+    """The threads of a training, after which they are as before."""
+    before = torch.get_num_threads()
+    with limit_threads(count):
+        inside = torch.get_num_threads()
+    assert torch.get_num_threads() == before
+    return inside
+
+
+@pytest.mark.parametrize(
+    ("busy", "expected"),
+    [
+        ([0, 3, 2, 30, 100, 100], 4),  # of the last two, the process may use none
+        ([100, 3, 2, 30], 3),
+        ([60, 60, 70, 0], 2),
+        ([100] * 4, 1),
+    ],
+)
+@pytest.mark.usefixtures("four_threads")
+def test_training_takes_the_cores_that_are_free(
+    busy: list[float], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: busy)
+    assert threads(None) == expected
+    assert threads(4) == 4
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert threads(None) == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_numbers_of_cores_are_no_indices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that lists its four cores alone, which the kernel calls 4 to 7."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 5, 6, 7}, raising=False)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 100])
+    assert threads(None) == 3
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_quota_of_a_container_limits_the_threads(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    with caplog.at_level("INFO"):
+        assert threads(None) == 1
+    assert not caplog.messages  # no other program is busy
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_invalid_number_of_threads_is_named() -> None:
+    with (
+        pytest.raises(InputError, match="num_threads=0: must be an integer >= 1"),
+        limit_threads(0),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_resumed_run_has_as_many_threads_as_before(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [100, 100, 0, 0])
+    run = train_quick(tmp_path, small, "trainer.max_epochs=1")
+    assert read_metrics(run)["num_threads"] == 2
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    assert not command(
+        f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path, OMP_NUM_THREADS="4"
+    ).returncode
+    assert read_metrics(run)["num_threads"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_standard_streams_change_nothing(
+    small: Path, tmp_path: Path, closed: list[int]
+) -> None:
+    def close() -> None:
+        for descriptor in closed:
+            os.close(descriptor)
+
+    line = [*QUICK, f"data.path={small}", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    process = command(*line, cwd=tmp_path, preexec_fn=close)
+    assert not process.returncode
+    assert not process.stderr
+    assert bool(process.stdout) == (1 not in closed)
+    assert read_metrics(tmp_path / "run")["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_torchrun_leaves_one_folder(small: Path, tmp_path: Path) -> None:
+    line = [
+        *QUICK,
+        f"data.path={small}",
+        "trainer.max_epochs=1",
+        "trainer=ddp",
+        "trainer.devices=2",
+    ]
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--standalone",
+        "-m",
+        "sentiment.train",
+    ]
+    command_line = [sys.executable, *torchrun, *line, "trainer.accelerator=cpu"]
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    subprocess.run(
+        command_line, cwd=tmp_path, env=os.environ | environment, check=True, timeout=300
+    )
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert read_metrics(run)["status"] == "finished"
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("tmp")]

@@ -12,11 +12,13 @@ import sklearn
 import torch
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.utils import check_random_state
 
+from sentiment.data import Integers
 from sentiment.data.encoded.batching import PaddedReviews
-from sentiment.runtime.cache import Arrays, cached_arrays, read_arrays, source_hash
+from sentiment.runtime.cache import Arrays, cached_arrays, source_hash
 from sentiment.runtime.files import fingerprint
 
 FEATURES = ("padded_ids", "counts", "tfidf")
@@ -43,7 +45,7 @@ def extract_features(
         return {name: splits[name].pad(width=width) for name in ("train", *others)}
     vectorizer = {"counts": CountVectorizer, "tfidf": TfidfVectorizer}[features](
         lowercase=False,
-        tokenizer=_ids_as_tokens,
+        tokenizer=lambda ids: list(map(str, ids.tolist())),
         token_pattern=None,
         ngram_range=(1, max_ngram),
         dtype=np.float32,
@@ -52,13 +54,9 @@ def extract_features(
     return {"train": train} | {name: vectorizer.transform(splits[name].reviews) for name in others}
 
 
-def _ids_as_tokens(ids: npt.NDArray[np.int32]) -> list[str]:
-    return list(map(str, ids.tolist()))
-
-
 def fit_and_predict(
-    estimator: BaseEstimator, train: Any, labels: npt.NDArray[np.int64], others: Mapping[str, Any]
-) -> tuple[dict[str, npt.NDArray[np.int64]], float]:
+    estimator: BaseEstimator, train: Any, labels: Integers, others: Mapping[str, Any]
+) -> tuple[dict[str, Integers], float]:
     """Fit a clone of an estimator and predict the classes of other rows.
 
     A large forest is fitted in parts, whose trees are dropped after they have voted: 1,000 trees on 22,500 rows take
@@ -78,31 +76,23 @@ def fit_and_predict(
         fitted = clone(estimator).fit(train, labels)
         seconds = time.perf_counter() - start
         return {name: fitted.predict(features) for name, features in others.items()}, seconds
-    random_state = check_random_state(
-        estimator.random_state
-    )  # a single stream, from which every tree draws its seed
+    # A single stream, from which every tree draws its seed.
+    random_state = check_random_state(estimator.random_state)
     seconds, votes = 0.0, dict[str, Any](dict.fromkeys(others, 0))
     for first in range(0, estimator.n_estimators, PART):
         size = min(PART, estimator.n_estimators - first)
+        part = clone(estimator).set_params(n_estimators=size, random_state=random_state)
         start = time.perf_counter()
-        part = (
-            clone(estimator)
-            .set_params(n_estimators=size, random_state=random_state)
-            .fit(train, labels)
-        )
+        part.fit(train, labels)
         seconds += time.perf_counter() - start
-        votes = {
-            name: votes[name] + size * part.predict_proba(features)
-            for name, features in others.items()
-        }
+        for name, features in others.items():
+            votes[name] = votes[name] + size * part.predict_proba(features)
     # Rounded, so that classes with the same number of votes are equal, as in a single fit.
     return {name: part.classes_[sums.round(9).argmax(1)] for name, sums in votes.items()}, seconds
 
 
 def _is_large_forest(estimator: BaseEstimator) -> bool:
     """Whether an estimator is one of scikit-learn's forests, with valid parameters and more than `PART` trees."""
-    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-
     if type(estimator) not in (ExtraTreesClassifier, RandomForestClassifier):
         return False
     count, seed = estimator.n_estimators, estimator.random_state
@@ -131,26 +121,14 @@ class CachedFit:
     def name(self) -> str:
         """Of the predictions in the cache; it depends on all settings and rows that they depend on."""
         params = self.estimator.get_params()
-        irrelevant = {
-            name: None for name in params if name.rpartition("__")[2] in ("n_jobs", "verbose")
-        }
-        estimator = clone(self.estimator).set_params(**irrelevant)
-        key = [
-            self.data_fingerprint,
-            self.features,
-            self.max_ngram,
-            joblib.hash(estimator),
-            sklearn.__version__,
-        ]
-        key += [source_hash(CachedFit)]
+        irrelevant = [key for key in params if key.rpartition("__")[2] in ("n_jobs", "verbose")]
+        estimator = clone(self.estimator).set_params(**dict.fromkeys(irrelevant))
+        key = [self.data_fingerprint, self.features, self.max_ngram, joblib.hash(estimator)]
+        key += [sklearn.__version__, source_hash(CachedFit)]
         if self.features == "padded_ids":
             encoder = self.splits["train"].encoder
             key += [len(encoder.vocabulary), encoder.maxlen, encoder.padding, encoder.truncating]
         return f"baselines/{fingerprint(key)}"
-
-    def read(self) -> Arrays | None:
-        """What `fit` returned before; None if it is not in the cache."""
-        return read_arrays(f"{self.name}.npz")
 
     def fit(self) -> Arrays:
         """Fit a clone of the estimator and cache its predictions, unless that was done before.
@@ -158,12 +136,8 @@ class CachedFit:
         Returns:
             `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
 
-        Returns:
-            `fit_seconds`, and the predicted classes of `val` and `test`, int64 `(rows,)`.
-
         Raises:
-            ValueError: scikit-learn rejects a parameter of the estimator, or its features.
-            TypeError: likewise.
+            ValueError, TypeError: scikit-learn rejects a parameter of the estimator, or its features.
         """
         return self._compute_once(self.name, self._predict_classes)
 
@@ -171,11 +145,7 @@ class CachedFit:
         """Probabilities of the classes of the unlabelled texts, float32 `(texts, classes)`.
 
         They are calibrated by cross-validation on the training rows (Platt 1999), also those of an estimator that
-        knows none; each fold is a block of consecutive rows. Cached as the predictions are.
-
-        Raises:
-            ValueError: scikit-learn rejects a parameter of the estimator, or its features.
-            TypeError: likewise.
+        knows none; each fold is a block of consecutive rows. Cached and raises errors as `fit`.
         """
         arrays = self._compute_once(f"{self.name}_unlabelled", self._label_unlabelled)
         probabilities: npt.NDArray[np.float32] = arrays["probabilities"]
@@ -197,12 +167,11 @@ class CachedFit:
             clone(self.estimator), cv=CALIBRATION_FOLDS, ensemble=False
         )
         calibrated.fit(features["train"], self._train_labels)
-        return {
-            "probabilities": calibrated.predict_proba(features["unlabelled"]).astype(np.float32)
-        }
+        probabilities = calibrated.predict_proba(features["unlabelled"])
+        return {"probabilities": probabilities.astype(np.float32)}
 
     @property
-    def _train_labels(self) -> npt.NDArray[np.int64]:
+    def _train_labels(self) -> Integers:
         train = self.splits["train"].reviews
         return train.labels[train.rows]
 

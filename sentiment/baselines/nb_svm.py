@@ -26,10 +26,7 @@ def nb_svm(alpha: float = 1.0, C: float = 0.01, random_state: int = 0) -> Pipeli
 
 
 class LogRatioScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """Scales each feature by the log ratio of its smoothed frequencies in the positive and the negative rows.
-
-    Args:
-        alpha: added to every count.
+    """Scales each feature by the log ratio of its frequencies plus `alpha` in the positive and the negative rows.
 
     Attributes:
         log_ratio_: float64 `(features,)`.
@@ -45,7 +42,6 @@ class LogRatioScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self
 
     def transform(self, X: csr_matrix) -> csr_matrix:
-        """Return the scaled features, float64 `(rows, features)`."""
         return X.multiply(self.log_ratio_).tocsr()
 
 

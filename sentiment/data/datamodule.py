@@ -1,7 +1,6 @@
 """ReviewDataModule: from a source of reviews to padded batches for training, validation and test."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,19 +15,22 @@ from pytorch_lightning import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
+from sentiment.data import Integers
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoded.encoding import (
+from sentiment.data.encoded.store import (
     EncodedReviews,
-    Integers,
     StoredReviews,
     is_complete,
     read_hashes,
+    read_metadata,
     read_tokenizer_state,
     read_vocabulary,
+    write_encoded,
 )
-from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.encoded.tokenizing import RowError
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.errors import (
@@ -114,7 +116,7 @@ class ReviewDataModule(LightningDataModule):
         check_choice(("imdb", "files", "demo"), source=source)
         trust = find_targets(tokenizer)
         self.encoder = TextEncoder(
-            Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating, trust=trust
+            Vocabulary(SPECIALS), Tokenizer(tokenizer, trust=trust), maxlen, padding, truncating
         )
         self.max_features = max_features
         self.batch_size = batch_size
@@ -129,8 +131,8 @@ class ReviewDataModule(LightningDataModule):
             test_fraction=test_fraction, split_seed=split_seed, **reading
         )
         self.source = sources.resolve_source(source, settings)
-        key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
-        if self.encoder.tokenize.needs_training:
+        key = [FORMAT, self.source.fingerprint, self.encoder.tokenizer.cache_key, validate_on]
+        if self.encoder.tokenizer.needs_training:
             key += [max_features]
         if validate_on == "train" and not self.source.has_val_set:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
@@ -163,16 +165,16 @@ class ReviewDataModule(LightningDataModule):
             "warnings": corpus.warnings,
             "has_val_set": corpus.val_rows > 0,
         }
-        tokenizer = self.encoder.tokenize
+        tokenizer, size = self.encoder.tokenizer, self.max_features
         try:
-            encode(texts, corpus.labels, splits, tokenizer, self.max_features, folder, metadata)
+            write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)
         except RowError as error:
             review = corpus.reviews[error.row]
             raise InputError(f"{review['file']}, row {review['row']}: {error}") from error
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""
-        metadata = json.loads((self.folder / "metadata.json").read_text())
+        metadata = read_metadata(self.folder)
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
         self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
@@ -180,8 +182,9 @@ class ReviewDataModule(LightningDataModule):
         self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
-        state = read_tokenizer_state(self.folder)
-        self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
+        untrained, state = self.encoder.tokenizer, read_tokenizer_state(self.folder)
+        tokenizer = Tokenizer(untrained.settings, state, untrained.trust)
+        self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer=tokenizer)
         names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
         self.splits = {
             name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import read_counts, read_vocabulary
+from sentiment.data.encoded.store import read_counts, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words

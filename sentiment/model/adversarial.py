@@ -22,17 +22,12 @@ class KnownGradients(torch.autograd.Function):
     """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
 
     @staticmethod
-    def forward(
-        ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *inputs: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
         ctx.gradients = gradients
         return loss.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
         (scale,) = gradient_outputs
-        return (
-            None,
-            None,
-            *(gradient if gradient is None else gradient * scale for gradient in ctx.gradients),
-        )
+        scaled = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
+        return None, None, *scaled

@@ -32,7 +32,6 @@ class NgramEmbedding(nn.Embedding):
         self.hashes = torch.full((num_ngrams + 1,), -1)
 
     def reset_parameters(self) -> None:
-        """Initialize all rows but the first as word embeddings."""
         nn.init.uniform_(self.weight, -0.05, 0.05)
         nn.init.zeros_(self.weight[0])
 
@@ -63,17 +62,10 @@ class NgramEmbedding(nn.Embedding):
         return self.hashes
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the hashes of a state dict.
-
-        Raises:
-            ValueError: they are not those of this number of n-grams.
-        """
-        if (
-            not isinstance(state, Tensor)
-            or state.dtype != torch.int64
-            or state.shape != self.hashes.shape
-        ):
-            raise ValueError(f"hashes of n-grams: not int64 {tuple(self.hashes.shape)}")
+        """Take the hashes of a state dict."""
+        shape = self.hashes.shape
+        if not isinstance(state, Tensor) or (state.dtype, state.shape) != (torch.int64, shape):
+            raise ValueError(f"hashes of n-grams: not int64 {tuple(shape)}")
         self.hashes = state.to(self.weight.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

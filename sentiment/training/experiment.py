@@ -17,7 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import read_hashes
+from sentiment.data.encoded.store import read_hashes
 from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.memory import PADDING_BYTES, TRAINING, batch_bytes, check_fits

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sentiment.classifier import load
-from sentiment.model.gru import GRUClassifier
+from sentiment.model.recurrent import GRUClassifier
 from tests.helpers import MASKED, train_quick
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentiment.model.lstm import LSTMClassifier
 from sentiment.model.network import log_probabilities
+from sentiment.model.recurrent import LSTMClassifier
 from sentiment.runtime.errors import ArgumentError
 from tests.helpers import train_net
 

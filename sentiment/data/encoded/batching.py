@@ -7,14 +7,15 @@ over all its rows at once. So one cache serves every `maxlen` and `max_features`
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data import Integers
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import PADDING, UNKNOWN, TextEncoder
 from sentiment.runtime.errors import InputError
 
@@ -38,12 +39,7 @@ class Batch(NamedTuple):
 
 
 class PaddedReviews(Dataset[Batch]):
-    """Returns a padded `Batch` for an array of positions in `reviews`.
-
-    Args:
-        reviews: one split of the encoded reviews.
-        encoder: its vocabulary, `maxlen`, `padding` and `truncating` are applied.
-    """
+    """Returns a padded `Batch` for an array of positions in one split; the settings are those of its encoder."""
 
     def __init__(self, reviews: EncodedReviews, encoder: TextEncoder) -> None:
         self.reviews = reviews
@@ -104,33 +100,19 @@ class PaddedReviews(Dataset[Batch]):
         reshuffle: bool = True,
     ) -> "BucketBatchSampler":
         """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
-        sampler = BucketBatchSampler(
-            len(self),
-            batch_size,
-            self._bucket_lengths,
-            seed=seed,
-            rank=rank,
-            num_replicas=num_replicas,
-        )
+        sampler = self._sampler(batch_size, seed=seed, rank=rank, num_replicas=num_replicas)
         sampler.reshuffle = reshuffle
         return sampler
 
     def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
-        batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return BucketBatchSampler(
-            len(self),
-            batch_size,
-            self._bucket_lengths,
-            shuffle=False,
-            rank=rank,
-            num_replicas=num_replicas,
-        )
+        size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
+        return self._sampler(size, shuffle=False, rank=rank, num_replicas=num_replicas)
 
-    @property
-    def _bucket_lengths(self) -> Integers | None:
-        """None if all reviews are padded to the same length anyway."""
-        return self.lengths if self.encoder.masked else None
+    def _sampler(self, batch_size: int, **options: Any) -> "BucketBatchSampler":
+        # Without masking, all reviews are padded to the same length anyway.
+        lengths = self.lengths if self.encoder.masked else None
+        return BucketBatchSampler(len(self), batch_size, lengths, **options)
 
 
 class BucketBatchSampler(Sampler[Integers]):
@@ -148,9 +130,6 @@ class BucketBatchSampler(Sampler[Integers]):
         seed: of the order.
         rank: of this device.
         num_replicas: devices that share the batches.
-
-    Raises:
-        InputError: there are fewer positions than devices.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own.

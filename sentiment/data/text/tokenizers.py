@@ -8,7 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from sentiment.runtime.cache import source_hash
-from sentiment.runtime.errors import ArgumentError, InputError, check_choice, one_line, shorten
+from sentiment.runtime.errors import (
+    ArgumentError,
+    InputError,
+    check_choice,
+    report_failure,
+    shorten,
+)
 from sentiment.runtime.trust import import_trusted, is_ours
 
 _KERAS_FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
@@ -79,7 +85,7 @@ class Tokenizer:
 
     Raises:
         UntrustedError: the settings name a class of a module that is not trusted.
-        InputError: there is no such name or class, it rejects its arguments or the state, or is not called with a text.
+        ArgumentError: there is no such name or class, or it rejects its arguments or the state.
     """
 
     def __init__(
@@ -88,34 +94,20 @@ class Tokenizer:
         state: Mapping[str, Any] | None = None,
         trust: Collection[str] = (),
     ) -> None:
-        if not isinstance(settings, str | Mapping):
-            raise ArgumentError(
-                f"tokenizer={settings}: must be a name, or _target_ and plain arguments"
-            )
-        self.settings = settings if isinstance(settings, str) else dict(settings)
+        self.settings = dict(settings) if isinstance(settings, Mapping) else settings
         self.state = state
         self.trust = trust
         self._split = _make(self.settings, trust)
         if state is not None:
-            if not self.needs_training:
-                raise ArgumentError(
-                    f"tokenizer={self}: has a state, but no load_state_dict; use another one"
-                )
-            try:
+            with report_failure(f"tokenizer={self}: its state cannot be loaded", ArgumentError):
                 self._split.load_state_dict(state)
-            except Exception as error:  # of somebody's class
-                raise ArgumentError(
-                    f"tokenizer={self}: its state cannot be loaded ({_describe(error)})"
-                ) from error
 
     def __str__(self) -> str:
         return self.settings if isinstance(self.settings, str) else str(self.settings["_target_"])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and (self.settings, self.state) == (
-            other.settings,
-            other.state,
-        )
+        mine = self.settings, self.state
+        return isinstance(other, Tokenizer) and mine == (other.settings, other.state)
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -142,12 +134,8 @@ class Tokenizer:
         """
         if isinstance(self.settings, str) and self.settings in TOKENIZERS:
             return TOKENIZERS[self.settings](text)
-        try:
+        with report_failure(f"{self} fails on {shorten(text)!r}"):
             tokens = self._split(text)
-        except Exception as error:  # of somebody's class
-            raise InputError(
-                f"{self} fails on {shorten(text)!r} ({_describe(error)}); correct it"
-            ) from error
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             returned = shorten(repr(tokens))
             raise InputError(
@@ -165,16 +153,10 @@ class Tokenizer:
         Raises:
             InputError: the training fails, or the state is not of plain values.
         """
-        try:
+        with report_failure(f"{self}: its training fails"):
             trained = _make(self.settings, self.trust)
             trained.fit(texts, max_features)
             state = trained.state_dict()
-        except InputError:
-            raise
-        except Exception as error:  # of somebody's class
-            raise InputError(
-                f"{self}: its training fails ({_describe(error)}); correct it"
-            ) from error
         if not isinstance(state, dict) or not is_plain(state):
             raise InputError(
                 f"{self}: its state_dict() must be a dict of plain values, as in JSON; correct it"
@@ -190,36 +172,32 @@ def is_plain(value: Any) -> bool:
         return False
 
 
-def _make(settings: str | dict[str, Any], trust: Collection[str]) -> Any:
+def _make(settings: Any, trust: Collection[str]) -> Any:
+    """The function or object that splits texts."""
+    names = (*TOKENIZERS, *SUBWORD_TOKENIZERS)
     if isinstance(settings, str):
-        check_choice((*TOKENIZERS, *SUBWORD_TOKENIZERS), tokenizer=settings)
+        check_choice(names, tokenizer=settings)
         if settings in TOKENIZERS:
             return TOKENIZERS[settings]
         settings = SUBWORD_TOKENIZERS[settings]
-    arguments = dict(settings)
-    target, is_function = arguments.pop("_target_", None), arguments.pop("_partial_", False)
+    target = settings.get("_target_") if isinstance(settings, dict) else None
     if not isinstance(target, str) or not is_plain(settings):
         raise ArgumentError(
             f"tokenizer={shorten(str(settings))}: must be a name, or _target_ and plain arguments"
         )
-    if is_ours(target) and target != SUBWORDS:
-        names = ", ".join([*TOKENIZERS, *SUBWORD_TOKENIZERS])
-        raise ArgumentError(f"tokenizer={target}: not a tokenizer; use one of {names}")
-    found = import_trusted(target, trust)
-    if not callable(found) or (
-        isinstance(found, type) and not any("__call__" in vars(base) for base in found.__mro__)
-    ):
+    is_other = is_ours(target) and target != SUBWORDS
+    found: Any = None if is_other else import_trusted(target, trust)
+    cls = found if isinstance(found, type) else type(found)  # classes themselves can be called
+    if not any("__call__" in vars(base) for base in cls.__mro__):
         raise ArgumentError(
-            f"tokenizer={target}: has no method __call__(text) that returns a list of strings; add it"
+            f"tokenizer={target}: not one of {', '.join(names)}, nor a class with a method __call__(text) that returns "
+            "a list of strings"
         )
-    try:
-        return functools.partial(found, **arguments) if is_function else found(**arguments)
-    except InputError:
-        raise
-    except Exception as error:  # of somebody's class
-        advice = "" if isinstance(found, type) else "; a function needs _partial_: true"
-        raise ArgumentError(f"tokenizer={target}: {_describe(error)}{advice}") from error
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"
+    arguments = {
+        key: value for key, value in settings.items() if key not in ("_target_", "_partial_")
+    }
+    advice = "" if isinstance(found, type) else " (a function needs _partial_: true)"
+    with report_failure(f"tokenizer={target}: cannot be made{advice}", ArgumentError):
+        if settings.get("_partial_"):
+            return functools.partial(found, **arguments)
+        return found(**arguments)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sentiment.data.encoded.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import InputError
 
@@ -24,7 +25,9 @@ def padded(
     reviews: EncodedReviews = REVIEWS,
 ) -> PaddedReviews:
     vocabulary = Vocabulary(["<pad>", "<unk>", "a", "b", "c"][:words])
-    return PaddedReviews(reviews, TextEncoder(vocabulary, "words", maxlen, padding, truncating))
+    return PaddedReviews(
+        reviews, TextEncoder(vocabulary, Tokenizer("words"), maxlen, padding, truncating)
+    )
 
 
 @pytest.mark.parametrize(

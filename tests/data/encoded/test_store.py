@@ -8,18 +8,17 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from sentiment.data.encoded import preprocessing
-from sentiment.data.encoded.encoding import (
-    EMPTY,
+from sentiment.data.encoded import tokenizing
+from sentiment.data.encoded.store import (
     StoredReviews,
-    hash_tokens,
     is_complete,
     read_counts,
     read_hashes,
     read_tokenizer_state,
     read_vocabulary,
+    write_encoded,
 )
-from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.encoded.tokenizing import EMPTY, RowError, hash_tokens
 from sentiment.data.text.tokenizers import Tokenizer
 from tests.helpers import ROOT
 
@@ -38,7 +37,9 @@ def in_two_chunks(purpose: str) -> Iterator[Sequence[str]]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Encoded reviews, read in two chunks."""
-    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"})
+    write_encoded(
+        in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"}
+    )
     return tmp_path / "encoded"
 
 
@@ -100,8 +101,8 @@ class Lines:
 
 def test_tokens_may_contain_anything(tmp_path: Path) -> None:
     odd = ["a\nb", "c\r", "\u2028\x85", '"\\n"', "\ud83d\ude00", "\ud800", "  ", "\x00", "电"]
-    split = Tokenizer({"_target_": "tests.data.encoded.test_encoding.Lines"}, trust=["tests"])
-    encode(
+    split = Tokenizer({"_target_": "tests.data.encoded.test_store.Lines"}, trust=["tests"])
+    write_encoded(
         lambda _: [[",".join(odd)] * 2],
         LABELS[:2],
         dict.fromkeys(SPLITS, np.array([0, 1])),
@@ -116,27 +117,27 @@ def test_tokens_may_contain_anything(tmp_path: Path) -> None:
 
 
 def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
-    split = Tokenizer({"_target_": "tests.data.encoded.test_encoding.Lines"}, trust=["tests"])
-    message = (
-        r"tests\.test_encoding\.Lines fails on 'C b, a' \(ValueError: no such text\); correct it$"
-    )
+    split = Tokenizer({"_target_": "tests.data.encoded.test_store.Lines"}, trust=["tests"])
+    message = r"Lines fails on 'C b, a', ValueError: no such text \(test_store\.py, line \d+\)$"
     with pytest.raises(RowError, match=message) as failed:
-        encode(in_two_chunks, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
+        write_encoded(in_two_chunks, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
     assert failed.value.row == 3
     assert not is_complete(tmp_path / "encoded")
 
 
 def use_two_processes(patch: pytest.MonkeyPatch) -> None:
     """Have few texts tokenized as many are."""
-    patch.setattr(preprocessing, "MIN_PARALLEL", 1)
-    patch.setattr(preprocessing, "cpu_count", lambda: 2)
+    patch.setattr(tokenizing, "MIN_PARALLEL", 1)
+    patch.setattr(tokenizing, "cpu_count", lambda: 2)
 
 
 def test_several_processes_write_what_one_does(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_two_processes(monkeypatch)
-    encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "parallel", {"language": "en"})
+    write_encoded(
+        in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "parallel", {"language": "en"}
+    )
     for path in folder.iterdir():
         assert (tmp_path / "parallel" / path.name).read_bytes() == path.read_bytes()
     (tmp_path / "failed").mkdir()
@@ -148,21 +149,21 @@ SCRIPT = """
 import multiprocessing, sys
 from pathlib import Path
 import numpy as np
-from sentiment.data.encoded import preprocessing
+from sentiment.data.encoded import store, tokenizing
 from sentiment.data.text.tokenizers import Tokenizer
 print("started")
-preprocessing.MIN_PARALLEL = 1
-preprocessing.cpu_count = lambda: 2
+tokenizing.MIN_PARALLEL = 1
+tokenizing.cpu_count = lambda: 2
 rows = np.arange(4)
 texts = [["a b", "a"], ["b", "c a"]]
 splits = dict.fromkeys(("train", "val", "test"), rows)
 arguments = (lambda _: texts, rows, splits, Tokenizer("words"), 9, Path("encoded"), {})
 if sys.argv[1] == "daemon":
-    process = multiprocessing.get_context("fork").Process(target=preprocessing.encode, args=arguments, daemon=True)
+    process = multiprocessing.get_context("fork").Process(target=store.write_encoded, args=arguments, daemon=True)
     process.start()
     process.join()
 else:
-    preprocessing.encode(*arguments)
+    store.write_encoded(*arguments)
     assert not multiprocessing.active_children()
 """
 
@@ -184,7 +185,7 @@ def encode_with_two_processes(folder: Path) -> int:
     """Encode to a folder; the number of this process."""
     with pytest.MonkeyPatch.context() as patch:
         use_two_processes(patch)
-        encode(in_two_chunks, LABELS, SPLITS, WORDS, 100, folder, {"language": "en"})
+        write_encoded(in_two_chunks, LABELS, SPLITS, WORDS, 100, folder, {"language": "en"})
     return os.getpid()
 
 
@@ -198,7 +199,7 @@ def test_workers_of_joblib_can_encode_and_live_on(tmp_path: Path) -> None:
 
 
 def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:
-    encode(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
+    write_encoded(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
     state = read_tokenizer_state(tmp_path / "bpe")
     assert state
     assert {*"".join(state["model"]["vocab"])} == {*"<unk>▁abc"}

@@ -23,9 +23,8 @@ from sentiment.data.encoded.store import (
     EncodedReviews,
     StoredReviews,
     is_complete,
-    read_hashes,
+    read_array,
     read_metadata,
-    read_tokenizer_state,
     read_vocabulary,
     write_encoded,
 )
@@ -43,7 +42,7 @@ from sentiment.runtime.errors import (
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
-FORMAT = 7  # of the encoded reviews; a new number ignores older caches
+FORMAT = 8  # of the encoded reviews; a new number ignores older caches
 CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
@@ -182,7 +181,7 @@ class ReviewDataModule(LightningDataModule):
         self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
-        untrained, state = self.encoder.tokenizer, read_tokenizer_state(self.folder)
+        untrained, state = self.encoder.tokenizer, metadata["tokenizer_state"]
         tokenizer = Tokenizer(untrained.settings, state, untrained.trust)
         self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer=tokenizer)
         names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
@@ -200,7 +199,7 @@ class ReviewDataModule(LightningDataModule):
     @property
     def contents(self) -> str:
         """A hash of the tokens, the labels and the splits, after `setup`."""
-        digest = hashlib.sha256(read_hashes(self.folder).tobytes())
+        digest = hashlib.sha256(read_array(self.folder, "hashes").tobytes())
         for name, reviews in self.splits.items():
             rows = reviews.reviews.rows
             digest.update(name.encode() + rows.tobytes() + reviews.reviews.labels[rows].tobytes())

@@ -68,12 +68,8 @@ def restore_model(
 ) -> TrainedModel:
     """The trained model of a checkpoint that was read from `path`.
 
-    No memory is allocated for a network of this package before all sizes agree.
-
-    Args:
-        path: for messages.
-        checkpoint: of `read_checkpoint`.
-        trust: modules outside this package whose classes the checkpoint may name.
+    Its network and tokenizer may be of modules in `trust`. For a network of this package, no memory is allocated before
+    all sizes agree.
     """
     settings = checkpoint["hyper_parameters"]
     try:
@@ -121,10 +117,7 @@ def _is_stored(value: object) -> bool:
 
 
 def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Raise `InputError` if training cannot continue from a checkpoint that was read from `path`.
-
-    That includes runs that were moved: Lightning stores absolute paths of its checkpoints.
-    """
+    """Raise `InputError` if training cannot continue from a checkpoint that was read from `path`."""
     states = checkpoint.get("callbacks")
     if not isinstance(states, dict) or not all(
         isinstance(state, dict) for state in states.values()
@@ -132,6 +125,7 @@ def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
         raise InputError(
             f"{path}: holds no training state; resume from last.ckpt, or start a new run"
         )
+    # Lightning stores absolute paths of its checkpoints.
     homes = [Path(str(state["dirpath"])) for state in states.values() if "dirpath" in state]
     if moved := [home for home in homes if home != path.parent]:
         raise InputError(

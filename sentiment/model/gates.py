@@ -11,19 +11,12 @@ from torch import Tensor, nn
 
 
 class Gates(NamedTuple):
-    """Gates and states of one layer and direction, in the order of the tokens; each float `(B, T, H)`.
+    """Gates and states of one layer and direction, in the order of the tokens; each float `(B, T, H)`."""
 
-    Attributes:
-        activations: of the gates by name, between 0 and 1.
-        state_name: of the state that the gates control, `cell state` or `hidden state`.
-        state: that state.
-        hidden: hidden state, the output of the layer.
-    """
-
-    activations: dict[str, Tensor]
-    state_name: str
+    activations: dict[str, Tensor]  # of the gates by name, between 0 and 1
+    state_name: str  # of the state that the gates control: cell state or hidden state
     state: Tensor
-    hidden: Tensor
+    hidden: Tensor  # hidden state, the output of the layer
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Gates":
         activations = {name: function(activation) for name, activation in self.activations.items()}

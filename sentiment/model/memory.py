@@ -19,12 +19,9 @@ log = logging.getLogger("sentiment.training.experiment")  # a study silences its
 
 
 def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:
-    """Memory that a batch of `B · T` tokens takes at least, padding included.
+    """Memory that a batch of `B · T` tokens takes at least, padding included, with `EVALUATION` or `TRAINING` copies.
 
-    Args:
-        net: a network; of layers other than embeddings and recurrent ones nothing is known.
-        tokens: of the batch.
-        copies: `EVALUATION` or `TRAINING`.
+    Of layers other than embeddings and recurrent ones nothing is known.
     """
     floats = 0
     for layer in net.modules():

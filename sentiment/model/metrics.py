@@ -15,26 +15,17 @@ METRICS_BY_CLASS = ("test/precision/", "test/recall/")
 
 
 class Predictions(NamedTuple):
-    """Predictions for the reviews of a split.
+    """Predictions for the reviews of a split."""
 
-    Attributes:
-        rows: row number of each review in its source, int64 `(N,)`, ascending.
-        probabilities: of the classes, float32 `(N, classes)`.
-    """
-
-    rows: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]  # in the source, ascending, `(N,)`
+    probabilities: npt.NDArray[np.float32]  # of the classes, `(N, classes)`
 
 
 class ClassificationMetrics(nn.Module):
     """torchmetrics' metrics of a split, from all devices; each is computed once and starts anew.
 
-    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected
-    calibration error (15 bins) is that of the most probable class, with two classes that of the
-    second one.
-
-    Args:
-        label_names: names of the classes, at least 2.
+    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected calibration error
+    (15 bins) is that of the most probable class, with two classes that of the second one.
     """
 
     def __init__(self, label_names: Sequence[str]) -> None:
@@ -52,15 +43,7 @@ class ClassificationMetrics(nn.Module):
     def update(
         self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor
     ) -> None:
-        """Add a batch of `val` or `test`.
-
-        Args:
-            split: of the batch.
-            loss: mean of the batch, a float scalar.
-            probabilities: of the classes, float `(B, classes)`.
-            labels: true classes, int64 `(B,)`.
-            rows: row numbers, int64 `(B,)`.
-        """
+        """Add a batch of `val` or `test`: its mean loss, `(B, classes)`, true classes `(B,)`, row numbers `(B,)`."""
         scores = probabilities[:, 1] if self.binary else probabilities
         self._batches.update(loss, rows, probabilities)
         self._accuracy.update(scores, labels)
@@ -72,9 +55,9 @@ class ClassificationMetrics(nn.Module):
     def compute(self, split: str) -> tuple[dict[str, Tensor], Predictions]:
         """Metrics of the split that was added by their tags in `metrics.json`, float32 scalars, and its predictions.
 
-        Those that are undefined are NaN: the recall of a class without reviews, its precision if it
-        was never predicted either, and the AUROC unless there are reviews of every class. Means are
-        over the other classes. The precision of a class with reviews that was never predicted is 0.
+        Those that are undefined are NaN: the recall of a class without reviews, its precision if it was never predicted
+        either, and the AUROC unless there are reviews of every class. Means are over the other classes. The precision
+        of a class with reviews that was never predicted is 0.
         """
         precision, recall, f1, reviews = self._compute_by_class()
         loss_sum, rows, probabilities = _compute_and_reset(self._batches)
@@ -107,8 +90,8 @@ class ClassificationMetrics(nn.Module):
 class _Batches(Metric):
     """Sum of the losses, float32, rows, int64 `(N,)`, and probabilities, float32 `(N, classes)`, of all batches.
 
-    torchmetrics' aggregators cast all of them to the precision of the network, or to float32 once they
-    were moved to a device, whatever `set_dtype` said: 2**24 + 1 would be row 2**24.
+    torchmetrics' aggregators cast them to the precision of the network, or to float32 once they were moved to a device:
+    2**24 + 1 would be row 2**24.
     """
 
     loss_sum: Tensor

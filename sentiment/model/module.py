@@ -35,16 +35,15 @@ class SentimentModule(LightningModule):
         text_encoder: the values of `TextEncoder.to_dict`.
         label_names: names of the classes.
         model: `_target_` and settings of the network, see `build_network`.
-        optimizer: takes the parameters and returns an optimizer.
-        scheduler: takes an optimizer, and `total_steps` if it has such an argument, and returns a scheduler. It is
-            stepped after every batch, `ReduceLROnPlateau` after every epoch; None keeps the learning rate constant.
-        loss: takes `weight`, the weights of the classes, if there are any, and returns a loss of log-probabilities
-            `(B, classes)` and labels `(B,)`.
-        class_weights: of the classes in the loss; None if all count the same.
+        optimizer: makes one for parameters.
+        scheduler: makes one for an optimizer, and `total_steps` if it has such an argument. It is stepped after every
+            batch, `ReduceLROnPlateau` after every epoch; None keeps the learning rate constant.
+        loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight` if there are any.
+        class_weights: of the classes in the loss.
         objective: the metric that `ReduceLROnPlateau` monitors.
-        adversarial_epsilon: RMS norm per token of the adversarial perturbation of the embeddings; the model learns
-            from the original and the perturbed batch (Miyato et al. 2017). 0 disables it.
-        seed: seeds the dropout masks of each epoch, so that a resumed run draws the same ones.
+        adversarial_epsilon: RMS norm per token of the perturbation of the embeddings; the model learns from the
+            original and the perturbed batch (Miyato et al. 2017).
+        seed: of the dropout masks of each epoch, so that a resumed run draws the same ones.
         trust: modules outside this package whose network and tokenizer may be imported.
 
     Attributes:
@@ -198,7 +197,7 @@ class SentimentModule(LightningModule):
             logger.save()
 
     def _step_plateau(self) -> None:
-        """Step `ReduceLROnPlateau`, before the checkpoint of the epoch; Lightning would do so after it."""
+        """Before the checkpoint of the epoch; Lightning would do so after it."""
         for config in self.trainer.lr_scheduler_configs:
             validated = self._metrics_step.get("val") == self.global_step
             if isinstance(config.scheduler, ReduceLROnPlateau) and validated:

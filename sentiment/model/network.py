@@ -75,15 +75,7 @@ def build_network(
 ) -> Network:
     """A freshly initialized network for texts of `encoder`.
 
-    Args:
-        settings: `_target_`, the class, and its arguments besides those that every network has.
-        encoder: has the size of the vocabulary and the kind of the padding.
-        label_names: names of the classes.
-        trust: modules outside this package whose classes may be imported.
-
-    Raises:
-        InputError: the class is not trusted, cannot be imported or is no `Network`.
-        ArgumentError: an argument is out of range.
+    `settings` are `_target_`, a class of this package or of a module in `trust`, and its own arguments.
     """
     arguments = dict(settings)
     target = arguments.pop("_target_")
@@ -99,7 +91,7 @@ def build_network(
 
 @contextmanager
 def on_meta_device(target: str) -> Iterator[None]:
-    """Networks are built on the device `meta`, without memory for weights, if their class is one of ours."""
+    """Build a network of ours without memory for weights, on the device `meta`."""
     if is_ours(target):
         with torch.device("meta"), _SkipNormal():
             yield

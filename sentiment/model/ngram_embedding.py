@@ -16,11 +16,6 @@ from sentiment.data.encoded.ngrams import hash_ngrams
 class NgramEmbedding(nn.Embedding):
     """Embeds pairs, triples, … of word ids (Joulin et al. 2017); n-grams outside the vocabulary are zero vectors.
 
-    Args:
-        max_ngram: `n`, at least 2.
-        num_ngrams: size of the vocabulary of n-grams, of all orders.
-        ngram_dim: size of each vector.
-
     Attributes:
         hashes: of the n-gram of each row, ascending, int64 `(num_ngrams + 1,)`. Row 0, of all others, has -1. It is no
             buffer, since callbacks that average weights average buffers too, and would round it.

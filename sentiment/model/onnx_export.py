@@ -37,11 +37,7 @@ def export_onnx(
 ) -> float:
     """Write an ONNX file with dynamic batch and length, after comparing it with PyTorch at other sizes.
 
-    Args:
-        net: is moved to the CPU.
-        encoder: stored in the metadata, see `TextEncoder.to_dict`.
-        label_names: stored in the metadata as `label_names`.
-        path: of the file.
+    The network is moved to the CPU; its encoder and `label_names` are stored in the metadata as JSON.
 
     Returns:
         The largest difference of a probability from PyTorch's.

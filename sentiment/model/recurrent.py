@@ -110,7 +110,6 @@ class RecurrentNetwork(Network):
         nn.init.zeros_(hidden_bias)
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embed word ids, and the n-grams that end at each of them: int64 `(B, T)` → `(B, T, E)`."""
         dtype = self.linear.weight.dtype  # that of a frozen embedding may be another one
         x: Tensor = self.embedding(ids).to(dtype)
         if self.ngram_embedding is not None:
@@ -130,11 +129,7 @@ class RecurrentNetwork(Network):
         return logits
 
     def gates(self, ids: Tensor) -> list[tuple[Gates, ...]]:
-        """Gates and states, which the fused kernel does not return, without dropout; `ids` as in `forward`.
-
-        Returns:
-            For each layer the gates of the forward layer, and those of the backward one if there is one.
-        """
+        """Gates of each layer, forward and perhaps backward, which the fused kernel does not return; no dropout."""
         unrolled: list[Gates] = []
 
         def run_layer(layer: nn.Module, x: Tensor) -> Tensor:

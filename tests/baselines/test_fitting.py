@@ -9,12 +9,12 @@ import pytest
 import torch
 from joblib import Parallel
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from sentiment.baselines.fitting import CachedFit, extract_features, fit_and_predict
+from sentiment.baselines.fitting import CachedFit, extract_features
 from sentiment.baselines.nb_svm import nb_svm
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.source import FileSettings, resolve_source
@@ -73,20 +73,6 @@ def test_padded_splits_have_the_same_width_whatever_their_longest_reviews(tmp_pa
     splits = prepare_datamodule(source="files", path=str(tmp_path), padding="post").splits
     features = extract_features(splits, "padded_ids", 1, ("val", "test"))
     assert {matrix.shape[1] for matrix in features.values()} == {24}
-
-
-@pytest.mark.parametrize("forest_class", [ExtraTreesClassifier, RandomForestClassifier])
-@pytest.mark.parametrize("settings", [{}, {"max_depth": 3}, {"class_weight": "balanced_subsample"}])
-@pytest.mark.parametrize("trees", [41, 63, 80])
-def test_forest_in_parts_votes_as_a_whole_one(
-    forest_class: Any, settings: dict[str, Any], trees: int
-) -> None:
-    random = np.random.default_rng(0)
-    train, test = random.integers(0, 20, (200, 5)), random.integers(0, 20, (2000, 5))
-    labels = (train[:, 0] + random.integers(0, 20, 200)) // 14  # 0, 1, 2
-    estimator = forest_class(trees, random_state=3, **settings)
-    predictions, _ = fit_and_predict(estimator, train, labels, {"test": test})
-    assert np.array_equal(predictions["test"], estimator.fit(train, labels).predict(test))
 
 
 @pytest.mark.usefixtures("empty_cache")

@@ -25,17 +25,11 @@ EVAL_TOKENS_PER_BATCH = 1 << 15  # evaluation needs no gradients, so its batches
 
 
 class Batch(NamedTuple):
-    """A padded batch.
+    """A padded batch."""
 
-    Attributes:
-        ids: word ids, int64 `(B, T)`.
-        labels: classes, int64 `(B,)`, or their probabilities, float32 `(B, classes)`.
-        rows: row number of each review in its source, int64 `(B,)`.
-    """
-
-    ids: Tensor
-    labels: Tensor
-    rows: Tensor
+    ids: Tensor  # of words, int64 `(B, T)`
+    labels: Tensor  # classes, int64 `(B,)`, or their probabilities, float32 `(B, classes)`
+    rows: Tensor  # in the source, int64 `(B,)`
 
 
 class PaddedReviews(Dataset[Batch]):
@@ -74,8 +68,7 @@ class PaddedReviews(Dataset[Batch]):
     def pad(self, positions: Integers | None = None, width: int | None = None) -> Integers:
         """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
 
-        `T` is `width`; by default `maxlen` with padding at the start, else the longest length rounded up to a multiple
-        of 8.
+        `T` is by default `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
         """
         maxlen, pre = self.encoder.maxlen, self.encoder.padding == "pre"
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
@@ -124,12 +117,8 @@ class BucketBatchSampler(Sampler[Integers]):
 
     Args:
         count: number of positions.
-        batch_size: positions in a batch, per device.
+        batch_size: positions in a batch, per device; `rank` is one of `num_replicas`.
         lengths: tokens of each position, int64 `(count,)`, or None.
-        shuffle: draw a new order for every epoch.
-        seed: of the order.
-        rank: of this device.
-        num_replicas: devices that share the batches.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own.

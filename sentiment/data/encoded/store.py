@@ -26,19 +26,14 @@ CHUNK_SIZE = 1 << 22  # tokens whose indices are replaced at once
 
 @dataclass(eq=False)
 class EncodedReviews:
-    """One split of the encoded reviews.
+    """One split of the encoded reviews: what is stored of all reviews of the data set, and the rows of the split."""
 
-    Attributes:
-        ids: word ids of all reviews of the data set, concatenated, int32 `(all tokens,)`, without an upper limit.
-        offsets: start of each review in `ids`, and the end of the last one, int64 `(all reviews + 1,)`.
-        labels: class of every review, int64 `(all reviews,)`, or their probabilities, float32 `(all reviews, classes)`.
-        rows: row numbers of the reviews of the split, int64 `(N,)`.
-    """
-
-    ids: npt.NDArray[np.int32]
-    offsets: Integers
-    labels: npt.NDArray[Any]
-    rows: Integers
+    ids: npt.NDArray[np.int32]  # of all words of all reviews, concatenated, without an upper limit
+    offsets: Integers  # start of each review in `ids`, and the end of the last one
+    labels: npt.NDArray[
+        Any
+    ]  # of all reviews, int64, or probabilities, float32 `(all reviews, classes)`
+    rows: Integers  # row numbers of the reviews of the split, `(N,)`
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +53,7 @@ class StoredReviews(EncodedReviews):
 
     def __init__(self, folder: Path, *splits: str) -> None:
         ids = np.memmap(folder / "ids.int32", dtype=np.int32, mode="r")
-        arrays = [_map(folder, name) for name in ("offsets", "labels", *splits)]
+        arrays = [read_array(folder, name) for name in ("offsets", "labels", *splits)]
         # Indexing an array is faster than indexing a memmap.
         offsets, labels, *rows = map(np.asarray, arrays)
         all_rows = rows[0] if len(rows) == 1 else np.concatenate(rows)
@@ -70,19 +65,10 @@ class StoredReviews(EncodedReviews):
         return StoredReviews, (self.folder, *self.splits)
 
 
-def _map(folder: Path, name: str) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(folder / f"{name}.npy", mmap_mode="r")
+def read_array(folder: Path, name: str) -> Integers:
+    """`counts`, the frequency of each id in all splits, or `hashes`, the `hash_tokens` of every row; memory-mapped."""
+    array: Integers = np.load(folder / f"{name}.npy", mmap_mode="r")
     return array
-
-
-def read_hashes(folder: Path) -> Integers:
-    """`hash_tokens` of every review, in the order of the rows."""
-    return _map(folder, "hashes")
-
-
-def read_counts(folder: Path) -> Integers:
-    """Frequency of each id in the reviews of all splits."""
-    return _map(folder, "counts")
 
 
 def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
@@ -90,12 +76,6 @@ def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
     with _open_vocabulary(folder, "r") as file:
         words: list[str] = json.loads(f"[{','.join(itertools.islice(file, max_features))}]")
     return words
-
-
-def read_tokenizer_state(folder: Path) -> dict[str, Any] | None:
-    """The state of the tokenizer; None of one that is not trained."""
-    state: dict[str, Any] | None = json.loads((folder / "tokenizer.json").read_text())
-    return state
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -134,10 +114,10 @@ def write_encoded(
         tokenizer: its state is ignored.
         max_features: for the training of the tokenizer.
         folder: where to write.
-        metadata: further values for `metadata.json`. `duplicates` is added to them: how many reviews of `val` and of
-            `test` have the same tokens as a training row. With unlabelled rows, also `unlabelled_copies`: how many of
-            them were left out as copies of a `test` row and of a `val` row that is none, and how many others are copies
-            of a `train` row.
+        metadata: further values for `metadata.json`. To them are added `tokenizer_state`; `duplicates`, how many
+            reviews of `val` and of `test` have the tokens of a training row; and `unlabelled_copies`, how many
+            unlabelled rows were left out as copies of a `test` row and of a `val` row that is none, and how many others
+            are copies of a `train` row.
 
     Raises:
         RowError: the tokenizer fails on a review.
@@ -149,22 +129,23 @@ def write_encoded(
     if tokenizer.needs_training:
         reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
         tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer.state))
     ids_file = folder / "ids.int32"
     chunks = texts("Tokenizing reviews")
     numbers, counts, offsets, hashes = _write_numbers(ids_file, chunks, tokenizer, is_counted)
-    copies = {split: _is_copy(hashes, splits[split], splits["train"]) for split in ("val", "test")}
-    metadata = metadata | {
-        "duplicates": {split: int(found.sum()) for split, found in copies.items()}
+    duplicates = {
+        split: int(_is_copy(hashes, splits[split], splits["train"]).sum())
+        for split in ("val", "test")
     }
+    metadata = metadata | {"tokenizer_state": tokenizer.state, "duplicates": duplicates}
     if "unlabelled" in splits:
         kept, left_out, found = _leave_out_copies(hashes, splits)
         splits, metadata = splits | {"unlabelled": kept}, metadata | {"unlabelled_copies": found}
         ids = np.memmap(ids_file, dtype=np.int32, mode="r")
         for row in left_out:
             np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
-    known = {word: int(counts[number]) for word, number in numbers.items() if counts[number]}
-    words = rank_words(known)
+    words = rank_words(
+        {word: int(counts[number]) for word, number in numbers.items() if counts[number]}
+    )
     counts = _replace_by_ranks(ids_file, numbers, words)
     arrays = {"counts": counts, "offsets": offsets, "labels": labels, "hashes": hashes, **splits}
     for name, array in arrays.items():
@@ -188,11 +169,7 @@ def _write_numbers(
     tokenizer: Tokenizer,
     is_counted: npt.NDArray[np.bool_],
 ) -> tuple[Numbers, Integers, Integers, Integers]:
-    """Write the number of each token: words are numbered in order of first appearance.
-
-    Returns:
-        The numbers, their frequencies in the counted rows, the offsets, and a hash of the tokens of each row.
-    """
+    """Write the number of each token; return the numbers, their frequencies in the counted rows, offsets and hashes."""
     rows = len(is_counted)
     numbers = Numbers()
     counts = np.zeros(0, dtype=np.int64)
@@ -215,11 +192,7 @@ def _write_numbers(
 
 
 def _replace_by_ranks(path: Path, numbers: Numbers, words: Sequence[str]) -> Integers:
-    """Replace the numbers in the file by ranks, in chunks, since the file may be larger than memory.
-
-    Returns:
-        Frequency of each rank.
-    """
+    """Replace the numbers in the file, which may be larger than memory, by ranks; return the frequencies of these."""
     rank_of = np.full(len(numbers), UNKNOWN, dtype=np.int32)
     for rank, word in enumerate(words[len(SPECIALS) :], len(SPECIALS)):
         rank_of[numbers[word]] = rank

@@ -37,12 +37,9 @@ TARGET_RMS = 0.2
 def word_vectors(
     reviews: EncodedReviews, vocabulary_size: int, dim: int
 ) -> npt.NDArray[np.float32]:
-    """Vectors of words: two thirds of the values come from the words around them, the others from their reviews.
+    """Vectors of all words but the special ones, float32 `(vocabulary_size - 2, dim)`.
 
-    Reviews are not truncated.
-
-    Returns:
-        The vectors of all words but the special ones, float32 `(vocabulary_size - 2, dim)`.
+    Two thirds of the values come from the words around them, the others from their reviews, which are not truncated.
     """
     if dim > vocabulary_size:
         raise InputError(
@@ -60,10 +57,9 @@ def word_vectors(
 def ngram_vectors(
     reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers, dim: int
 ) -> npt.NDArray[np.float32]:
-    """Vectors of the n-grams of a vocabulary of hashes, ascending, int64 `(n-grams,)`, from their reviews.
+    """Vectors of the n-grams of a vocabulary of hashes, ascending, `(n-grams,)`, from their reviews.
 
-    Returns:
-        float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
+    float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
     """
     counts = _count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary)
     return _factorize(_ppmi(counts.sign()), dim)
@@ -132,15 +128,9 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
 
 
 def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Pre-trained word vectors through torchtext.
+    """The pre-trained vectors of words that are known, float32 `(N, E)`, and the ids of these words, int64 `(N,)`.
 
-    Args:
-        name: one of torchtext's names, such as `glove.6B.100d` (downloaded once), or a local file of lines
-            `word value value …`.
-        words: in the order of their ids.
-
-    Returns:
-        The vectors found, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
+    `name` is one of torchtext's, such as `glove.6B.100d` (downloaded once), or a local file of lines `word value …`.
     """
     from torchtext.vocab import pretrained_aliases  # slow to import
 

@@ -22,16 +22,11 @@ _WORD = (
 
 
 class SubwordTokenizer:
-    """Splits words into pieces that are frequent in the training rows.
+    """Splits words into pieces that are frequent in the training rows, lower-cased, in NFKC, without HTML line breaks.
 
-    Lower case and NFKC; HTML line breaks are removed. A piece that starts a word starts with `▁`. Words, numbers and
-    punctuation are not merged with each other. A character that no training row has is `<unk>`.
-
-    Args:
-        algorithm: `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018).
-
-    Attributes:
-        libraries: distributions whose versions may change the pieces.
+    The algorithm is `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018). A piece that starts a word starts
+    with `▁`. Words, numbers and punctuation are not merged with each other. A character that no training row has is
+    `<unk>`.
     """
 
     def __init__(self, algorithm: str) -> None:

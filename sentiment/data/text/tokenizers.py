@@ -36,9 +36,9 @@ _TOKEN = re.compile(
 
 
 def split_words_and_punctuation(text: str) -> list[str]:
-    """Split into words, runs of punctuation and ratings; "n't" is a token as in the Penn Treebank.
+    """Split into lower-case words, runs of punctuation and ratings, without HTML line breaks.
 
-    Lower case; HTML line breaks are removed.
+    "n't" is a token as in the Penn Treebank.
     """
     return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
 
@@ -82,10 +82,6 @@ class Tokenizer:
             its arguments, plain values.
         state: of a tokenizer that was trained.
         trust: modules outside this package whose tokenizers may be imported.
-
-    Raises:
-        UntrustedError: the settings name a class of a module that is not trusted.
-        ArgumentError: there is no such name or class, or it rejects its arguments or the state.
     """
 
     def __init__(
@@ -127,11 +123,7 @@ class Tokenizer:
         return [self.settings, source_hash(split), *map(version, getattr(split, "libraries", ()))]
 
     def __call__(self, text: str) -> list[str]:
-        """Return the tokens of a text; empty ones are dropped.
-
-        Raises:
-            InputError: a tokenizer of the user's own fails, or returns something else.
-        """
+        """Return the tokens of a text; empty ones are dropped."""
         if isinstance(self.settings, str) and self.settings in TOKENIZERS:
             return TOKENIZERS[self.settings](text)
         with report_failure(f"{self} fails on {shorten(text)!r}"):
@@ -144,15 +136,7 @@ class Tokenizer:
         return [*filter(None, tokens)]
 
     def fit(self, texts: Iterable[str], max_features: int) -> "Tokenizer":
-        """Train a tokenizer of these settings.
-
-        Args:
-            texts: of the training rows, to be read once.
-            max_features: size of the vocabulary, padding and unknown word included.
-
-        Raises:
-            InputError: the training fails, or the state is not of plain values.
-        """
+        """Train a tokenizer of these settings, for a vocabulary of `max_features`; texts are read once."""
         with report_failure(f"{self}: its training fails"):
             trained = _make(self.settings, self.trust)
             trained.fit(texts, max_features)

@@ -42,21 +42,13 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """All that is needed to encode a text as in training. Checkpoints and ONNX files carry it as plain values.
-
-    Attributes:
-        vocabulary: the known words.
-        tokenizer: splits a text into all its tokens.
-        maxlen: maximum number of tokens of a text.
-        padding: `pre` pads at the start, to exactly `maxlen`; `post` at the end, and the model masks it.
-        truncating: `pre` keeps the last tokens of a long text, `post` the first ones.
-    """
+    """All that is needed to encode a text as in training. Checkpoints and ONNX files carry it as plain values."""
 
     vocabulary: Vocabulary
     tokenizer: Tokenizer
     maxlen: int
-    padding: str
-    truncating: str
+    padding: str  # pre: at the start, to exactly `maxlen`; post: at the end, and the model masks it
+    truncating: str  # pre keeps the last tokens of a long text, post the first ones
 
     def __post_init__(self) -> None:
         check_at_least(1, maxlen=self.maxlen)
@@ -94,16 +86,11 @@ class TextEncoder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], trust: Collection[str] = ()) -> "TextEncoder":
-        """The encoder that `to_dict` describes.
-
-        Args:
-            values: of `to_dict`.
-            trust: modules outside this package whose tokenizers may be imported.
+        """The encoder that `to_dict` describes, whose tokenizer may be of a module in `trust`.
 
         Raises:
-            UntrustedError: the tokenizer is of a module that is not trusted.
-            TypeError, KeyError: a value is missing, unknown or of the wrong type.
-            ValueError: a value is out of range.
+            UntrustedError: it is of another module.
+            TypeError, KeyError, ValueError: a value is missing, unknown, of the wrong type or out of range.
         """
         arguments = dict(values)
         words = arguments.pop("vocabulary")

@@ -12,9 +12,8 @@ from sentiment.data.encoded import tokenizing
 from sentiment.data.encoded.store import (
     StoredReviews,
     is_complete,
-    read_counts,
-    read_hashes,
-    read_tokenizer_state,
+    read_array,
+    read_metadata,
     read_vocabulary,
     write_encoded,
 )
@@ -60,7 +59,7 @@ def test_ids_are_ranks_and_other_words_are_unknown(folder: Path) -> None:
 
 
 def test_counts_cover_all_splits(folder: Path) -> None:
-    assert read_counts(folder).tolist() == [0, 6, 7, 5, 3]
+    assert read_array(folder, "counts").tolist() == [0, 6, 7, 5, 3]
 
 
 def test_metadata_counts_duplicates_of_training_rows(folder: Path) -> None:
@@ -69,7 +68,7 @@ def test_metadata_counts_duplicates_of_training_rows(folder: Path) -> None:
 
 
 def test_hashes_of_copies_are_equal_in_every_process(folder: Path) -> None:
-    hashes = read_hashes(folder)
+    hashes = read_array(folder, "hashes")
     assert hashes[1] == hashes[3] == hash_tokens(["c", "b", "a"]) == 4379254717260235852
     assert hashes[4] == EMPTY
     assert len(set(hashes.tolist())) == 5
@@ -113,7 +112,7 @@ def test_tokens_may_contain_anything(tmp_path: Path) -> None:
     )
     assert read_vocabulary(tmp_path / "odd") == ["<pad>", "<unk>", *sorted(odd)]
     assert read_vocabulary(tmp_path / "odd", 4) == ["<pad>", "<unk>", *sorted(odd)[:2]]
-    assert read_tokenizer_state(tmp_path / "odd") is None
+    assert read_metadata(tmp_path / "odd")["tokenizer_state"] is None
 
 
 def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
@@ -200,7 +199,7 @@ def test_workers_of_joblib_can_encode_and_live_on(tmp_path: Path) -> None:
 
 def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:
     write_encoded(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
-    state = read_tokenizer_state(tmp_path / "bpe")
+    state = read_metadata(tmp_path / "bpe")["tokenizer_state"]
     assert state
     assert {*"".join(state["model"]["vocab"])} == {*"<unk>▁abc"}
     ids = [ids.tolist() for ids in StoredReviews(tmp_path / "bpe", "val")]

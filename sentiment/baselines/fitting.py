@@ -112,9 +112,6 @@ class CachedFit:
 
 
 def _compute_once(name: str, compute: Callable[[], dict[str, Any]]) -> Arrays:
-    def compute_in_threads() -> dict[str, Any]:
-        # Threads, since they share the features; as many as this job of a sweep may use.
-        with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
-            return compute()
-
-    return cached_arrays(f"{name}.npz", compute_in_threads)
+    # Threads, since they share the features; as many as this job of a sweep may use.
+    with joblib.parallel_config("threading", n_jobs=torch.get_num_threads()):
+        return cached_arrays(f"{name}.npz", compute)

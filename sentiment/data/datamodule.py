@@ -226,9 +226,8 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.training_set
-        sampler = split.train_sampler(
-            self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle
-        )
+        options = {"seed": self.seed, "reshuffle": self.reshuffle}
+        sampler = split.train_sampler(self.batch_size, *self._rank(), **options)
         return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:

@@ -19,7 +19,7 @@ from sentiment.runtime.trust import ImportFailedError, UntrustedError, is_ours
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint of `SentimentModule`: tensors and plain values only."""
-    checkpoint: Any = None
+    checkpoint: dict[str, Any] = {}
     try:
         problem = _inspect(path)
         if not problem:
@@ -31,13 +31,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch has many for a damaged file
         problem = f"damaged or not a checkpoint ({type(error).__name__}); use another one"
     settings = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not isinstance(settings, dict) or not {"text_encoder", "label_names", "model"} <= {
-        *settings
-    }:
-        problem = problem or "not created by this version of sentiment.train; use another one"
+    required = {"text_encoder", "label_names", "model"}
+    if not problem and not (isinstance(settings, dict) and required <= settings.keys()):
+        problem = "not created by this version of sentiment.train; use another one"
+    if problem:
         raise InputError(f"{path}: {problem}")
-    read: dict[str, Any] = checkpoint
-    return read
+    return checkpoint
 
 
 def _inspect(path: Path) -> str:
@@ -95,9 +94,8 @@ def _restore_network(
     weights = {key.removeprefix("net."): weight for key, weight in state.items()}
     ours = is_ours(model["_target_"])
     named = len(set(label_names)) > 1 and all(isinstance(name, str) for name in label_names)
-    shallow = not ours or model.get("num_layers", 1) <= len(
-        weights
-    )  # even layers on `meta` take time
+    # Even layers on the device `meta` take time.
+    shallow = not ours or model.get("num_layers", 1) <= len(weights)
     if not (named and shallow and all(map(_is_stored, weights.values()))):
         raise ValueError("label_names, num_layers or weights that sentiment.train does not write")
     with on_meta_device(model["_target_"]):
@@ -118,15 +116,14 @@ def _is_stored(value: object) -> bool:
 
 def check_resumable(path: Path, checkpoint: dict[str, Any]) -> None:
     """Raise `InputError` if training cannot continue from a checkpoint that was read from `path`."""
-    states = checkpoint.get("callbacks")
-    if not isinstance(states, dict) or not all(
-        isinstance(state, dict) for state in states.values()
-    ):
+    try:
+        states = checkpoint["callbacks"].values()
+        # Lightning stores absolute paths of its checkpoints.
+        homes = [Path(str(state["dirpath"])) for state in states if "dirpath" in state]
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: holds no training state; resume from last.ckpt, or start a new run"
-        )
-    # Lightning stores absolute paths of its checkpoints.
-    homes = [Path(str(state["dirpath"])) for state in states.values() if "dirpath" in state]
+        ) from error
     if moved := [home for home in homes if home != path.parent]:
         raise InputError(
             f"resume={path.parents[1]}: the run was moved; move it back to {moved[0].parent}"

@@ -1,7 +1,4 @@
-"""The gates of recurrent layers at every time step, which torch's kernels do not return.
-
-Legend of shapes: `B` batch, `T` tokens, `E` input size, `H` units.
-"""
+"""The gates of recurrent layers at every time step, which torch's kernels do not return."""
 
 from collections.abc import Callable
 from typing import NamedTuple

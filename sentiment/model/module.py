@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.encoded.batching import Batch
 from sentiment.data.text.vocabulary import PADDING, TextEncoder
-from sentiment.model.adversarial import KnownGradients, adversarial_perturbation
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes
 from sentiment.runtime.errors import DivergedError, InputError
@@ -283,3 +283,25 @@ def takes_total_steps(make_scheduler: Callable[..., LRScheduler]) -> bool:
 
 def _derive_seed(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
+
+
+def adversarial_perturbation(gradient: Tensor, num_tokens: Tensor, epsilon: float) -> Tensor:
+    """Along the gradient `(B, T, E)` of the loss, with RMS norm `epsilon` per token (Miyato et al. 2017)."""
+    direction = F.normalize(gradient.flatten(1)).view_as(gradient)  # of norm 1 per text
+    norm = epsilon * num_tokens.sqrt()  # (B,)
+    return direction * norm[:, None, None]
+
+
+class KnownGradients(torch.autograd.Function):
+    """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
+        (scale,) = gradient_outputs
+        scaled = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
+        return None, None, *scaled

@@ -1,7 +1,4 @@
-"""Network: what every network is, whoever wrote it, how one is built, and what its logits mean.
-
-Legend of shapes: `B` batch, `T` tokens, `E` embedding, `C` outputs.
-"""
+"""Network: what every network is, whoever wrote it, how one is built, and what its logits mean."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,7 +1,4 @@
-"""NgramEmbedding: vectors of the frequent n-grams that end at each token.
-
-Legend of shapes: `B` batch, `T` tokens, `n` maximum order of n-grams.
-"""
+"""NgramEmbedding: vectors of the frequent n-grams that end at each token."""
 
 from collections.abc import Callable
 from typing import Self

@@ -1,7 +1,6 @@
 """The networks of recurrent layers: embedding, layers in one or both directions, pooling over time, linear layer.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding including that of n-grams, `H` units, `D` directions, `C`
-outputs, `N` chunks of a text, `S` tokens of a chunk.
+Shapes: `E` embedding including that of n-grams, `D` directions, `N` chunks of a text, `S` tokens of a chunk.
 """
 
 from collections.abc import Callable

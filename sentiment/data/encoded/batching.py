@@ -7,6 +7,7 @@ over all its rows at once. So one cache serves every `maxlen` and `max_features`
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +33,12 @@ class Batch(NamedTuple):
     rows: Tensor  # in the source, int64 `(B,)`
 
 
+@dataclass(eq=False)
 class PaddedReviews(Dataset[Batch]):
     """Returns a padded `Batch` for an array of positions in one split; the settings are those of its encoder."""
 
-    def __init__(self, reviews: EncodedReviews, encoder: TextEncoder) -> None:
-        self.reviews = reviews
-        self.encoder = encoder
+    reviews: EncodedReviews
+    encoder: TextEncoder
 
     def __len__(self) -> int:
         return len(self.reviews)
@@ -85,69 +86,48 @@ class PaddedReviews(Dataset[Batch]):
         return ids
 
     def train_sampler(
-        self,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        num_replicas: int = 1,
-        reshuffle: bool = True,
+        self, batch_size: int, rank: int = 0, num_replicas: int = 1, **options: Any
     ) -> "BucketBatchSampler":
         """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
-        sampler = self._sampler(batch_size, seed=seed, rank=rank, num_replicas=num_replicas)
-        sampler.reshuffle = reshuffle
-        return sampler
+        # Without masking, all reviews are padded to the same length anyway.
+        lengths = self.lengths if self.encoder.masked else None
+        options |= {"rank": rank, "num_replicas": num_replicas}
+        return BucketBatchSampler(len(self), batch_size, lengths, **options)
 
     def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
-        size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return self._sampler(size, shuffle=False, rank=rank, num_replicas=num_replicas)
-
-    def _sampler(self, batch_size: int, **options: Any) -> "BucketBatchSampler":
-        # Without masking, all reviews are padded to the same length anyway.
-        lengths = self.lengths if self.encoder.masked else None
-        return BucketBatchSampler(len(self), batch_size, lengths, **options)
+        batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
+        return self.train_sampler(batch_size, rank, num_replicas, shuffle=False)
 
 
+@dataclass(eq=False)
 class BucketBatchSampler(Sampler[Integers]):
     """Yields every position once per epoch, in batches; with `lengths`, reviews of similar length share a batch.
 
     With `shuffle` the order depends on `(seed, epoch)` alone, and each pool of 50 batches is sorted by length. Without
     it all positions are sorted by length, but the batches come in random order, the same every time, so that the first
     of them (Lightning's `limit_val_batches`) are an unbiased sample.
-
-    Args:
-        count: number of positions.
-        batch_size: positions in a batch, per device; `rank` is one of `num_replicas`.
-        lengths: tokens of each position, int64 `(count,)`, or None.
-
-    Attributes:
-        reshuffle: whether each epoch has an order of its own.
     """
 
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        lengths: Integers | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-        rank: int = 0,
-        num_replicas: int = 1,
-    ) -> None:
-        if 0 < count < num_replicas:
+    count: int  # of positions
+    batch_size: int  # per device
+    lengths: Integers | None = None  # tokens of each position, `(count,)`
+    shuffle: bool = True
+    seed: int = 0
+    rank: int = 0  # of this device
+    num_replicas: int = 1  # devices that share the batches
+    reshuffle: bool = True  # an order of its own for each epoch
+
+    def __post_init__(self) -> None:
+        if 0 < self.count < self.num_replicas:
             raise InputError(
-                f"trainer.devices: {num_replicas} devices cannot share {count} rows; use fewer devices"
+                f"trainer.devices: {self.num_replicas} devices cannot share {self.count} rows; use fewer devices"
             )
-        # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
-        starts = np.arange(0, max(1, count - num_replicas + 1), batch_size * num_replicas)
-        self.bounds = np.append(starts, count)
-        self.lengths = lengths
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.num_replicas = num_replicas
         self.epoch = 0
-        self.reshuffle = True
+        # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
+        last_start = max(1, self.count - self.num_replicas + 1)
+        starts = np.arange(0, last_start, self.batch_size * self.num_replicas)
+        self.bounds = np.append(starts, self.count)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch; when resuming, it calls `iter` first."""
@@ -160,11 +140,11 @@ class BucketBatchSampler(Sampler[Integers]):
     def __iter__(self) -> Iterator[Integers]:
         # A generator: this runs when the first batch is requested, after `set_epoch`.
         random = np.random.default_rng([self.seed, self.epoch] if self.shuffle else 0)
-        count = self.bounds[-1]
-        order = random.permutation(count) if self.shuffle else np.arange(count)
+        order = random.permutation(self.count) if self.shuffle else np.arange(self.count)
         batch_order = np.arange(len(self))
         if self.lengths is not None:
-            pools = [*self.bounds[:-1:POOL_SIZE], count] if self.shuffle else [0, count]
+            starts = self.bounds[:-1:POOL_SIZE] if self.shuffle else [0]
+            pools = [*starts, self.count]
             for start, end in itertools.pairwise(pools):
                 pool = order[start:end]
                 order[start:end] = pool[np.argsort(self.lengths[pool], kind="stable")]

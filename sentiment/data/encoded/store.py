@@ -73,9 +73,8 @@ def read_array(folder: Path, name: str) -> Integers:
 
 def read_vocabulary(folder: Path, max_features: int | None = None) -> list[str]:
     """The `max_features` most frequent words (all of them by default), in the order of ids."""
-    with _open_vocabulary(folder, "r") as file:
-        words: list[str] = json.loads(f"[{','.join(itertools.islice(file, max_features))}]")
-    return words
+    words: list[str] = json.loads((folder / "vocabulary.json").read_text("utf-8", "surrogatepass"))
+    return words[:max_features]
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
@@ -150,17 +149,10 @@ def write_encoded(
     arrays = {"counts": counts, "offsets": offsets, "labels": labels, "hashes": hashes, **splits}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    to_json = json.JSONEncoder(ensure_ascii=False).encode  # words may have line breaks
-    with _open_vocabulary(folder, "w") as file:
-        file.writelines(f"{to_json(word)}\n" for word in words)
+    to_json = json.dumps(words, ensure_ascii=False)  # escaped surrogates would become one character
+    (folder / "vocabulary.json").write_text(to_json, "utf-8", "surrogatepass")
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
-
-
-def _open_vocabulary(folder: Path, mode: str) -> Any:
-    """One word a line, as JSON."""
-    path = folder / "vocabulary.txt"
-    return open(path, mode, encoding="utf-8", errors="surrogatepass", newline="\n")
 
 
 def _write_numbers(

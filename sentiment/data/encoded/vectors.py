@@ -8,7 +8,7 @@ they occur.
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -24,9 +24,6 @@ from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN
 from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from torchtext.vocab import Vectors
 
 WINDOW = 5  # words on either side that count as context, the nearest most
 CONTEXT_SMOOTHING = 0.75  # exponent of the context frequencies: rare contexts count less
@@ -91,7 +88,7 @@ def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
 def _read(
     reviews: EncodedReviews, vocabulary_size: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The id of every token, and the position of its review, int32 `(all tokens,)`."""
+    """The id of every token, and the position of its review, `(all tokens,)`."""
     ids = np.concatenate([*reviews])
     ids[ids >= vocabulary_size] = UNKNOWN
     return ids, np.repeat(np.arange(len(reviews), dtype=np.int32), reviews.lengths)
@@ -151,7 +148,7 @@ def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]
     return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
 
 
-def _load_vectors(name: str) -> "Vectors":
+def _load_vectors(name: str) -> Any:
     from torchtext.vocab import Vectors, pretrained_aliases
 
     cache = cache_dir() / "vectors"

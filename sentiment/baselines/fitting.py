@@ -45,23 +45,16 @@ def extract_features(
 
 @dataclass(frozen=True)
 class CachedFit:
-    """An estimator and the reviews that it is fitted to.
+    """A scikit-learn classifier and the reviews that it is fitted to.
 
     Its methods raise `ValueError` or `TypeError` if scikit-learn rejects a parameter of the estimator, or its features.
-
-    Attributes:
-        estimator: any scikit-learn classifier.
-        features: one of `FEATURES`, see `extract_features`.
-        max_ngram: maximum number of tokens of an n-gram.
-        splits: `train`, `val`, `test` and perhaps `unlabelled`.
-        data_fingerprint: identifies the reviews, their tokens and their split.
     """
 
     estimator: BaseEstimator
-    features: str
+    features: str  # one of `FEATURES`, see `extract_features`
     max_ngram: int
-    splits: Mapping[str, PaddedReviews]
-    data_fingerprint: str
+    splits: Mapping[str, PaddedReviews]  # train, val, test and perhaps unlabelled
+    data_fingerprint: str  # identifies the reviews, their tokens and their split
 
     @property
     def name(self) -> str:

@@ -226,21 +226,23 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.training_set
-        options = {"seed": self.seed, "reshuffle": self.reshuffle}
-        sampler = split.train_sampler(self.batch_size, *self._rank(), **options)
+        options = {"seed": self.seed, "reshuffle": self.reshuffle} | self._rank()
+        sampler = split.sampler(self.batch_size, **options)
         return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Large batches, every validation row once."""
-        return _dataloader(self.splits["val"], self.splits["val"].eval_sampler(*self._rank()))
+        return _dataloader(self.splits["val"], self.splits["val"].eval_sampler(**self._rank()))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Large batches, every test row once."""
-        return _dataloader(self.splits["test"], self.splits["test"].eval_sampler(*self._rank()))
+        return _dataloader(self.splits["test"], self.splits["test"].eval_sampler(**self._rank()))
 
-    def _rank(self) -> tuple[int, int]:
+    def _rank(self) -> dict[str, int]:
         """Rank of this device, and the number of devices."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if not self.trainer:
+            return {}
+        return {"rank": self.trainer.global_rank, "num_replicas": self.trainer.world_size}
 
     def read_rows(self, rows: Integers) -> Dataset:
         """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""

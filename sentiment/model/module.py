@@ -37,22 +37,17 @@ class SentimentModule(LightningModule):
         model: `_target_` and settings of the network, see `build_network`.
         optimizer: makes one for parameters.
         scheduler: makes one for an optimizer, and `total_steps` if it has such an argument. It is stepped after every
-            batch, `ReduceLROnPlateau` after every epoch; None keeps the learning rate constant.
-        loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight` if there are any.
-        class_weights: of the classes in the loss.
-        objective: the metric that `ReduceLROnPlateau` monitors.
+            batch, `ReduceLROnPlateau` after every epoch, which monitors `objective`.
+        loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight`, the `class_weights`.
         adversarial_epsilon: RMS norm per token of the perturbation of the embeddings; the model learns from the
             original and the perturbed batch (Miyato et al. 2017).
         seed: of the dropout masks of each epoch, so that a resumed run draws the same ones.
         trust: modules outside this package whose network and tokenizer may be imported.
-
-    Attributes:
-        predictions: of the latest validation or test epoch.
-        data_contents: of the data, see `ReviewDataModule.contents`.
-        num_trained: reviews in all training batches of this device, repeated ones included.
     """
 
-    predictions: Predictions
+    data_contents = ""  # see `ReviewDataModule.contents`
+    num_trained = 0  # reviews in all training batches of this device, repeated ones included
+    predictions: Predictions  # of the latest validation or test epoch
 
     def __init__(
         self,
@@ -69,13 +64,7 @@ class SentimentModule(LightningModule):
         trust: Collection[str] = (),
     ) -> None:
         super().__init__()
-        hyperparameters = {
-            "text_encoder": dict(text_encoder),
-            "label_names": list(label_names),
-            "model": dict(model),
-            "seed": seed,
-        }
-        self.save_hyperparameters(hyperparameters, logger=False)
+        self.save_hyperparameters("text_encoder", "label_names", "model", "seed", logger=False)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.make_loss = loss
@@ -83,8 +72,6 @@ class SentimentModule(LightningModule):
         self.objective = objective
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
-        self.num_trained = 0
-        self.data_contents = ""
         encoder = TextEncoder.from_dict(text_encoder, trust)
         self.net = build_network(model, encoder, label_names, trust)
         self.metrics = ClassificationMetrics(label_names)

@@ -85,19 +85,16 @@ class PaddedReviews(Dataset[Batch]):
         ids[~inside] = PADDING
         return ids
 
-    def train_sampler(
-        self, batch_size: int, rank: int = 0, num_replicas: int = 1, **options: Any
-    ) -> "BucketBatchSampler":
-        """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
+    def sampler(self, batch_size: int, **options: Any) -> "BucketBatchSampler":
+        """Batches of `batch_size` reviews per device; further options of the sampler by keyword."""
         # Without masking, all reviews are padded to the same length anyway.
         lengths = self.lengths if self.encoder.masked else None
-        options |= {"rank": rank, "num_replicas": num_replicas}
         return BucketBatchSampler(len(self), batch_size, lengths, **options)
 
-    def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
+    def eval_sampler(self, **options: Any) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
         batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return self.train_sampler(batch_size, rank, num_replicas, shuffle=False)
+        return self.sampler(batch_size, shuffle=False, **options)
 
 
 @dataclass(eq=False)

@@ -113,10 +113,8 @@ def write_encoded(
         tokenizer: its state is ignored.
         max_features: for the training of the tokenizer.
         folder: where to write.
-        metadata: further values for `metadata.json`. To them are added `tokenizer_state`; `duplicates`, how many
-            reviews of `val` and of `test` have the tokens of a training row; and `unlabelled_copies`, how many
-            unlabelled rows were left out as copies of a `test` row and of a `val` row that is none, and how many others
-            are copies of a `train` row.
+        metadata: to which are added `tokenizer_state`; `duplicates`, how many reviews of `val` and of `test` have the
+            tokens of a training row; and `unlabelled_copies`, see `_leave_out_copies`.
 
     Raises:
         RowError: the tokenizer fails on a review.
@@ -207,7 +205,10 @@ def _is_copy(hashes: Integers, rows: Integers, originals: Integers) -> npt.NDArr
 def _leave_out_copies(
     hashes: Integers, splits: Mapping[str, Integers]
 ) -> tuple[Integers, Integers, dict[str, int]]:
-    """Unlabelled rows without, and with, the tokens of a validation or test row; and `unlabelled_copies`."""
+    """Unlabelled rows without, and with, the tokens of a validation or test row; and how many were copies.
+
+    That is, of a test row, of a validation row that is none, and how many others are copies of a training row.
+    """
     rows = splits["unlabelled"]
     of_train, of_val, of_test = (
         _is_copy(hashes, rows, splits[split]) for split in ("train", "val", "test")

@@ -66,6 +66,7 @@ SUBWORDS = "sentiment.data.text.subwords.SubwordTokenizer"
 SUBWORD_TOKENIZERS = {
     name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")
 }
+NAMES = (*TOKENIZERS, *SUBWORD_TOKENIZERS)
 _TRAINED = ("fit", "state_dict", "load_state_dict")
 
 
@@ -158,12 +159,11 @@ def is_plain(value: Any) -> bool:
 
 def _make(settings: Any, trust: Collection[str]) -> Any:
     """The function or object that splits texts."""
-    names = (*TOKENIZERS, *SUBWORD_TOKENIZERS)
     if isinstance(settings, str):
-        check_choice(names, tokenizer=settings)
+        check_choice(NAMES, tokenizer=settings)
         if settings in TOKENIZERS:
             return TOKENIZERS[settings]
-        settings = SUBWORD_TOKENIZERS[settings]
+    name, settings = settings, SUBWORD_TOKENIZERS.get(str(settings), settings)
     target = settings.get("_target_") if isinstance(settings, dict) else None
     if not isinstance(target, str) or not is_plain(settings):
         raise ArgumentError(
@@ -174,14 +174,13 @@ def _make(settings: Any, trust: Collection[str]) -> Any:
     cls = found if isinstance(found, type) else type(found)  # classes themselves can be called
     if not any("__call__" in vars(base) for base in cls.__mro__):
         raise ArgumentError(
-            f"tokenizer={target}: not one of {', '.join(names)}, nor a class with a method __call__(text) that returns "
+            f"tokenizer={target}: not one of {', '.join(NAMES)}, nor a class with a method __call__(text) that returns "
             "a list of strings"
         )
-    arguments = {
-        key: value for key, value in settings.items() if key not in ("_target_", "_partial_")
-    }
+    arguments = dict(settings)
+    del arguments["_target_"]
+    is_function = arguments.pop("_partial_", False)
+    shown = name if isinstance(name, str) else target
     advice = "" if isinstance(found, type) else " (a function needs _partial_: true)"
-    with report_failure(f"tokenizer={target}: cannot be made{advice}", ArgumentError):
-        if settings.get("_partial_"):
-            return functools.partial(found, **arguments)
-        return found(**arguments)
+    with report_failure(f"tokenizer={shown}: cannot be made{advice}", ArgumentError):
+        return functools.partial(found, **arguments) if is_function else found(**arguments)

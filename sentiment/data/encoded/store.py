@@ -21,18 +21,19 @@ from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, rank_words
 from sentiment.runtime.errors import InputError
 
-CHUNK_SIZE = 1 << 22  # tokens whose indices are replaced at once
+CHUNK_SIZE = 1 << 22  # tokens whose numbers are replaced at once
 
 
 @dataclass(eq=False)
 class EncodedReviews:
-    """One split of the encoded reviews: what is stored of all reviews of the data set, and the rows of the split."""
+    """One split of the encoded reviews: what is stored of all reviews of the data set, and the rows of the split.
+
+    Labels are classes, int64, or their probabilities, float32 `(all reviews, classes)`.
+    """
 
     ids: npt.NDArray[np.int32]  # of all words of all reviews, concatenated, without an upper limit
     offsets: Integers  # start of each review in `ids`, and the end of the last one
-    labels: npt.NDArray[
-        Any
-    ]  # of all reviews, int64, or probabilities, float32 `(all reviews, classes)`
+    labels: npt.NDArray[Any]  # of all reviews
     rows: Integers  # row numbers of the reviews of the split, `(N,)`
 
     def __len__(self) -> int:

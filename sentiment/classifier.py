@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sentiment.data.encoded.batching import PaddedReviews
-from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, UNKNOWN, TextEncoder
 from sentiment.model.checkpoint import read_checkpoint, restore_model
 from sentiment.model.network import Network, count_outputs, log_probabilities
@@ -172,7 +172,7 @@ class TextCheck:
     """
 
     def __init__(self, encoder: TextEncoder) -> None:
-        self._tokenizer = encoder.tokenize
+        self._tokenizer = encoder.tokenizer
         self._texts = self._wordless = self._tokens = self._unknown = 0
 
     def add(self, reviews: PaddedReviews) -> None:

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from sentiment.analysis.evaluation import evaluate
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.recurrent import LSTMClassifier
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder

@@ -21,9 +21,10 @@ from sentiment.analysis.explain.views import (
     render_html,
 )
 from sentiment.classifier import Classifier, load
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
-from sentiment.model.gru import GRUClassifier
 from sentiment.model.network import Network
+from sentiment.model.recurrent import GRUClassifier
 from sentiment.runtime.errors import InputError
 from tests.examples.cnn import CNN
 from tests.helpers import train_net
@@ -45,7 +46,9 @@ class BagOfWords(Network):
 def make_classifier(net: Network, padding: str = "pre") -> Classifier:
     """A classifier of the words `0`, `1`, …, `27`."""
     vocabulary = Vocabulary([*SPECIALS, *map(str, range(28))])
-    return Classifier(net, TextEncoder(vocabulary, "words", 14, padding, "pre"), ["bad", "good"])
+    return Classifier(
+        net, TextEncoder(vocabulary, Tokenizer("words"), 14, padding, "pre"), ["bad", "good"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -252,7 +255,7 @@ def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:
         load(masked_run).label_names,
     )
     classifier = Classifier(
-        net, dataclasses.replace(encoder, tokenizer="basic_english"), label_names
+        net, dataclasses.replace(encoder, tokenizer=Tokenizer("basic_english")), label_names
     )
     explanation = explain(
         classifier, "film <script>alert(1)</script> &amp; <img src=x onerror=y> 电影 $x$"

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
+from sentiment.data import Integers
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoded.encoding import EMPTY, Integers, hash_tokens
+from sentiment.data.encoded.tokenizing import EMPTY, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
@@ -133,7 +134,7 @@ def _read_hashes(
             check_regular(file)
             try:  # mapped, or numpy would make room for whatever size the file states
                 hashes = np.load(file, mmap_mode="r")
-                known.setdefault(member.encoder.tokenize, []).append(hashes)
+                known.setdefault(member.encoder.tokenizer, []).append(hashes)
             except (OSError, ValueError, EOFError) as error:
                 raise InputError(
                     f"{file}: cannot be read ({one_line(error)}); remove it"

@@ -1,7 +1,5 @@
 """NB-SVM (Wang & Manning 2012): a linear SVM on binarized word counts scaled by their naive Bayes log ratios."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
@@ -26,28 +24,19 @@ def nb_svm(alpha: float = 1.0, C: float = 0.01, random_state: int = 0) -> Pipeli
 
 
 class LogRatioScaler(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """Scales each feature by the log ratio of its smoothed frequencies in the positive and the negative rows.
-
-    Args:
-        alpha: added to every count.
-
-    Attributes:
-        log_ratio_: float64 `(features,)`.
-    """
+    """Scales each feature by the log ratio of its frequencies plus `alpha` in the positive and the negative rows."""
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
 
     def fit(self, X: csr_matrix, y: npt.NDArray[np.int64]) -> "LogRatioScaler":
         """Learn the log ratios from binarized counts `(rows, features)` and labels 0 or 1, `(rows,)`."""
-        positive, negative = (self.alpha + _column_sums(X[y == label]) for label in (1, 0))
+        positive, negative = (
+            self.alpha + np.asarray(X[y == label].sum(0, dtype=np.float64)).ravel()
+            for label in (1, 0)
+        )
         self.log_ratio_ = np.log(positive / positive.sum()) - np.log(negative / negative.sum())
         return self
 
     def transform(self, X: csr_matrix) -> csr_matrix:
-        """Return the scaled features, float64 `(rows, features)`."""
         return X.multiply(self.log_ratio_).tocsr()
-
-
-def _column_sums(X: csr_matrix) -> npt.NDArray[Any]:
-    return np.asarray(X.sum(0, dtype=np.float64)).ravel()

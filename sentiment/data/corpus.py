@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 
-from sentiment.data.encoded.encoding import Integers
+from sentiment.data import Integers
 from sentiment.data.files.layout import Part
 from sentiment.data.files.tables import NOTES
 from sentiment.data.labels import (

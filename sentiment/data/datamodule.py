@@ -1,7 +1,6 @@
 """ReviewDataModule: from a source of reviews to padded batches for training, validation and test."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,19 +15,21 @@ from pytorch_lightning import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
+from sentiment.data import Integers
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoded.encoding import (
+from sentiment.data.encoded.store import (
     EncodedReviews,
-    Integers,
     StoredReviews,
     is_complete,
-    read_hashes,
-    read_tokenizer_state,
+    read_array,
+    read_metadata,
     read_vocabulary,
+    write_encoded,
 )
-from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.encoded.tokenizing import RowError
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.errors import (
@@ -41,7 +42,7 @@ from sentiment.runtime.errors import (
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
-FORMAT = 7  # of the encoded reviews; a new number ignores older caches
+FORMAT = 8  # of the encoded reviews; a new number ignores older caches
 CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
@@ -114,7 +115,7 @@ class ReviewDataModule(LightningDataModule):
         check_choice(("imdb", "files", "demo"), source=source)
         trust = find_targets(tokenizer)
         self.encoder = TextEncoder(
-            Vocabulary(SPECIALS), tokenizer, maxlen, padding, truncating, trust=trust
+            Vocabulary(SPECIALS), Tokenizer(tokenizer, trust=trust), maxlen, padding, truncating
         )
         self.max_features = max_features
         self.batch_size = batch_size
@@ -129,8 +130,8 @@ class ReviewDataModule(LightningDataModule):
             test_fraction=test_fraction, split_seed=split_seed, **reading
         )
         self.source = sources.resolve_source(source, settings)
-        key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
-        if self.encoder.tokenize.needs_training:
+        key = [FORMAT, self.source.fingerprint, self.encoder.tokenizer.cache_key, validate_on]
+        if self.encoder.tokenizer.needs_training:
             key += [max_features]
         if validate_on == "train" and not self.source.has_val_set:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
@@ -163,16 +164,16 @@ class ReviewDataModule(LightningDataModule):
             "warnings": corpus.warnings,
             "has_val_set": corpus.val_rows > 0,
         }
-        tokenizer = self.encoder.tokenize
+        tokenizer, size = self.encoder.tokenizer, self.max_features
         try:
-            encode(texts, corpus.labels, splits, tokenizer, self.max_features, folder, metadata)
+            write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)
         except RowError as error:
             review = corpus.reviews[error.row]
             raise InputError(f"{review['file']}, row {review['row']}: {error}") from error
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""
-        metadata = json.loads((self.folder / "metadata.json").read_text())
+        metadata = read_metadata(self.folder)
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
         self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
@@ -180,8 +181,9 @@ class ReviewDataModule(LightningDataModule):
         self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
-        state = read_tokenizer_state(self.folder)
-        self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
+        untrained, state = self.encoder.tokenizer, metadata["tokenizer_state"]
+        tokenizer = Tokenizer(untrained.settings, state, untrained.trust)
+        self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer=tokenizer)
         names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
         self.splits = {
             name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names
@@ -197,7 +199,7 @@ class ReviewDataModule(LightningDataModule):
     @property
     def contents(self) -> str:
         """A hash of the tokens, the labels and the splits, after `setup`."""
-        digest = hashlib.sha256(read_hashes(self.folder).tobytes())
+        digest = hashlib.sha256(read_array(self.folder, "hashes").tobytes())
         for name, reviews in self.splits.items():
             rows = reviews.reviews.rows
             digest.update(name.encode() + rows.tobytes() + reviews.reviews.labels[rows].tobytes())
@@ -224,22 +226,23 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.training_set
-        sampler = split.train_sampler(
-            self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle
-        )
+        options = {"seed": self.seed, "reshuffle": self.reshuffle} | self._rank()
+        sampler = split.sampler(self.batch_size, **options)
         return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Large batches, every validation row once."""
-        return _dataloader(self.splits["val"], self.splits["val"].eval_sampler(*self._rank()))
+        return _dataloader(self.splits["val"], self.splits["val"].eval_sampler(**self._rank()))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Large batches, every test row once."""
-        return _dataloader(self.splits["test"], self.splits["test"].eval_sampler(*self._rank()))
+        return _dataloader(self.splits["test"], self.splits["test"].eval_sampler(**self._rank()))
 
-    def _rank(self) -> tuple[int, int]:
+    def _rank(self) -> dict[str, int]:
         """Rank of this device, and the number of devices."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if not self.trainer:
+            return {}
+        return {"rank": self.trainer.global_rank, "num_replicas": self.trainer.world_size}
 
     def read_rows(self, rows: Integers) -> Dataset:
         """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""

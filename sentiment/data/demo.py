@@ -1,16 +1,13 @@
 """A built-in corpus of short film reviews whose label depends on word order.
 
 Most verdicts come as mirror pairs, such as "the music was dull, but the film was gripping" and "the music was
-gripping, but the film was dull": both contain the same words, and only their order tells which one wins. Negation is
-mirrored likewise, the plot is grim or cheerful whatever the label, and neutral remarks around the verdict shift its
-position. So neither word counts nor fixed positions predict the label; a model has to read the words in sequence.
-Everything is drawn from the tables below, without a download.
+gripping, but the film was dull". Negation is mirrored likewise, the plot is grim or cheerful whatever the label, and
+neutral remarks around the verdict shift its position. So neither word counts nor fixed positions predict the label.
 """
 
 import random
-from typing import TypeVar
-
-T = TypeVar("T")
+from collections.abc import Sequence
+from typing import Any
 
 # Indexed by label: 0 negative, 1 positive.
 WORDS = (
@@ -145,22 +142,17 @@ CLOSINGS = (
 )
 
 
-def _sentence(text: str) -> str:
-    """Capitalise the first letter and leave the rest as it is."""
-    return text[0].upper() + text[1:]
-
-
 def _review(rng: random.Random, label: int) -> str:
-    """Compose one review: perhaps an opening, the plot, the verdict and a closing remark."""
+    """Perhaps an opening, the plot, the verdict and a closing remark."""
 
-    def pick(items: tuple[T, ...]) -> T:
+    def pick(items: Sequence[Any]) -> Any:
         # Only random() is guaranteed to give the same numbers in all Python versions.
         return items[int(rng.random() * len(items))]
 
     def phrase(polarity: int) -> str:
         if rng.random() < 0.25:
-            return pick(NEGATORS) + pick(WORDS[1 - polarity])
-        return pick(DEGREES) + pick(WORDS[polarity])
+            return f"{pick(NEGATORS)}{pick(WORDS[1 - polarity])}"
+        return f"{pick(DEGREES)}{pick(WORDS[polarity])}"
 
     plot = pick(FRAMES).format(hero=pick(HEROES), event=pick(EVENTS))
     verdict = pick(LEADS) + pick(pick(KINDS)).format(
@@ -175,19 +167,12 @@ def _review(rng: random.Random, label: int) -> str:
         lose=phrase(1 - label),
     )
     opening = pick(OPENINGS) if rng.random() < 0.5 else ""
-    return " ".join([opening, _sentence(plot), _sentence(verdict) + ".", pick(CLOSINGS)]).strip()
+    plot, verdict = (sentence[0].upper() + sentence[1:] for sentence in (plot, verdict))
+    return f"{opening} {plot} {verdict}. {pick(CLOSINGS)}".strip()
 
 
 def reviews(count: int, seed: int = 0) -> list[tuple[str, int]]:
-    """Compose distinct film reviews, negative and positive ones in turn.
-
-    Args:
-        count: How many reviews to compose.
-        seed: Seed of the generator; a larger count with the same seed only appends reviews.
-
-    Returns:
-        Pairs of a review and its label, 0 for negative and 1 for positive.
-    """
+    """Film reviews and their labels, 0 (negative) and 1 in turn; a larger count with the same seed adds to them."""
     rng = random.Random(seed)
     found: dict[str, int] = {}
     while len(found) < count:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from sentiment.data.encoded.encoding import Integers
+from sentiment.data import Integers
 from sentiment.runtime.errors import InputError
 
 # Spellings of a missing label, unless `data.labels` has them as a key.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from sentiment.data.encoded.encoding import Integers
+from sentiment.data import Integers
 from sentiment.data.labels import suggest_mapping
 from sentiment.runtime.errors import InputError
 

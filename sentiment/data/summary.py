@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import read_counts, read_vocabulary
+from sentiment.data.encoded.store import read_array, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
@@ -16,7 +16,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
     problems = list(data.warnings)
     counts, words = (
-        read_counts(data.folder)[len(SPECIALS) :],
+        read_array(data.folder, "counts")[len(SPECIALS) :],
         read_vocabulary(data.folder)[len(SPECIALS) :],
     )
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
@@ -50,7 +50,7 @@ def describe(data: ReviewDataModule) -> str:
     train = data.splits["train"].reviews
     lengths, maxlen = train.lengths, data.encoder.maxlen
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
-    counts = read_counts(data.folder)
+    counts = read_array(data.folder, "counts")
     oov_rate = (counts[data.max_features :].sum() + counts[UNKNOWN]) / counts.sum()
     shapes = (
         f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test")

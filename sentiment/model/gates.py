@@ -1,7 +1,4 @@
-"""The gates of recurrent layers at every time step, which torch's kernels do not return.
-
-Legend of shapes: `B` batch, `T` tokens, `E` input size, `H` units.
-"""
+"""The gates of recurrent layers at every time step, which torch's kernels do not return."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,33 +8,28 @@ from torch import Tensor, nn
 
 
 class Gates(NamedTuple):
-    """Gates and states of one layer and direction, in the order of the tokens; each float `(B, T, H)`.
+    """Gates and states of one layer and direction, in the order of the tokens; each float `(B, T, H)`."""
 
-    Attributes:
-        activations: of the gates by name, between 0 and 1: `input`, `forget` and `output` of an LSTM, `reset` and
-            `update` of a GRU.
-        state_name: of the state that the gates control, `cell state` or `hidden state`.
-        state: that state.
-        hidden: hidden state, the output of the layer.
-    """
-
-    activations: dict[str, Tensor]
-    state_name: str
+    activations: dict[str, Tensor]  # of the gates by name, between 0 and 1
+    state_name: str  # of the state that the gates control: cell state or hidden state
     state: Tensor
-    hidden: Tensor
+    hidden: Tensor  # hidden state, the output of the layer
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Gates":
-        """Apply a function to every tensor."""
         activations = {name: function(activation) for name, activation in self.activations.items()}
         return Gates(activations, self.state_name, function(self.state), function(self.hidden))
 
 
-def unroll_lstm(layer: nn.Module, x: Tensor) -> Gates:
-    """Compute one layer in one direction step by step over `(B, T, E)`, without dropout.
+def unroll(layer: nn.Module, x: Tensor) -> Gates:
+    """Compute an LSTM or GRU layer of one direction step by step over `(B, T, E)`, without dropout."""
+    if isinstance(layer, nn.LSTM):
+        return _unroll_lstm(layer, x)
+    assert isinstance(layer, nn.GRU)
+    return _unroll_gru(layer, x)
 
-    The equations are those of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000).
-    """
-    assert isinstance(layer, nn.LSTM)
+
+def _unroll_lstm(layer: nn.LSTM, x: Tensor) -> Gates:
+    """The equations of Hochreiter & Schmidhuber (1997) with the forget gate of Gers et al. (2000)."""
     input_weight, hidden_weight, input_bias, hidden_bias = layer.all_weights[0]
     projected = x @ input_weight.T + input_bias + hidden_bias  # (B, T, 4·H)
     hidden = cell = x.new_zeros(x.shape[0], layer.hidden_size)  # (B, H)
@@ -54,22 +46,16 @@ def unroll_lstm(layer: nn.Module, x: Tensor) -> Gates:
     return Gates({"input": input_, "forget": forget, "output": output}, "cell state", cell, hidden)
 
 
-def unroll_gru(layer: nn.Module, x: Tensor) -> Gates:
-    """Compute one layer in one direction step by step over `(B, T, E)`, without dropout.
-
-    The equations are those of Cho et al. (2014), except that the reset gate is applied after the matrix product, as in
-    cuDNN.
-    """
-    assert isinstance(layer, nn.GRU)
+def _unroll_gru(layer: nn.GRU, x: Tensor) -> Gates:
+    """The equations of Cho et al. (2014), but the reset gate comes after the matrix product, as in cuDNN."""
     input_weight, hidden_weight, input_bias, hidden_bias = layer.all_weights[0]
     projected = x @ input_weight.T + input_bias  # (B, T, 3·H)
     hidden = x.new_zeros(x.shape[0], layer.hidden_size)  # (B, H)
     steps = []
     for projected_step in projected.unbind(1):
         reset, update, candidate = projected_step.chunk(3, 1)
-        recurrent_reset, recurrent_update, recurrent = (
-            hidden @ hidden_weight.T + hidden_bias
-        ).chunk(3, 1)
+        recurrent = hidden @ hidden_weight.T + hidden_bias
+        recurrent_reset, recurrent_update, recurrent = recurrent.chunk(3, 1)
         reset, update = (reset + recurrent_reset).sigmoid(), (update + recurrent_update).sigmoid()
         hidden = (1 - update) * (candidate + reset * recurrent).tanh() + update * hidden
         steps.append((reset, update, hidden))

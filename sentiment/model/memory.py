@@ -19,12 +19,9 @@ log = logging.getLogger("sentiment.training.experiment")  # a study silences its
 
 
 def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:
-    """Memory that a batch takes at least, padding included.
+    """Memory that a batch of `B · T` tokens takes at least, padding included, with `EVALUATION` or `TRAINING` copies.
 
-    Args:
-        net: a network; of layers other than embeddings and recurrent ones nothing is known.
-        tokens: of the batch, `B · T`.
-        copies: `EVALUATION` or `TRAINING`.
+    Of layers other than embeddings and recurrent ones nothing is known.
     """
     floats = 0
     for layer in net.modules():
@@ -36,13 +33,7 @@ def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:
 
 
 def check_fits(what: str, size: int, advice: str) -> None:
-    """Raise `InputError` if more bytes are needed than are available; warn if it is a large part of them.
-
-    Args:
-        what: the key of the configuration or the file, and what needs the memory.
-        size: bytes that it takes at least.
-        advice: what to do.
-    """
+    """Raise `InputError` if `size` bytes are not available; warn if they are a large part of the memory."""
     available = available_memory()
     sizes = f"{size / 1e9:,.1f} GB of memory or more, and {available / 1e9:,.1f} GB are available"
     if size > available:
@@ -53,13 +44,10 @@ def check_fits(what: str, size: int, advice: str) -> None:
 
 def available_memory() -> int:
     """Bytes that this process can allocate: what is free, or what its container may use."""
+    free: list[int] = [psutil.virtual_memory().available]
     used = psutil.Process().memory_info().rss
-    limits = [CGROUPS / name for name in _CGROUP_LIMITS]
-    found = [path.read_text().strip() for path in limits if path.is_file()]
-    available: int = min(
-        [
-            psutil.virtual_memory().available,
-            *(int(limit) - used for limit in found if limit.isdecimal()),
-        ]
-    )
-    return available
+    for name in _CGROUP_LIMITS:
+        file = CGROUPS / name
+        if file.is_file() and (limit := file.read_text().strip()).isdecimal():
+            free.append(int(limit) - used)
+    return min(free)

@@ -7,90 +7,57 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torchmetrics import (
-    AUROC,
-    Accuracy,
-    CalibrationError,
-    ConfusionMatrix,
-    Metric,
-    MetricCollection,
-)
+from torchmetrics import AUROC, Accuracy, CalibrationError, ConfusionMatrix, Metric
 from torchmetrics.utilities import dim_zero_cat
 
-METRICS_BY_CLASS = (
-    "test/precision/",
-    "test/recall/",
-)  # start of the tags; the name of the class follows
+# Start of the tags; the name of the class follows.
+METRICS_BY_CLASS = ("test/precision/", "test/recall/")
 
 
 class Predictions(NamedTuple):
-    """Predictions for the reviews of a split.
+    """Predictions for the reviews of a split."""
 
-    Attributes:
-        rows: row number of each review in its source, int64 `(N,)`, ascending.
-        probabilities: of the classes, float32 `(N, classes)`.
-    """
-
-    rows: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
+    rows: npt.NDArray[np.int64]  # in the source, ascending, `(N,)`
+    probabilities: npt.NDArray[np.float32]  # of the classes, `(N, classes)`
 
 
 class ClassificationMetrics(nn.Module):
     """torchmetrics' metrics of a split, from all devices; each is computed once and starts anew.
 
-    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected
-    calibration error (15 bins) is that of the most probable class, with two classes that of the
-    second one.
-
-    Args:
-        label_names: names of the classes, at least 2.
+    F1 and the balanced accuracy, which is the mean recall, are means over the classes. The expected calibration error
+    (15 bins) is that of the most probable class, with two classes that of the second one.
     """
 
     def __init__(self, label_names: Sequence[str]) -> None:
         super().__init__()
         self.label_names = list(label_names)
         self.binary = len(label_names) == 2
-        task: dict[str, Any] = {
-            "task": "binary" if self.binary else "multiclass",
-            "num_classes": len(label_names),
-        }
+        classes = len(label_names)
+        task: Any = {"task": "binary" if self.binary else "multiclass", "num_classes": classes}
         self._batches = _Batches()
         self._accuracy = Accuracy(**task, average="micro")
-        self._test = MetricCollection(
-            {"auroc": AUROC(**task), "ece": CalibrationError(**task, n_bins=15)},
-            compute_groups=False,
-        )
-        self._confusion = ConfusionMatrix(task="multiclass", num_classes=len(label_names))
+        self._auroc = AUROC(**task)
+        self._ece = CalibrationError(**task, n_bins=15)
+        self._confusion = ConfusionMatrix(task="multiclass", num_classes=classes)
 
     def update(
         self, split: str, loss: Tensor, probabilities: Tensor, labels: Tensor, rows: Tensor
     ) -> None:
-        """Add a batch.
-
-        Args:
-            split: `val` or `test`.
-            loss: mean of the batch, a float scalar.
-            probabilities: of the classes, float `(B, classes)`.
-            labels: true classes, int64 `(B,)`.
-            rows: row numbers, int64 `(B,)`.
-        """
+        """Add a batch of `val` or `test`: its mean loss, `(B, classes)`, true classes `(B,)`, row numbers `(B,)`."""
         scores = probabilities[:, 1] if self.binary else probabilities
         self._batches.update(loss, rows, probabilities)
         self._accuracy.update(scores, labels)
         self._confusion.update(probabilities.argmax(1), labels)
         if split == "test":
-            self._test.update(scores, labels)
+            self._auroc.update(scores, labels)
+            self._ece.update(scores, labels)
 
     def compute(self, split: str) -> tuple[dict[str, Tensor], Predictions]:
-        """The metrics of the split that was added, `val` or `test`, and its predictions.
+        """Metrics of the split that was added by their tags in `metrics.json`, float32 scalars, and its predictions.
 
-        Those that are undefined are NaN: the recall of a class without reviews, its precision if it
-        was never predicted either, and the AUROC unless there are reviews of every class. Means are
-        over the other classes. The precision of a class with reviews that was never predicted is 0.
-
-        Returns:
-            Float32 scalars by their tags in `metrics.json`, of which those of a class end in its
-            name; the predictions.
+        Those that are undefined are NaN: the recall of a class without reviews, its precision if it was never predicted
+        either, and the AUROC unless there are reviews of every class. Means are over the other classes. The precision
+        of a class with reviews that was never predicted is 0.
         """
         precision, recall, f1, reviews = self._compute_by_class()
         loss_sum, rows, probabilities = _compute_and_reset(self._batches)
@@ -101,16 +68,13 @@ class ClassificationMetrics(nn.Module):
             f"{split}/balanced_accuracy": recall.nanmean(),
         }
         if split == "test":
-            nan = f1.new_tensor(torch.nan)
-            auroc, ece = self._test["auroc"], self._test["ece"]
-            values["test/auroc"] = auroc.compute() if reviews.all() else nan
-            values["test/ece"] = ece.compute()
-            self._test.reset()
+            defined = reviews.all()
+            values["test/auroc"] = self._auroc.compute() if defined else f1.new_tensor(torch.nan)
+            values["test/ece"] = _compute_and_reset(self._ece)
+            self._auroc.reset()
             for tag, by_class in zip(METRICS_BY_CLASS, (precision, recall), strict=True):
-                values |= {
-                    tag + name: value
-                    for name, value in zip(self.label_names, by_class, strict=True)
-                }
+                for name, value in zip(self.label_names, by_class, strict=True):
+                    values[tag + name] = value
         order = rows.argsort()
         predictions = Predictions(rows[order].cpu().numpy(), probabilities[order].cpu().numpy())
         return values, predictions
@@ -124,10 +88,10 @@ class ClassificationMetrics(nn.Module):
 
 
 class _Batches(Metric):
-    """The sum of the losses, row numbers and probabilities of all batches, each in its own precision.
+    """Sum of the losses, float32, rows, int64 `(N,)`, and probabilities, float32 `(N, classes)`, of all batches.
 
-    torchmetrics' aggregators cast all of them to the precision of the network, or to float32 once they
-    were moved to a device, whatever `set_dtype` said: 2**24 + 1 would be row 2**24.
+    torchmetrics' aggregators cast them to the precision of the network, or to float32 once they were moved to a device:
+    2**24 + 1 would be row 2**24.
     """
 
     loss_sum: Tensor
@@ -141,13 +105,11 @@ class _Batches(Metric):
         self.add_state("probabilities", [], dist_reduce_fx="cat")
 
     def update(self, loss: Tensor, rows: Tensor, probabilities: Tensor) -> None:
-        """Add a batch; `loss` is its mean."""
         self.loss_sum = self.loss_sum + loss * len(rows)  # unlike +=, promotes the type
         self.rows.append(rows)
         self.probabilities.append(probabilities)
 
     def compute(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The sum, float32, the rows, int64 `(N,)`, and the probabilities, float32 `(N, classes)`."""
         return self.loss_sum, dim_zero_cat(self.rows), dim_zero_cat(self.probabilities)
 
 

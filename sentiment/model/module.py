@@ -1,5 +1,6 @@
 """SentimentModule: how a network is trained — loss, metrics, optimizer, and what its checkpoints carry."""
 
+import inspect
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
@@ -9,15 +10,14 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.encoded.batching import Batch
 from sentiment.data.text.vocabulary import PADDING, TextEncoder
-from sentiment.model.adversarial import KnownGradients, adversarial_perturbation
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes
-from sentiment.model.schedules import make_scheduler, takes_total_steps
 from sentiment.runtime.errors import DivergedError, InputError
 
 DIVERGENCE_INTERVAL = 50  # steps; each look waits for the device
@@ -35,28 +35,19 @@ class SentimentModule(LightningModule):
         text_encoder: the values of `TextEncoder.to_dict`.
         label_names: names of the classes.
         model: `_target_` and settings of the network, see `build_network`.
-        optimizer: takes the parameters and returns an optimizer.
-        scheduler: takes an optimizer, and `total_steps` if it has such an argument, and returns a scheduler. It is
-            stepped after every batch, `ReduceLROnPlateau` after every epoch; None keeps the learning rate constant.
-        loss: takes `weight`, the weights of the classes, if there are any, and returns a loss of log-probabilities
-            `(B, classes)` and labels `(B,)`.
-        class_weights: of the classes in the loss; None if all count the same.
-        objective: the metric that `ReduceLROnPlateau` monitors.
-        adversarial_epsilon: RMS norm per token of the adversarial perturbation of the embeddings; the model learns
-            from the original and the perturbed batch (Miyato et al. 2017). 0 disables it.
-        seed: seeds the dropout masks of each epoch, so that a resumed run draws the same ones.
+        optimizer: makes one for parameters.
+        scheduler: makes one for an optimizer, and `total_steps` if it has such an argument. It is stepped after every
+            batch, `ReduceLROnPlateau` after every epoch, which monitors `objective`.
+        loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight`, the `class_weights`.
+        adversarial_epsilon: RMS norm per token of the perturbation of the embeddings; the model learns from the
+            original and the perturbed batch (Miyato et al. 2017).
+        seed: of the dropout masks of each epoch, so that a resumed run draws the same ones.
         trust: modules outside this package whose network and tokenizer may be imported.
-
-    Attributes:
-        predictions: of the latest validation or test epoch.
-        data_contents: of the data, see `ReviewDataModule.contents`.
-        num_trained: reviews in all training batches of this device, repeated ones included.
-
-    Raises:
-        InputError: an argument is out of range.
     """
 
-    predictions: Predictions
+    data_contents = ""  # see `ReviewDataModule.contents`
+    num_trained = 0  # reviews in all training batches of this device, repeated ones included
+    predictions: Predictions  # of the latest validation or test epoch
 
     def __init__(
         self,
@@ -73,81 +64,64 @@ class SentimentModule(LightningModule):
         trust: Collection[str] = (),
     ) -> None:
         super().__init__()
-        if (
-            not isinstance(adversarial_epsilon, int | float)
-            or not 0 <= adversarial_epsilon < math.inf
-        ):
-            raise InputError(
-                f"adversarial_epsilon={adversarial_epsilon}: must be a finite number >= 0"
-            )
-        hyperparameters = {
-            "text_encoder": dict(text_encoder),
-            "label_names": list(label_names),
-            "model": dict(model),
-            "seed": seed,
-        }
-        self.save_hyperparameters(hyperparameters, logger=False)
+        self.save_hyperparameters("text_encoder", "label_names", "model", "seed", logger=False)
         self.make_optimizer = optimizer
         self.make_scheduler = scheduler
         self.make_loss = loss
+        self.class_weights = class_weights
+        self.objective = objective
         self.adversarial_epsilon = adversarial_epsilon
         self.seed = seed
-        self.num_trained = 0
-        self.data_contents = ""
-        self.objective = objective
-        self.class_weights = class_weights
-        self.net = build_network(
-            model, TextEncoder.from_dict(text_encoder, trust), label_names, trust
-        )
-        if adversarial_epsilon and not self.net.has_forward_embedded:
-            name = self.net.display_name
-            raise InputError(
-                f"adversarial_epsilon={adversarial_epsilon}: {name} has no forward_embedded; use 0"
-            )
+        encoder = TextEncoder.from_dict(text_encoder, trust)
+        self.net = build_network(model, encoder, label_names, trust)
         self.metrics = ClassificationMetrics(label_names)
         self._metrics_step: dict[str, int] = {}  # step of the latest metrics of `train` and `val`
+        self._check_adversarial_epsilon()
+
+    def _check_adversarial_epsilon(self) -> None:
+        epsilon = self.adversarial_epsilon
+        problem = ""
+        if not isinstance(epsilon, int | float) or not 0 <= epsilon < math.inf:
+            problem = "must be a finite number >= 0"
+        elif epsilon and not self.net.has_forward_embedded:
+            problem = f"{self.net.display_name} has no forward_embedded; use 0"
+        if problem:
+            raise InputError(f"adversarial_epsilon={epsilon}: {problem}")
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
         return log_probabilities(self.net(ids)).exp()
 
     @cached_property  # which nn.Module does not register: a resumed run may have another loss
-    def criterion(self) -> nn.Module:
-        """The loss of log-probabilities `(B, classes)` and labels that is minimized."""
+    def loss_of_logits(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss that is minimized, of logits `(B, C)` and labels as in `cross_entropy`."""
         options = {}
         if self.class_weights:
             options["weight"] = torch.tensor(self.class_weights, dtype=torch.float32)
-        return self.make_loss(**options).to(self.device)
-
-    @cached_property
-    def _is_cross_entropy(self) -> bool:
-        """Whether the loss is the cross-entropy without weights and smoothing, which is faster from the logits."""
-        loss = self.criterion
-        plain = (
-            type(loss) is nn.CrossEntropyLoss and loss.weight is None and loss.reduction == "mean"
-        )
-        return plain and not loss.label_smoothing
+        loss = self.make_loss(**options).to(self.device)
+        is_default = type(loss) is nn.CrossEntropyLoss and loss.weight is None
+        if is_default and loss.reduction == "mean" and not loss.label_smoothing:
+            return cross_entropy  # the same, but faster
+        return lambda logits, labels: loss(log_probabilities(logits), labels)
 
     def _compute_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss that is minimized, of logits `(B, C)` and labels `(B,)` or `(B, classes)`."""
         if labels.is_floating_point():
             labels = labels.to(logits.dtype)  # Lightning casts them to trainer.precision
-        if self._is_cross_entropy:
-            return cross_entropy(logits, labels)
-        loss: Tensor = self.criterion(log_probabilities(logits), labels)
-        return loss
+        return self.loss_of_logits(logits, labels)
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
-        self._loss_sum = torch.zeros(
-            (), device=self.device
-        )  # a torchmetrics metric per step costs more than the step
+        # A torchmetrics metric per step costs more than the step.
+        self._loss_sum = torch.zeros((), device=self.device)
         self._num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._num_reviews = 0
 
     def training_step(self, batch: Batch) -> Tensor:
         if self.adversarial_epsilon:
             return self._adversarial_step(batch)
+        return self._plain_step(batch)
+
+    def _plain_step(self, batch: Batch) -> Tensor:
         logits = self.net(batch.ids).float()  # (B, C)
         loss = self._compute_loss(logits, batch.labels)
         self._count(batch, logits, loss)
@@ -160,7 +134,7 @@ class SentimentModule(LightningModule):
         logits = self.net.forward_embedded(detached, lengths).float()  # (B, C)
         loss = self._compute_loss(logits, batch.labels)
         self._count(batch, logits, loss)
-        weights = [weight for weight in self.net.parameters() if weight.requires_grad]
+        weights = self._trained_weights()
         gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
         known: Tensor = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
         num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
@@ -186,21 +160,16 @@ class SentimentModule(LightningModule):
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step == self.trainer.max_steps:
-            self.trainer.should_stop = (
-                True  # then Lightning validates, though the epoch is cut short
-            )
+            self.trainer.should_stop = True  # so that Lightning validates within the epoch
         if self.global_step % DIVERGENCE_INTERVAL == 0:
             self._raise_if_diverged(outputs["loss"])
 
     def on_train_epoch_end(self) -> None:
         self._metrics_step["train"] = self.global_step
-        sums = (
-            self._loss_sum,
-            self._num_correct,
-            torch.tensor(self._num_reviews, device=self.device),
-        )
+        num_reviews = torch.tensor(self._num_reviews, device=self.device)
         loss_sum, num_correct, num_reviews = (
-            self.trainer.strategy.reduce(part, reduce_op="sum") for part in sums
+            self.trainer.strategy.reduce(part, reduce_op="sum")
+            for part in (self._loss_sum, self._num_correct, num_reviews)
         )
         loss, accuracy = loss_sum / int(num_reviews), num_correct / int(num_reviews)
         self._raise_if_diverged(loss)
@@ -215,7 +184,7 @@ class SentimentModule(LightningModule):
             logger.save()
 
     def _step_plateau(self) -> None:
-        """Step `ReduceLROnPlateau`, before the checkpoint of the epoch; Lightning would do so after it."""
+        """Before the checkpoint of the epoch; Lightning would do so after it."""
         for config in self.trainer.lr_scheduler_configs:
             validated = self._metrics_step.get("val") == self.global_step
             if isinstance(config.scheduler, ReduceLROnPlateau) and validated:
@@ -264,27 +233,24 @@ class SentimentModule(LightningModule):
         # Final figures, no points of a curve. Lightning would warn of True if there is no logger.
         self.log_dict(values, logger=False, **_EQUAL_ON_ALL_DEVICES)
 
+    def _trained_weights(self) -> list[nn.Parameter]:
+        return [weight for weight in self.net.parameters() if weight.requires_grad]
+
     def configure_optimizers(self) -> Any:
-        weights = [weight for weight in self.net.parameters() if weight.requires_grad]
-        optimizer = self.make_optimizer(weights)
+        optimizer = self.make_optimizer(self._trained_weights())
         if self.make_scheduler is None:
             return optimizer
-        planned = takes_total_steps(self.make_scheduler)
-        total_steps = int(self.trainer.estimated_stepping_batches) if planned else 0
-        scheduler = make_scheduler(self.make_scheduler, optimizer, total_steps)
-        is_plateau = isinstance(scheduler, ReduceLROnPlateau)
-        plan = {"scheduler": scheduler, "interval": "epoch" if is_plateau else "step"}
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": plan
-            | ({"monitor": self.objective, "strict": False} if is_plateau else {}),
-        }
+        options = {}
+        if takes_total_steps(self.make_scheduler):
+            options["total_steps"] = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.make_scheduler(optimizer, **options)
+        plan = {"scheduler": scheduler, "interval": "step"}
+        if isinstance(scheduler, ReduceLROnPlateau):
+            plan |= {"interval": "epoch", "monitor": self.objective, "strict": False}
+        return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resumed run compares, and the metrics of these weights.
-
-        Lightning also knows the metrics of earlier epochs.
-        """
+        """Add what a resumed run compares, and the metrics of these weights; Lightning keeps older ones too."""
         checkpoint["data_contents"] = self.data_contents
         checkpoint["num_threads"] = torch.get_num_threads()
         checkpoint["metrics"] = {
@@ -294,5 +260,35 @@ class SentimentModule(LightningModule):
         }
 
 
+def takes_total_steps(make_scheduler: Callable[..., LRScheduler]) -> bool:
+    """Whether a schedule is planned over all steps."""
+    try:
+        return "total_steps" in inspect.signature(make_scheduler).parameters
+    except ValueError:  # it has arguments that the scheduler does not take
+        return False
+
+
 def _derive_seed(*seeds: int) -> int:
     return int(np.random.SeedSequence(seeds).generate_state(1)[0])
+
+
+def adversarial_perturbation(gradient: Tensor, num_tokens: Tensor, epsilon: float) -> Tensor:
+    """Along the gradient `(B, T, E)` of the loss, with RMS norm `epsilon` per token (Miyato et al. 2017)."""
+    direction = F.normalize(gradient.flatten(1)).view_as(gradient)  # of norm 1 per text
+    norm = epsilon * num_tokens.sqrt()  # (B,)
+    return direction * norm[:, None, None]
+
+
+class KnownGradients(torch.autograd.Function):
+    """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
+        (scale,) = gradient_outputs
+        scaled = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
+        return None, None, *scaled

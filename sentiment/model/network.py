@@ -1,9 +1,6 @@
-"""Network: what every network is, whoever wrote it, and how one is built from its settings.
+"""Network: what every network is, whoever wrote it, how one is built, and what its logits mean."""
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding, `C` outputs.
-"""
-
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,12 +10,12 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from sentiment.data.text.vocabulary import PADDING, TextEncoder
-from sentiment.runtime.errors import InputError, describe_failure
+from sentiment.runtime.errors import InputError, report_failure
 from sentiment.runtime.trust import import_trusted, is_ours
 
 
 class Network(nn.Module):
-    """Maps word ids to logits; the base class of all networks.
+    """Maps word ids, int64 `(B, T)`, to logits, float `(B, C)`; the base class of all networks.
 
     The constructor of a subclass takes `max_features` (size of the vocabulary), `num_outputs` (`C`: 1 for two classes,
     the logit of a sigmoid, else one per class, a softmax) and `masked` by keyword, and the settings of its file in
@@ -36,14 +33,6 @@ class Network(nn.Module):
         self.masked = masked
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Classify a batch.
-
-        Args:
-            ids: int64 `(B, T)`; if `masked`, with padding at the end.
-
-        Returns:
-            Logits, float `(B, C)`.
-        """
         return self.forward_embedded(self.embed(ids), self.lengths(ids))
 
     def embed(self, ids: Tensor) -> Tensor:
@@ -56,15 +45,7 @@ class Network(nn.Module):
         return (ids != PADDING).sum(1).clamp(min=1) if self.masked else None
 
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Classify embedded tokens.
-
-        Args:
-            x: float `(B, T, E)`.
-            lengths: number of tokens of each row, int64 `(B,)`; None if all of them are read.
-
-        Returns:
-            Logits, float `(B, C)`.
-        """
+        """Logits `(B, C)` of embedded tokens `(B, T, E)`, of which `lengths` are read; all if it is None."""
         raise NotImplementedError
 
     @property
@@ -91,15 +72,7 @@ def build_network(
 ) -> Network:
     """A freshly initialized network for texts of `encoder`.
 
-    Args:
-        settings: `_target_`, the class, and its arguments besides the first three.
-        encoder: has the size of the vocabulary and the kind of the padding.
-        label_names: names of the classes.
-        trust: modules outside this package whose classes may be imported.
-
-    Raises:
-        InputError: the class is not trusted, cannot be imported or is no `Network`.
-        ArgumentError: an argument is out of range.
+    `settings` are `_target_`, a class of this package or of a module in `trust`, and its own arguments.
     """
     arguments = dict(settings)
     target = arguments.pop("_target_")
@@ -109,34 +82,24 @@ def build_network(
             f"model._target_={target}: not a subclass of sentiment.model.network.Network; derive it"
         )
     sizes = {"max_features": len(encoder.vocabulary), "num_outputs": count_outputs(label_names)}
-    try:
+    with report_failure(f"model: {target} cannot be made"):
         return cls(**sizes, masked=encoder.masked, **arguments)
-    except InputError:
-        raise
-    except Exception as error:  # of somebody's class
-        raise InputError(f"model: {target} cannot be made, {describe_failure(error)}") from error
 
 
 @contextmanager
-def without_memory(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Build the network of these settings on the device `meta`, if it is one of ours, which allow it."""
-    if is_ours(settings["_target_"]):
+def on_meta_device(target: str) -> Iterator[None]:
+    """Build a network of ours without memory for weights, on the device `meta`."""
+    if is_ours(target):
         with torch.device("meta"), _SkipNormal():
             yield
-    else:
+    else:  # it may compute with its weights at once
         yield
 
 
 class _SkipNormal(TorchFunctionMode):
     """Skips `nn.init.normal_`, which on the device `meta` takes a second to import a compiler."""
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))
 
 

@@ -1,7 +1,4 @@
-"""NgramEmbedding: vectors of the frequent n-grams that end at each token.
-
-Legend of shapes: `B` batch, `T` tokens, `n` maximum order of n-grams.
-"""
+"""NgramEmbedding: vectors of the frequent n-grams that end at each token."""
 
 from collections.abc import Callable
 from typing import Self
@@ -16,11 +13,6 @@ from sentiment.data.encoded.ngrams import hash_ngrams
 class NgramEmbedding(nn.Embedding):
     """Embeds pairs, triples, … of word ids (Joulin et al. 2017); n-grams outside the vocabulary are zero vectors.
 
-    Args:
-        max_ngram: `n`, at least 2.
-        num_ngrams: size of the vocabulary of n-grams, of all orders.
-        ngram_dim: size of each vector.
-
     Attributes:
         hashes: of the n-gram of each row, ascending, int64 `(num_ngrams + 1,)`. Row 0, of all others, has -1. It is no
             buffer, since callbacks that average weights average buffers too, and would round it.
@@ -32,7 +24,6 @@ class NgramEmbedding(nn.Embedding):
         self.hashes = torch.full((num_ngrams + 1,), -1)
 
     def reset_parameters(self) -> None:
-        """Initialize all rows but the first as word embeddings."""
         nn.init.uniform_(self.weight, -0.05, 0.05)
         nn.init.zeros_(self.weight[0])
 
@@ -63,17 +54,10 @@ class NgramEmbedding(nn.Embedding):
         return self.hashes
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the hashes of a state dict.
-
-        Raises:
-            ValueError: they are not those of this number of n-grams.
-        """
-        if (
-            not isinstance(state, Tensor)
-            or state.dtype != torch.int64
-            or state.shape != self.hashes.shape
-        ):
-            raise ValueError(f"hashes of n-grams: not int64 {tuple(self.hashes.shape)}")
+        """Take the hashes of a state dict."""
+        shape = self.hashes.shape
+        if not isinstance(state, Tensor) or (state.dtype, state.shape) != (torch.int64, shape):
+            raise ValueError(f"hashes of n-grams: not int64 {tuple(shape)}")
         self.hashes = state.to(self.weight.device)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

@@ -2,8 +2,9 @@
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -20,11 +21,7 @@ TOLERANCE = 1e-4
 
 
 class ProbabilityModel(nn.Module):
-    """The exported computation.
-
-    Args:
-        net: in evaluation mode.
-    """
+    """The exported computation."""
 
     def __init__(self, net: Network) -> None:
         super().__init__()
@@ -40,74 +37,25 @@ def export_onnx(
 ) -> float:
     """Write an ONNX file with dynamic batch and length, after comparing it with PyTorch at other sizes.
 
-    Args:
-        net: in evaluation mode; it is moved to the CPU.
-        encoder: stored in the metadata, see `TextEncoder.to_dict`.
-        label_names: stored in the metadata as `label_names`.
-        path: of the file.
+    The network is moved to the CPU; its encoder and `label_names` are stored in the metadata as JSON.
 
     Returns:
         The largest difference of a probability from PyTorch's.
-
-    Raises:
-        InputError: onnx or onnxruntime is not installed, torch cannot export the network, the file cannot be written,
-            or it computes something else.
     """
-    try:
-        import onnx
-        import onnxruntime
-    except ImportError as error:
-        raise InputError(
-            "export needs onnx and onnxruntime; install them: pip install onnx onnxruntime"
-        ) from error
-    model = ProbabilityModel(
-        net.cpu()
-    ).eval()  # the exporter restores the mode of the model in all its modules
+    model = ProbabilityModel(net.cpu()).eval()  # the exporter restores the mode in all its modules
+    metadata = encoder.to_dict() | {"label_names": list(label_names)}
     with output_file(path) as temporary:
-        # The exporter prints the graph of a network that it cannot export, whatever `verbose` says.
-        with warnings.catch_warnings(), patch.object(torch._C, "_jit_onnx_log", create=True):
-            warnings.simplefilter(
-                "ignore"
-            )  # about the deprecated exporter, and constants, which are checked below
-            # The newer exporter unrolls an LSTM's steps, which makes the length a constant.
-            try:
-                torch.onnx.export(
-                    model,
-                    (_random_ids(encoder, *TRACED_SIZE),),
-                    str(temporary),
-                    dynamo=False,
-                    input_names=["ids"],
-                    output_names=["probabilities"],
-                    dynamic_axes={"ids": {0: "batch", 1: "length"}, "probabilities": {0: "batch"}},
-                )
-            except Exception as error:  # of torch's exporter, or of a network that it calls
-                raise InputError(
-                    f"{path}: not written, {type(net).__name__} cannot be exported ({one_line(error)[:200]}); use "
-                    "operations that torch.onnx.export supports"
-                ) from error
-        onnx_model = onnx.load(str(temporary))
-        metadata = encoder.to_dict() | {"label_names": list(label_names)}
-        encoded = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
-        onnx.helper.set_model_props(onnx_model, encoded)
-        onnx.checker.check_model(onnx_model, full_check=True)
-        onnx.save(onnx_model, str(temporary))
-        session = onnxruntime.InferenceSession(str(temporary))
-        difference = 0.0
-        for batch, length in CHECKED_SIZES:
-            ids = _random_ids(encoder, batch, length)
-            try:
-                with torch.inference_mode():
-                    expected = model(ids)
-                (probabilities,) = session.run(None, {"ids": ids.numpy()})
-            except (
-                Exception
-            ) as error:  # of onnxruntime, which has many, or of a network with an upper limit
-                raise InputError(
-                    f"{path}: not written, the traced network fails for another size: {batch} texts of {length} tokens"
-                ) from error
-            difference = max(
-                difference, float((expected - torch.from_numpy(probabilities)).abs().max())
+        try:
+            _trace(model, _random_ids(encoder, *TRACED_SIZE), temporary)
+            _add_metadata(temporary, metadata)
+            difference = _compare(
+                model, temporary, [_random_ids(encoder, *size) for size in CHECKED_SIZES]
             )
+        except Exception as error:  # of an import, of the exporter, onnxruntime or a network
+            raise InputError(
+                f"{path}: not written, {type(net).__name__} cannot be exported ({one_line(error)[:200]}); install onnx "
+                "and onnxruntime, and use operations that torch.onnx.export supports at any batch size and length"
+            ) from error
         if not difference <= TOLERANCE:
             raise InputError(
                 f"{path}: not written, its probabilities differ from PyTorch's by {difference:.2g}"
@@ -115,8 +63,49 @@ def export_onnx(
     return difference
 
 
+def _trace(model: ProbabilityModel, ids: Tensor, path: Path) -> None:
+    # The exporter prints the graph of a network that it cannot export, whatever `verbose` says.
+    with warnings.catch_warnings(), patch.object(torch._C, "_jit_onnx_log", create=True):
+        # About the deprecated exporter, and constants, which `_compare` would notice. The newer exporter unrolls an
+        # LSTM's steps, which makes the length a constant.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (ids,),
+            str(path),
+            dynamo=False,
+            input_names=["ids"],
+            output_names=["probabilities"],
+            dynamic_axes={"ids": {0: "batch", 1: "length"}, "probabilities": {0: "batch"}},
+        )
+
+
+def _add_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    import onnx
+
+    model = onnx.load(str(path))
+    encoded = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
+    onnx.helper.set_model_props(model, encoded)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def _compare(model: ProbabilityModel, path: Path, batches: Sequence[Tensor]) -> float:
+    """The largest difference of a probability that ONNX Runtime computes from PyTorch's."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path))
+    differences = []
+    for ids in batches:
+        with torch.inference_mode():
+            expected = model(ids)
+        (probabilities,) = session.run(None, {"ids": ids.numpy()})
+        differences.append((expected - torch.from_numpy(probabilities)).abs().max())
+    return float(torch.stack(differences).max())
+
+
 def _random_ids(encoder: TextEncoder, batch: int, length: int) -> Tensor:
-    """Return random texts of different lengths, padded as in training: int64 `(batch, length)`.
+    """Random texts of different lengths, padded as in training: int64 `(batch, length)`.
 
     By Zipf's law, so that some of their n-grams are in the vocabulary.
     """

@@ -1,7 +1,6 @@
-"""RecurrentNetwork: embedding, recurrent layers in one or both directions, pooling over time, linear layer.
+"""The networks of recurrent layers: embedding, layers in one or both directions, pooling over time, linear layer.
 
-Legend of shapes: `B` batch, `T` tokens, `E` embedding including that of n-grams, `H` units, `D` directions, `C`
-outputs, `N` chunks of a text, `S` tokens of a chunk.
+Shapes: `E` embedding including that of n-grams, `D` directions, `N` chunks of a text, `S` tokens of a chunk.
 """
 
 from collections.abc import Callable
@@ -13,48 +12,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from sentiment.model.gates import Gates
+from sentiment.model.gates import Gates, unroll
 from sentiment.model.network import Network
 from sentiment.model.ngram_embedding import NgramEmbedding
-from sentiment.model.pooling import POOLS, pool
 from sentiment.runtime.errors import check_at_least, check_choice, check_dropout
 
 
 class RecurrentNetwork(Network):
-    """Embedding, recurrent layers, pooling over time and a linear layer; subclasses say which kind the layers are.
+    """Embedding, recurrent layers, pooling over time and a linear layer; the settings are those of `conf/model/`.
 
     Every layer and direction is a separate single-layer `nn.LSTM` or `nn.GRU`. With masked padding, the backward layer
     reads the tokens of each row in reverse, without its padding, so that rows of different lengths still use the fused
     kernel. Weights are initialized as in Keras: embedding uniform in ±0.05, Glorot input weights (Glorot & Bengio
     2010), orthogonal recurrent weights (Saxe et al. 2014), zero biases.
 
-    Args:
-        max_features: size of the vocabulary.
-        num_outputs: `C`; 1 for two classes (the logit of a sigmoid), else one per class (softmax).
-        embedding_dim: size of the word embedding.
-        max_ngram: maximum order of n-grams. The embeddings of the pairs, triples, … that end at a word are concatenated
-            to the embedding of the word, see `NgramEmbedding`; 1 disables them.
-        num_ngrams: number of n-grams that have an embedding, of all orders.
-        ngram_dim: size of each n-gram embedding.
-        units: `H`, per direction.
-        num_layers: number of recurrent layers.
-        bidirectional: add layers that read in the opposite direction.
-        dropout: dropout of the inputs of each layer, the first included, with one mask for all time steps, as in
-            Keras.
-        recurrent_dropout: dropout of the hidden state between time steps, with one mask for all of them (Gal &
-            Ghahramani 2016) and, unlike in Keras, for all rows of the batch.
-        word_dropout: fraction of the tokens whose embedding is set to zero (Iyyer et al. 2015).
-        output_dropout: dropout of the inputs of the linear layer (Srivastava et al. 2014).
-        freeze_embedding: leave the embeddings of words and n-grams as they are initialized, as float16; trained ones
-            memorize the texts from the second epoch on.
-        pooling: how the last layer's outputs are reduced over time: the `last` state, the `max` or `mean`, or both
-            concatenated, `max_mean`.
-        chunk_length: tokens after which the state is reset to zero; pooling covers all chunks of a text
-            (Johnson & Zhang 2016). None reads a text in one piece.
-        masked: as in `Network`.
-
-    Raises:
-        ArgumentError: an argument is out of range.
+    Dropout has one mask for all time steps, as in Keras; that of the hidden state (Gal & Ghahramani 2016) has, unlike
+    in Keras, one for all rows of the batch. Word dropout sets embeddings to zero (Iyyer et al. 2015). Frozen embeddings
+    are float16; trained ones memorize the texts from the second epoch on. The state starts at zero in each chunk of
+    `chunk_length` tokens (Johnson & Zhang 2016).
     """
 
     layer_class: ClassVar[type[nn.LSTM | nn.GRU]]
@@ -83,17 +58,11 @@ class RecurrentNetwork(Network):
         check_at_least(1, embedding_dim=embedding_dim, units=units, num_layers=num_layers)
         check_at_least(1, max_ngram=max_ngram, ngram_dim=ngram_dim)
         check_at_least(0, num_ngrams=num_ngrams)
+        check_at_least(1, chunk_length=1 if chunk_length is None else chunk_length)
         check_choice(tuple(POOLS), pooling=pooling)
-        check_choice((False, True), bidirectional=bidirectional)
-        check_choice((False, True), freeze_embedding=freeze_embedding)
-        if chunk_length is not None:
-            check_at_least(1, chunk_length=chunk_length)
-        check_dropout(
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            word_dropout=word_dropout,
-            output_dropout=output_dropout,
-        )
+        check_choice((False, True), bidirectional=bidirectional, freeze_embedding=freeze_embedding)
+        check_dropout(dropout=dropout, recurrent_dropout=recurrent_dropout)
+        check_dropout(word_dropout=word_dropout, output_dropout=output_dropout)
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.word_dropout = word_dropout
@@ -111,18 +80,17 @@ class RecurrentNetwork(Network):
                 embedding.requires_grad_(False).half()
         hidden_dim = units * self.num_directions
         input_dims = [embedding_dim + (max_ngram - 1) * ngram_dim] + [hidden_dim] * (num_layers - 1)
-        self.forward_layers = nn.ModuleList(
-            self.layer_class(dim, units, batch_first=True) for dim in input_dims
-        )
-        self.backward_layers = nn.ModuleList(
-            self.layer_class(dim, units, batch_first=True)
-            for dim in (input_dims if bidirectional else [])
-        )
+        self.forward_layers = self._make_layers(input_dims)
+        self.backward_layers = self._make_layers(input_dims if bidirectional else [])
         self.linear = nn.Linear(hidden_dim * len(POOLS[pooling]), num_outputs)
         self.reset_parameters()
 
+    def _make_layers(self, input_dims: list[int]) -> nn.ModuleList:
+        return nn.ModuleList(
+            self.layer_class(dim, self.units, batch_first=True) for dim in input_dims
+        )
+
     def reset_parameters(self) -> None:
-        """Initialize all weights as Keras does."""
         nn.init.uniform_(self.embedding.weight, -0.05, 0.05)
         if self.ngram_embedding is not None:
             self.ngram_embedding.reset_parameters()
@@ -140,13 +108,7 @@ class RecurrentNetwork(Network):
         nn.init.zeros_(input_bias)
         nn.init.zeros_(hidden_bias)
 
-    @staticmethod
-    def unroll(layer: nn.Module, x: Tensor) -> Gates:
-        """The gates of one layer in one direction while it reads `(B, T, E)`, without dropout."""
-        raise NotImplementedError
-
     def embed(self, ids: Tensor) -> Tensor:
-        """Embed word ids, and the n-grams that end at each of them: int64 `(B, T)` → `(B, T, E)`."""
         dtype = self.linear.weight.dtype  # that of a frozen embedding may be another one
         x: Tensor = self.embedding(ids).to(dtype)
         if self.ngram_embedding is not None:
@@ -154,66 +116,52 @@ class RecurrentNetwork(Network):
         return x
 
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
-        """Classify embedded tokens, as in `Network`."""
         if self.training and self.word_dropout:
             x = x * F.dropout(x.new_ones(*x.shape[:2], 1), self.word_dropout)  # (B, T, E)
         chunks, chunk_lengths = self._split_into_chunks(x, lengths)  # (B·N, S, E), (B·N,)
-        outputs = self._encode(chunks, chunk_lengths, self._run_layer)  # (B·N, S, D·H)
+        outputs = self._run_layers(chunks, chunk_lengths, self._run_layer)  # (B·N, S, D·H)
         outputs = self._merge_chunks(outputs, x)  # (B, T, D·H)
-        pooled = pool(
-            outputs, lengths, self.pooling, self.units
-        )  # (B, D·H), twice that for max_mean
+        pools = [pool(outputs, lengths, self.units) for pool in POOLS[self.pooling]]
+        pooled = torch.cat(pools, 1)  # (B, D·H), twice that for max_mean
         pooled = F.dropout(pooled, self.output_dropout, self.training)
         logits: Tensor = self.linear(pooled)  # (B, C)
         return logits
 
     def gates(self, ids: Tensor) -> list[tuple[Gates, ...]]:
-        """Gates and states, which the fused kernel does not return; without dropout.
-
-        Args:
-            ids: as in `forward`.
-
-        Returns:
-            For each layer the gates of the forward layer, and those of the backward one if there is one.
-        """
+        """Gates of each layer, forward and perhaps backward, which the fused kernel does not return; no dropout."""
         unrolled: list[Gates] = []
 
         def run_layer(layer: nn.Module, x: Tensor) -> Tensor:
-            unrolled.append(self.unroll(layer, x))
+            unrolled.append(unroll(layer, x))
             return unrolled[-1].hidden
 
         x = self.embed(ids)
         chunks, lengths = self._split_into_chunks(x, self.lengths(ids))
-        self._encode(chunks, lengths, run_layer)
+        self._run_layers(chunks, lengths, run_layer)
         if self.backward_layers:
             reverse = _reverse_within_length(lengths, chunks.shape[1])
             unrolled[1::2] = [gates.map(reverse) for gates in unrolled[1::2]]
         merged = [gates.map(partial(self._merge_chunks, x=x)) for gates in unrolled]
-        return [
-            tuple(merged[i : i + self.num_directions])
-            for i in range(0, len(merged), self.num_directions)
-        ]
+        starts = range(0, len(merged), self.num_directions)
+        return [tuple(merged[start : start + self.num_directions]) for start in starts]
 
     def _split_into_chunks(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """`(B, T, E)` and `(B,)` → `(B·N, S, E)` and `(B·N,)`."""
-        if self.chunk_length is None:
+        size, width = self.chunk_length, x.shape[1]
+        if size is None:
             return x, lengths
-        length = x.shape[1]
-        chunks = F.pad(x, (0, 0, 0, -length % self.chunk_length)).reshape(
-            -1, self.chunk_length, x.shape[2]
-        )
-        starts = torch.arange(0, length, self.chunk_length, device=x.device)
-        ends = (
-            torch.full_like(x[:, 0, 0], length, dtype=torch.int64) if lengths is None else lengths
-        )
-        return chunks, (ends[:, None] - starts).clamp(0, self.chunk_length).flatten()
+        chunks = F.pad(x, (0, 0, 0, -width % size)).reshape(-1, size, x.shape[2])
+        starts = torch.arange(0, width, size, device=x.device)
+        if lengths is None:
+            lengths = torch.full_like(x[:, 0, 0], width, dtype=torch.int64)
+        return chunks, (lengths[:, None] - starts).clamp(0, size).flatten()
 
     @staticmethod
     def _merge_chunks(outputs: Tensor, x: Tensor) -> Tensor:
         """Outputs for the chunks of `x`, `(B·N, S, D·H)` → `(B, T, D·H)`."""
         return outputs.reshape(x.shape[0], -1, outputs.shape[2])[:, : x.shape[1]]
 
-    def _encode(
+    def _run_layers(
         self, x: Tensor, lengths: Tensor | None, run_layer: Callable[[nn.Module, Tensor], Tensor]
     ) -> Tensor:
         """Outputs of the last layer, `(B, T, E)` → `(B, T, D·H)`; `run_layer` runs one layer in one direction."""
@@ -241,12 +189,63 @@ class RecurrentNetwork(Network):
         return output
 
 
+class LSTMClassifier(RecurrentNetwork):
+    """Hochreiter & Schmidhuber (1997); the forget bias starts at 1 (Jozefowicz et al. 2015)."""
+
+    layer_class = nn.LSTM
+
+    def reset_layer(self, layer: nn.RNNBase) -> None:
+        super().reset_layer(layer)
+        input_bias = layer.all_weights[0][2]
+        nn.init.ones_(input_bias[self.units : 2 * self.units])  # gates: input, forget, cell, output
+
+
+class GRUClassifier(RecurrentNetwork):
+    """Cho et al. (2014)."""
+
+    layer_class = nn.GRU
+
+
 def _reverse_within_length(lengths: Tensor | None, width: int) -> Callable[[Tensor], Tensor]:
     """A function that reverses each row of a `(B, T, E)` tensor within its own length."""
     if lengths is None:
         return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
-    order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[
-        ..., None
-    ]  # (B, T, 1)
-    return lambda x: x.gather(1, order.expand(-1, -1, x.shape[2]))
+    order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)  # (B, T)
+    return lambda x: x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+
+
+# Pooling: outputs of the forward layer, then of the backward one, `(B, T, D·H)`, lengths `(B,)` and `H` → `(B, D·H)`.
+
+
+def _last(x: Tensor, lengths: Tensor | None, units: int) -> Tensor:
+    forward = x[:, :, :units]  # (B, T, H)
+    backward = x[:, 0, units:]  # (B, H), as the backward layer ends at the first token
+    if lengths is None:
+        return torch.cat([forward[:, -1], backward], 1)
+    last = (lengths - 1)[:, None, None].expand(-1, -1, units)  # (B, 1, H)
+    return torch.cat([forward.gather(1, last)[:, 0], backward], 1)
+
+
+def _max(x: Tensor, lengths: Tensor | None, units: int) -> Tensor:
+    return (x if lengths is None else x.masked_fill(~_token_mask(x, lengths), -torch.inf)).amax(1)
+
+
+def _mean(x: Tensor, lengths: Tensor | None, units: int) -> Tensor:
+    if lengths is None:
+        return x.mean(1)
+    mask = _token_mask(x, lengths)
+    return (x * mask).sum(1) / mask.sum(1)
+
+
+def _token_mask(x: Tensor, lengths: Tensor) -> Tensor:
+    """Which steps are tokens, bool `(B, T, 1)`."""
+    return (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[..., None]
+
+
+POOLS: dict[str, tuple[Callable[[Tensor, Tensor | None, int], Tensor], ...]] = {
+    "last": (_last,),
+    "max": (_max,),
+    "mean": (_mean,),
+    "max_mean": (_max, _mean),
+}

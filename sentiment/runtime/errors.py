@@ -78,6 +78,17 @@ def describe_failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error)} ({Path(frame.filename).name}, line {frame.lineno})"
 
 
+@contextmanager
+def report_failure(what: str, kind: type[InputError] = InputError) -> Iterator[None]:
+    """Report whatever somebody's code raises in one line that begins with `what`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise kind(f"{what}, {describe_failure(error)}") from error
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error of some library, without line breaks."""
     return " ".join(str(error).split())

@@ -89,7 +89,7 @@ class ServedModel:
             "classes": self.classifier.label_names,
             "network": self.classifier.net.display_name,
             "parameters": sum(weight.numel() for weight in self.classifier.net.parameters()),
-            "tokenizer": str(encoder.tokenize),
+            "tokenizer": str(encoder.tokenizer),
             "vocabulary": len(encoder.vocabulary),
             "maxlen": encoder.maxlen,
             "commit": self.metrics.get("git_commit"),

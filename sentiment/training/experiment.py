@@ -17,7 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import read_hashes
+from sentiment.data.encoded.store import read_array
 from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.memory import PADDING_BYTES, TRAINING, batch_bytes, check_fits
@@ -163,7 +163,7 @@ def _fit(
     """Train, from a checkpoint if one is given; return the figures of the selected epoch."""
     if trainer.is_global_zero and not cfg.trainer.fast_dev_run:
         rows = datamodule.training_set.reviews.rows
-        run.write_train_hashes(read_hashes(datamodule.folder)[rows])
+        run.write_train_hashes(read_array(datamodule.folder, "hashes")[rows])
     with translate_lightning_errors():
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     selected = None if cfg.trainer.fast_dev_run else _selected_checkpoint(cfg, trainer)

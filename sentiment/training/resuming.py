@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
-from sentiment.model.schedules import takes_total_steps
+from sentiment.model.module import takes_total_steps
 from sentiment.runtime.config import (
     config_fingerprint,
     flatten,

@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import PADDING, SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.checkpoint import restore_model
-from sentiment.model.module import SentimentModule
-from sentiment.model.network import without_memory
-from sentiment.model.schedules import takes_total_steps
+from sentiment.model.module import SentimentModule, takes_total_steps
+from sentiment.model.network import on_meta_device
 from sentiment.runtime.config import OBJECTIVES, check_single_device, instantiate_checked
 from sentiment.runtime.errors import (
     InputError,
@@ -193,10 +193,8 @@ def _check_network(cfg: DictConfig) -> None:
             "model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi"
         )
     padding = cfg.data.get("padding", "pre")
-    encoder = TextEncoder(
-        Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre"
-    )
-    with without_memory(cfg.model):
+    encoder = TextEncoder(Vocabulary(SPECIALS), Tokenizer("words"), 8, padding, "pre")
+    with on_meta_device(cfg.model._target_):
         module = make_module(cfg, encoder, ["first", "second"])
     if is_ours(cfg.model._target_):
         return

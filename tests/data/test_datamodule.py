@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.summary import describe, find_problems
 from sentiment.runtime.errors import InputError
 from tests.helpers import prepare_datamodule, write_csv

@@ -341,7 +341,7 @@ def cached_run(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("damage", ["removed", "truncated", "emptied"])
 @pytest.mark.parametrize(
     "pattern",
-    ["reviews/*/ids.int32", "reviews/*/vocabulary.txt", "reviews/*/train.npy", "reviews/*/metadata.json",
+    ["reviews/*/ids.int32", "reviews/*/vocabulary.json", "reviews/*/train.npy", "reviews/*/metadata.json",
      "baselines/*.npz", "tables/*.arrow"],
 )  # fmt: skip
 def test_damaged_cache_is_rebuilt(

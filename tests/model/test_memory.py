@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from sentiment.classifier import load
-from sentiment.model.gru import GRUClassifier
-from sentiment.model.lstm import LSTMClassifier
 from sentiment.model.memory import EVALUATION, TRAINING, available_memory, batch_bytes
+from sentiment.model.recurrent import GRUClassifier, LSTMClassifier
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
 from tests.helpers import Compose, peak_memory

@@ -17,7 +17,7 @@ from tests.helpers import Compose
 
 ENCODER = {"vocabulary": ["<pad>", "<unk>", *map(str, range(28))], "tokenizer": "words", "maxlen": 9,
            "padding": "post", "truncating": "pre"}  # fmt: skip
-MODEL = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 12, "units": 10,
+MODEL = {"_target_": "sentiment.model.recurrent.LSTMClassifier", "embedding_dim": 12, "units": 10,
          "dropout": 0.0, "recurrent_dropout": 0.0}  # fmt: skip
 
 

@@ -26,7 +26,7 @@ from tests.helpers import compose_config
 MODULE = """
 from pathlib import Path
 
-from sentiment.model.lstm import LSTMClassifier
+from sentiment.model.recurrent import LSTMClassifier
 
 Path(__file__).with_suffix(".imported").touch()
 

@@ -71,7 +71,7 @@ def fit_and_test(baseline: Baseline, folder: Path, accelerator: str) -> None:
         **device,
     )
     datamodule = baseline.datamodule
-    model = {"_target_": "sentiment.model.lstm.LSTMClassifier", "embedding_dim": 4, "units": 4}
+    model = {"_target_": "sentiment.model.recurrent.LSTMClassifier", "embedding_dim": 4, "units": 4}
     module = SentimentModule(datamodule.encoder.to_dict(), datamodule.label_names, model)
     trainer.fit(module, datamodule)
     assert "baseline/forest/test_accuracy" not in baseline.metrics

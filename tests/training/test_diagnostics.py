@@ -20,7 +20,8 @@ from sentiment.analysis.figures.model import (
 )
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import PaddedReviews
-from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
@@ -181,14 +182,14 @@ def test_most_wrong_reviews_are_wrong_and_shown_as_written(evaluated: EvaluatedS
 def test_of_a_long_review_the_tokens_that_the_model_reads_are_shown(
     tokenizer: str, truncating: str, maxlen: int, expected: str
 ) -> None:
-    encoder = TextEncoder(Vocabulary(SPECIALS), tokenizer, maxlen, "pre", truncating)
+    encoder = TextEncoder(Vocabulary(SPECIALS), Tokenizer(tokenizer), maxlen, "pre", truncating)
     assert html.unescape(format_review(encoder, "A fine,   slow film.")) == expected
 
 
 @pytest.mark.parametrize("maxlen", [2, 10**6])
 @pytest.mark.parametrize("truncating", ["pre", "post"])
 def test_long_reviews_are_shortened(truncating: str, maxlen: int) -> None:
-    encoder = TextEncoder(Vocabulary(SPECIALS), "words", maxlen, "pre", truncating)
+    encoder = TextEncoder(Vocabulary(SPECIALS), Tokenizer("words"), maxlen, "pre", truncating)
     shown = format_review(encoder, "first second " + "film " * 100_000 + "third fourth")
     assert re.search("third fourth$" if truncating == "pre" else "^first second", shown)
     assert len(shown) <= MAX_CHARS + 2

@@ -7,14 +7,16 @@ over all its rows at once. So one cache serves every `maxlen` and `max_features`
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data import Integers
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import PADDING, UNKNOWN, TextEncoder
 from sentiment.runtime.errors import InputError
 
@@ -24,30 +26,19 @@ EVAL_TOKENS_PER_BATCH = 1 << 15  # evaluation needs no gradients, so its batches
 
 
 class Batch(NamedTuple):
-    """A padded batch.
+    """A padded batch."""
 
-    Attributes:
-        ids: word ids, int64 `(B, T)`.
-        labels: classes, int64 `(B,)`, or their probabilities, float32 `(B, classes)`.
-        rows: row number of each review in its source, int64 `(B,)`.
-    """
-
-    ids: Tensor
-    labels: Tensor
-    rows: Tensor
+    ids: Tensor  # of words, int64 `(B, T)`
+    labels: Tensor  # classes, int64 `(B,)`, or their probabilities, float32 `(B, classes)`
+    rows: Tensor  # in the source, int64 `(B,)`
 
 
+@dataclass(eq=False)
 class PaddedReviews(Dataset[Batch]):
-    """Returns a padded `Batch` for an array of positions in `reviews`.
+    """Returns a padded `Batch` for an array of positions in one split; the settings are those of its encoder."""
 
-    Args:
-        reviews: one split of the encoded reviews.
-        encoder: its vocabulary, `maxlen`, `padding` and `truncating` are applied.
-    """
-
-    def __init__(self, reviews: EncodedReviews, encoder: TextEncoder) -> None:
-        self.reviews = reviews
-        self.encoder = encoder
+    reviews: EncodedReviews
+    encoder: TextEncoder
 
     def __len__(self) -> int:
         return len(self.reviews)
@@ -78,8 +69,7 @@ class PaddedReviews(Dataset[Batch]):
     def pad(self, positions: Integers | None = None, width: int | None = None) -> Integers:
         """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
 
-        `T` is `width`; by default `maxlen` with padding at the start, else the longest length rounded up to a multiple
-        of 8.
+        `T` is by default `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
         """
         maxlen, pre = self.encoder.maxlen, self.encoder.padding == "pre"
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
@@ -95,91 +85,46 @@ class PaddedReviews(Dataset[Batch]):
         ids[~inside] = PADDING
         return ids
 
-    def train_sampler(
-        self,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        num_replicas: int = 1,
-        reshuffle: bool = True,
-    ) -> "BucketBatchSampler":
-        """Shuffled batches of `batch_size` reviews per device; `rank` is one of `num_replicas` devices."""
-        sampler = BucketBatchSampler(
-            len(self),
-            batch_size,
-            self._bucket_lengths,
-            seed=seed,
-            rank=rank,
-            num_replicas=num_replicas,
-        )
-        sampler.reshuffle = reshuffle
-        return sampler
+    def sampler(self, batch_size: int, **options: Any) -> "BucketBatchSampler":
+        """Batches of `batch_size` reviews per device; further options of the sampler by keyword."""
+        # Without masking, all reviews are padded to the same length anyway.
+        lengths = self.lengths if self.encoder.masked else None
+        return BucketBatchSampler(len(self), batch_size, lengths, **options)
 
-    def eval_sampler(self, rank: int = 0, num_replicas: int = 1) -> "BucketBatchSampler":
+    def eval_sampler(self, **options: Any) -> "BucketBatchSampler":
         """Large batches in the same order every time."""
         batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return BucketBatchSampler(
-            len(self),
-            batch_size,
-            self._bucket_lengths,
-            shuffle=False,
-            rank=rank,
-            num_replicas=num_replicas,
-        )
-
-    @property
-    def _bucket_lengths(self) -> Integers | None:
-        """None if all reviews are padded to the same length anyway."""
-        return self.lengths if self.encoder.masked else None
+        return self.sampler(batch_size, shuffle=False, **options)
 
 
+@dataclass(eq=False)
 class BucketBatchSampler(Sampler[Integers]):
     """Yields every position once per epoch, in batches; with `lengths`, reviews of similar length share a batch.
 
     With `shuffle` the order depends on `(seed, epoch)` alone, and each pool of 50 batches is sorted by length. Without
     it all positions are sorted by length, but the batches come in random order, the same every time, so that the first
     of them (Lightning's `limit_val_batches`) are an unbiased sample.
-
-    Args:
-        count: number of positions.
-        batch_size: positions in a batch, per device.
-        lengths: tokens of each position, int64 `(count,)`, or None.
-        shuffle: draw a new order for every epoch.
-        seed: of the order.
-        rank: of this device.
-        num_replicas: devices that share the batches.
-
-    Raises:
-        InputError: there are fewer positions than devices.
-
-    Attributes:
-        reshuffle: whether each epoch has an order of its own.
     """
 
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        lengths: Integers | None = None,
-        shuffle: bool = True,
-        seed: int = 0,
-        rank: int = 0,
-        num_replicas: int = 1,
-    ) -> None:
-        if 0 < count < num_replicas:
+    count: int  # of positions
+    batch_size: int  # per device
+    lengths: Integers | None = None  # tokens of each position, `(count,)`
+    shuffle: bool = True
+    seed: int = 0
+    rank: int = 0  # of this device
+    num_replicas: int = 1  # devices that share the batches
+    reshuffle: bool = True  # an order of its own for each epoch
+
+    def __post_init__(self) -> None:
+        if 0 < self.count < self.num_replicas:
             raise InputError(
-                f"trainer.devices: {num_replicas} devices cannot share {count} rows; use fewer devices"
+                f"trainer.devices: {self.num_replicas} devices cannot share {self.count} rows; use fewer devices"
             )
-        # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
-        starts = np.arange(0, max(1, count - num_replicas + 1), batch_size * num_replicas)
-        self.bounds = np.append(starts, count)
-        self.lengths = lengths
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.num_replicas = num_replicas
         self.epoch = 0
-        self.reshuffle = True
+        # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
+        last_start = max(1, self.count - self.num_replicas + 1)
+        starts = np.arange(0, last_start, self.batch_size * self.num_replicas)
+        self.bounds = np.append(starts, self.count)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch; when resuming, it calls `iter` first."""
@@ -192,11 +137,11 @@ class BucketBatchSampler(Sampler[Integers]):
     def __iter__(self) -> Iterator[Integers]:
         # A generator: this runs when the first batch is requested, after `set_epoch`.
         random = np.random.default_rng([self.seed, self.epoch] if self.shuffle else 0)
-        count = self.bounds[-1]
-        order = random.permutation(count) if self.shuffle else np.arange(count)
+        order = random.permutation(self.count) if self.shuffle else np.arange(self.count)
         batch_order = np.arange(len(self))
         if self.lengths is not None:
-            pools = [*self.bounds[:-1:POOL_SIZE], count] if self.shuffle else [0, count]
+            starts = self.bounds[:-1:POOL_SIZE] if self.shuffle else [0]
+            pools = [*starts, self.count]
             for start, end in itertools.pairwise(pools):
                 pool = order[start:end]
                 order[start:end] = pool[np.argsort(self.lengths[pool], kind="stable")]

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data import Integers
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import UNKNOWN
 
 PRIME = 2**31 - 1  # a product of two hashes fits int64
@@ -18,12 +19,7 @@ PIECE = 1000  # reviews that are hashed at once
 def hash_ngrams(ids: Tensor, max_ngram: int) -> Tensor:
     """Hash the pairs, triples, … that end at each id; those at the start of a row begin with padding.
 
-    Args:
-        ids: int64 `(…, T)`.
-        max_ngram: maximum order, at least 2.
-
-    Returns:
-        Hashes below 2³¹ - 1, int64 `(…, T, max_ngram - 1)`, those of pairs first.
+    int64 `(…, T)` → hashes below 2³¹ - 1, int64 `(…, T, max_ngram - 1)`, those of pairs first.
     """
     hashes = [ids]
     for shift in range(1, max_ngram):
@@ -37,11 +33,7 @@ def frequent_ngrams(
 ) -> Integers:
     """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews.
 
-    Args:
-        reviews: read without truncation.
-        vocabulary_size: number of words; ids beyond it are those of unknown words, as in batches.
-        max_ngram: maximum order, at least 2.
-        min_count: occurrences in all reviews.
+    Reviews are not truncated; ids from `vocabulary_size` on are unknown words, as in batches.
 
     Returns:
         Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`.
@@ -64,9 +56,8 @@ def hash_reviews(
         ids = torch.from_numpy(np.concatenate(piece).astype(np.int64))
         ids[ids >= vocabulary_size] = UNKNOWN
         lengths = np.array([len(text) for text in piece])
-        position = np.arange(len(ids)) - np.repeat(
-            np.cumsum(lengths) - lengths, lengths
-        )  # in its review
+        starts = np.cumsum(lengths) - lengths
+        position = np.arange(len(ids)) - np.repeat(starts, lengths)  # in its review
         review = np.repeat(np.arange(start, start + len(piece)), lengths)
         is_within = position[:, None] >= np.arange(1, max_ngram)
         yield (

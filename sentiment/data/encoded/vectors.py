@@ -8,7 +8,7 @@ they occur.
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -18,37 +18,25 @@ from scipy.sparse import csr_matrix
 from sklearn.utils.extmath import randomized_svd
 from torch import Tensor
 
-from sentiment.data.encoded.encoding import EncodedReviews, Integers
+from sentiment.data import Integers
 from sentiment.data.encoded.ngrams import hash_reviews
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN
 from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.errors import InputError
 
-if TYPE_CHECKING:
-    from torchtext.vocab import Vectors
-
 WINDOW = 5  # words on either side that count as context, the nearest most
 CONTEXT_SMOOTHING = 0.75  # exponent of the context frequencies: rare contexts count less
-TARGET_RMS = (
-    0.2  # of the values of a vector: above the ±0.05 of a random embedding, below GloVe's 0.4
-)
+# Of the values of a vector: above the ±0.05 of a random embedding, below GloVe's 0.4.
+TARGET_RMS = 0.2
 
 
 def word_vectors(
     reviews: EncodedReviews, vocabulary_size: int, dim: int
 ) -> npt.NDArray[np.float32]:
-    """Vectors of words: two thirds of the values come from the words around them, the others from their reviews.
+    """Vectors of all words but the special ones, float32 `(vocabulary_size - 2, dim)`.
 
-    Args:
-        reviews: the texts to learn from, read without truncation.
-        vocabulary_size: number of words, special ones included.
-        dim: values of each vector.
-
-    Returns:
-        The vectors of all words but the special ones, float32 `(vocabulary_size - 2, dim)`.
-
-    Raises:
-        InputError: the vocabulary is smaller than `dim`.
+    Two thirds of the values come from the words around them, the others from their reviews, which are not truncated.
     """
     if dim > vocabulary_size:
         raise InputError(
@@ -66,21 +54,12 @@ def word_vectors(
 def ngram_vectors(
     reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, vocabulary: Integers, dim: int
 ) -> npt.NDArray[np.float32]:
-    """Vectors of n-grams, from the reviews in which they occur.
+    """Vectors of the n-grams of a vocabulary of hashes, ascending, `(n-grams,)`, from their reviews.
 
-    Args:
-        reviews: the texts to learn from, read without truncation.
-        vocabulary_size: number of words, special ones included.
-        max_ngram: maximum order of the n-grams.
-        vocabulary: their hashes, ascending, int64 `(n-grams,)`.
-        dim: values of each vector.
-
-    Returns:
-        float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
+    float32 `(n-grams, dim)`; the last values are zero if there are fewer n-grams or reviews than `dim`.
     """
-    return _factorize(
-        _ppmi(_count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary).sign()), dim
-    )
+    counts = _count_ngrams(reviews, vocabulary_size, max_ngram, vocabulary)
+    return _factorize(_ppmi(counts.sign()), dim)
 
 
 def _count_ngrams(
@@ -93,9 +72,8 @@ def _count_ngrams(
         found = vocabulary[row] == hashes
         places.append(np.stack([row[found], review[found]]).astype(np.int32))
     rows, columns = np.concatenate(places, 1)
-    return csr_matrix(
-        (np.ones(len(rows), np.float32), (rows, columns)), (len(vocabulary), len(reviews))
-    )
+    ones = np.ones(len(rows), np.float32)
+    return csr_matrix((ones, (rows, columns)), (len(vocabulary), len(reviews)))
 
 
 def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
@@ -103,16 +81,14 @@ def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
     left, values, _ = randomized_svd(matrix, min(dim, *matrix.shape), n_iter=3, random_state=0)
     vectors = left * np.sqrt(values)
     norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    scaled: npt.NDArray[np.float32] = (TARGET_RMS * np.sqrt(dim) * vectors / norms).astype(
-        np.float32
-    )
-    return np.pad(scaled, ((0, 0), (0, dim - scaled.shape[1])))
+    scaled = TARGET_RMS * np.sqrt(dim) * vectors / norms
+    return np.pad(scaled.astype(np.float32), ((0, 0), (0, dim - scaled.shape[1])))
 
 
 def _read(
     reviews: EncodedReviews, vocabulary_size: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The id of every token, and the position of its review, int32 `(all tokens,)`."""
+    """The id of every token, and the position of its review, `(all tokens,)`."""
     ids = np.concatenate([*reviews])
     ids[ids >= vocabulary_size] = UNKNOWN
     return ids, np.repeat(np.arange(len(reviews), dtype=np.int32), reviews.lengths)
@@ -121,9 +97,8 @@ def _read(
 def _occurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
     """Whether a word occurs in a review, 0 or 1: `(vocabulary_size, reviews)`."""
     ids, review = _read(reviews, vocabulary_size)
-    return csr_matrix(
-        (np.ones(len(ids), np.float32), (ids, review)), (vocabulary_size, len(reviews))
-    ).sign()
+    ones = np.ones(len(ids), np.float32)
+    return csr_matrix((ones, (ids, review)), (vocabulary_size, len(reviews))).sign()
 
 
 def _cooccurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
@@ -145,24 +120,14 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
     context /= context.sum()
     information = np.log(counts.data / (frequencies[counts.row] * context[counts.col]))
     positive = information > 0
-    return csr_matrix(
-        (information[positive], (counts.row[positive], counts.col[positive])), counts.shape
-    )
+    places = counts.row[positive], counts.col[positive]
+    return csr_matrix((information[positive], places), counts.shape)
 
 
 def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Pre-trained word vectors through torchtext.
+    """The pre-trained vectors of words that are known, float32 `(N, E)`, and the ids of these words, int64 `(N,)`.
 
-    Args:
-        name: one of torchtext's names, such as `glove.6B.100d` (downloaded once), or a local file of lines
-            `word value value …`.
-        words: in the order of their ids.
-
-    Returns:
-        The vectors found, float32 `(N, E)`, and the ids of their words, int64 `(N,)`.
-
-    Raises:
-        InputError: the name is neither, or the vectors cannot be read or downloaded.
+    `name` is one of torchtext's, such as `glove.6B.100d` (downloaded once), or a local file of lines `word value …`.
     """
     from torchtext.vocab import pretrained_aliases  # slow to import
 
@@ -173,7 +138,7 @@ def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]
             patch.object(ssl, "_create_default_https_context"),
         ):
             pretrained = _load_vectors(name)
-    except (OSError, RuntimeError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, ZeroDivisionError) as error:
         raise InputError(
             f"model.embedding_init={name}: cannot be read or downloaded ({error}); use ppmi, a file of lines "
             f"'word value …' or one of {', '.join(pretrained_aliases)}"
@@ -183,13 +148,11 @@ def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]
     return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
 
 
-def _load_vectors(name: str) -> "Vectors":
+def _load_vectors(name: str) -> Any:
     from torchtext.vocab import Vectors, pretrained_aliases
 
     cache = cache_dir() / "vectors"
     if not Path(name).is_file():
-        if name not in pretrained_aliases:
-            raise FileNotFoundError("no such file or name")
         return pretrained_aliases[name](cache=cache)
     stat = Path(name).stat()  # torchtext's cache is keyed by the file name alone
     return Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")

@@ -22,31 +22,17 @@ _WORD = (
 
 
 class SubwordTokenizer:
-    """Splits words into pieces that are frequent in the training rows.
+    """Splits words into pieces that are frequent in the training rows, lower-cased, in NFKC, without HTML line breaks.
 
-    Lower case and NFKC; HTML line breaks are removed. A piece that starts a word starts with `▁`. Words, numbers and
-    punctuation are not merged with each other. A character that no training row has is `<unk>`.
-
-    Args:
-        algorithm: `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018).
-
-    Attributes:
-        libraries: distributions whose versions may change the pieces.
-
-    Raises:
-        ArgumentError: another algorithm.
-        InputError: Hugging Face tokenizers is not installed.
+    The algorithm is `bpe` (Sennrich, Haddow & Birch 2016) or `unigram` (Kudo 2018). A piece that starts a word starts
+    with `▁`. Words, numbers and punctuation are not merged with each other. A character that no training row has is
+    `<unk>`.
     """
 
     def __init__(self, algorithm: str) -> None:
         check_choice(("bpe", "unigram"), algorithm=algorithm)
-        try:
-            import tokenizers  # noqa: F401
-        except ImportError as error:
-            message = (
-                f"data.tokenizer={algorithm} needs tokenizers; install it: pip install tokenizers"
-            )
-            raise InputError(message) from error
+        import tokenizers  # noqa: F401  # fails now if it is not installed
+
         self.algorithm = algorithm
         self.libraries = ["tokenizers"] if algorithm == "bpe" else ["tokenizers", "sentencepiece"]
         self.tokenizer: Tokenizer | None = None
@@ -58,20 +44,9 @@ class SubwordTokenizer:
         return [self.pieces[id_] for id_ in self.tokenizer.encode(_replace_surrogates(text)).ids]
 
     def fit(self, texts: Iterable[str], max_features: int) -> None:
-        """Learn the pieces; the same texts give the same pieces.
-
-        Args:
-            texts: of the training rows.
-            max_features: number of pieces, padding and `<unk>` included.
-
-        Raises:
-            InputError: the texts have no words, or more different characters than that.
-        """
-        size = max_features - 1  # without padding
-        texts = map(_replace_surrogates, texts)
-        self._take(
-            _train_bpe(texts, size) if self.algorithm == "bpe" else _train_unigram(texts, size)
-        )
+        """Learn at most `max_features` pieces, padding and `<unk>` included; the same texts give the same pieces."""
+        train = _train_bpe if self.algorithm == "bpe" else _train_unigram
+        self._take(train(map(_replace_surrogates, texts), max_features - 1))  # without padding
 
     def state_dict(self) -> dict[str, Any]:
         """The JSON file of a Hugging Face tokenizer, which `tokenizers.Tokenizer.from_str` reads."""
@@ -83,21 +58,15 @@ class SubwordTokenizer:
         """Take the pieces of a state, and nothing else: a regular expression of somebody's checkpoint may hang."""
         from tokenizers import models
 
-        vocabulary = state["model"]["vocab"]
         if self.algorithm == "bpe":
-            if UNKNOWN not in dict(
-                vocabulary
-            ):  # it could also be the name of a file, which would be read
-                raise ValueError(f"{UNKNOWN} is missing")
+            vocabulary = dict(state["model"]["vocab"])  # no text: a name of a file would be read
+            assert UNKNOWN in vocabulary
             merges = [(first, second) for first, second in state["model"]["merges"]]
-            self._take(
-                _make_tokenizer(
-                    models.BPE(vocab=dict(vocabulary), merges=merges, unk_token=UNKNOWN)
-                )
-            )
+            model: Any = models.BPE(vocab=vocabulary, merges=merges, unk_token=UNKNOWN)
         else:
-            pieces = [(piece, score) for piece, score in vocabulary]
-            self._take(_make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False)))
+            pieces = [(piece, score) for piece, score in state["model"]["vocab"]]
+            model = models.Unigram(pieces, unk_id=0, byte_fallback=False)
+        self._take(_make_tokenizer(model))
 
     def _take(self, tokenizer: "Tokenizer") -> None:
         self.tokenizer = tokenizer
@@ -129,9 +98,8 @@ def _train_bpe(texts: Iterable[str], size: int) -> "Tokenizer":
     tokenizer = _make_tokenizer(models.BPE(unk_token=UNKNOWN))
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    state = json.loads(tokenizer.to_str()) | {
-        "added_tokens": []
-    }  # else "<unk>" in a text would be a special token
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"] = []  # else "<unk>" in a text would be a special token
     return tokenizer.from_str(json.dumps(state))
 
 
@@ -149,8 +117,6 @@ def _train_unigram(texts: Iterable[str], size: int) -> "Tokenizer":
         counts.update(
             word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))
         )
-    if not counts:
-        raise InputError("data.tokenizer=unigram: the training rows have no words; add rows")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -175,8 +141,10 @@ def _train_unigram(texts: Iterable[str], size: int) -> "Tokenizer":
         )
     except RuntimeError as error:
         cause = one_line(error).rpartition("] ")[2].partition(". Increase")[0]
-        message = f"data.tokenizer=unigram: cannot be trained ({cause}); raise data.max_features={size + 1}"
-        raise InputError(message) from error
+        advice = f"raise data.max_features={size + 1}" if counts else "add rows that have words"
+        raise InputError(
+            f"data.tokenizer=unigram: cannot be trained ({cause}); {advice}"
+        ) from error
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(len(trained))]
     return _make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))

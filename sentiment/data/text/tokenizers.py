@@ -8,7 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from sentiment.runtime.cache import source_hash
-from sentiment.runtime.errors import ArgumentError, InputError, check_choice, one_line, shorten
+from sentiment.runtime.errors import (
+    ArgumentError,
+    InputError,
+    check_choice,
+    report_failure,
+    shorten,
+)
 from sentiment.runtime.trust import import_trusted, is_ours
 
 _KERAS_FILTERS = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', " "))
@@ -30,9 +36,9 @@ _TOKEN = re.compile(
 
 
 def split_words_and_punctuation(text: str) -> list[str]:
-    """Split into words, runs of punctuation and ratings; "n't" is a token as in the Penn Treebank.
+    """Split into lower-case words, runs of punctuation and ratings, without HTML line breaks.
 
-    Lower case; HTML line breaks are removed.
+    "n't" is a token as in the Penn Treebank.
     """
     return _TOKEN.findall(_LINE_BREAK.sub(" ", text.lower().replace("’", "'")))
 
@@ -60,6 +66,7 @@ SUBWORDS = "sentiment.data.text.subwords.SubwordTokenizer"
 SUBWORD_TOKENIZERS = {
     name: {"_target_": SUBWORDS, "algorithm": name} for name in ("bpe", "unigram")
 }
+NAMES = (*TOKENIZERS, *SUBWORD_TOKENIZERS)
 _TRAINED = ("fit", "state_dict", "load_state_dict")
 
 
@@ -76,10 +83,6 @@ class Tokenizer:
             its arguments, plain values.
         state: of a tokenizer that was trained.
         trust: modules outside this package whose tokenizers may be imported.
-
-    Raises:
-        UntrustedError: the settings name a class of a module that is not trusted.
-        InputError: there is no such name or class, it rejects its arguments or the state, or is not called with a text.
     """
 
     def __init__(
@@ -88,34 +91,20 @@ class Tokenizer:
         state: Mapping[str, Any] | None = None,
         trust: Collection[str] = (),
     ) -> None:
-        if not isinstance(settings, str | Mapping):
-            raise ArgumentError(
-                f"tokenizer={settings}: must be a name, or _target_ and plain arguments"
-            )
-        self.settings = settings if isinstance(settings, str) else dict(settings)
+        self.settings = dict(settings) if isinstance(settings, Mapping) else settings
         self.state = state
         self.trust = trust
         self._split = _make(self.settings, trust)
         if state is not None:
-            if not self.needs_training:
-                raise ArgumentError(
-                    f"tokenizer={self}: has a state, but no load_state_dict; use another one"
-                )
-            try:
+            with report_failure(f"tokenizer={self}: its state cannot be loaded", ArgumentError):
                 self._split.load_state_dict(state)
-            except Exception as error:  # of somebody's class
-                raise ArgumentError(
-                    f"tokenizer={self}: its state cannot be loaded ({_describe(error)})"
-                ) from error
 
     def __str__(self) -> str:
         return self.settings if isinstance(self.settings, str) else str(self.settings["_target_"])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and (self.settings, self.state) == (
-            other.settings,
-            other.state,
-        )
+        mine = self.settings, self.state
+        return isinstance(other, Tokenizer) and mine == (other.settings, other.state)
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -135,19 +124,11 @@ class Tokenizer:
         return [self.settings, source_hash(split), *map(version, getattr(split, "libraries", ()))]
 
     def __call__(self, text: str) -> list[str]:
-        """Return the tokens of a text; empty ones are dropped.
-
-        Raises:
-            InputError: a tokenizer of the user's own fails, or returns something else.
-        """
+        """Return the tokens of a text; empty ones are dropped."""
         if isinstance(self.settings, str) and self.settings in TOKENIZERS:
             return TOKENIZERS[self.settings](text)
-        try:
+        with report_failure(f"{self} fails on {shorten(text)!r}"):
             tokens = self._split(text)
-        except Exception as error:  # of somebody's class
-            raise InputError(
-                f"{self} fails on {shorten(text)!r} ({_describe(error)}); correct it"
-            ) from error
         if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
             returned = shorten(repr(tokens))
             raise InputError(
@@ -156,25 +137,11 @@ class Tokenizer:
         return [*filter(None, tokens)]
 
     def fit(self, texts: Iterable[str], max_features: int) -> "Tokenizer":
-        """Train a tokenizer of these settings.
-
-        Args:
-            texts: of the training rows, to be read once.
-            max_features: size of the vocabulary, padding and unknown word included.
-
-        Raises:
-            InputError: the training fails, or the state is not of plain values.
-        """
-        try:
+        """Train a tokenizer of these settings, for a vocabulary of `max_features`; texts are read once."""
+        with report_failure(f"{self}: its training fails"):
             trained = _make(self.settings, self.trust)
             trained.fit(texts, max_features)
             state = trained.state_dict()
-        except InputError:
-            raise
-        except Exception as error:  # of somebody's class
-            raise InputError(
-                f"{self}: its training fails ({_describe(error)}); correct it"
-            ) from error
         if not isinstance(state, dict) or not is_plain(state):
             raise InputError(
                 f"{self}: its state_dict() must be a dict of plain values, as in JSON; correct it"
@@ -190,36 +157,30 @@ def is_plain(value: Any) -> bool:
         return False
 
 
-def _make(settings: str | dict[str, Any], trust: Collection[str]) -> Any:
+def _make(settings: Any, trust: Collection[str]) -> Any:
+    """The function or object that splits texts."""
     if isinstance(settings, str):
-        check_choice((*TOKENIZERS, *SUBWORD_TOKENIZERS), tokenizer=settings)
+        check_choice(NAMES, tokenizer=settings)
         if settings in TOKENIZERS:
             return TOKENIZERS[settings]
-        settings = SUBWORD_TOKENIZERS[settings]
-    arguments = dict(settings)
-    target, is_function = arguments.pop("_target_", None), arguments.pop("_partial_", False)
+    name, settings = settings, SUBWORD_TOKENIZERS.get(str(settings), settings)
+    target = settings.get("_target_") if isinstance(settings, dict) else None
     if not isinstance(target, str) or not is_plain(settings):
         raise ArgumentError(
             f"tokenizer={shorten(str(settings))}: must be a name, or _target_ and plain arguments"
         )
-    if is_ours(target) and target != SUBWORDS:
-        names = ", ".join([*TOKENIZERS, *SUBWORD_TOKENIZERS])
-        raise ArgumentError(f"tokenizer={target}: not a tokenizer; use one of {names}")
-    found = import_trusted(target, trust)
-    if not callable(found) or (
-        isinstance(found, type) and not any("__call__" in vars(base) for base in found.__mro__)
-    ):
+    is_other = is_ours(target) and target != SUBWORDS
+    found: Any = None if is_other else import_trusted(target, trust)
+    cls = found if isinstance(found, type) else type(found)  # classes themselves can be called
+    if not any("__call__" in vars(base) for base in cls.__mro__):
         raise ArgumentError(
-            f"tokenizer={target}: has no method __call__(text) that returns a list of strings; add it"
+            f"tokenizer={target}: not one of {', '.join(NAMES)}, nor a class with a method __call__(text) that returns "
+            "a list of strings"
         )
-    try:
+    arguments = dict(settings)
+    del arguments["_target_"]
+    is_function = arguments.pop("_partial_", False)
+    shown = name if isinstance(name, str) else target
+    advice = "" if isinstance(found, type) else " (a function needs _partial_: true)"
+    with report_failure(f"tokenizer={shown}: cannot be made{advice}", ArgumentError):
         return functools.partial(found, **arguments) if is_function else found(**arguments)
-    except InputError:
-        raise
-    except Exception as error:  # of somebody's class
-        advice = "" if isinstance(found, type) else "; a function needs _partial_: true"
-        raise ArgumentError(f"tokenizer={target}: {_describe(error)}{advice}") from error
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"

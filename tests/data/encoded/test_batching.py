@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sentiment.data.encoded.batching import EVAL_TOKENS_PER_BATCH, BucketBatchSampler, PaddedReviews
-from sentiment.data.encoded.encoding import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import InputError
 
@@ -24,7 +25,9 @@ def padded(
     reviews: EncodedReviews = REVIEWS,
 ) -> PaddedReviews:
     vocabulary = Vocabulary(["<pad>", "<unk>", "a", "b", "c"][:words])
-    return PaddedReviews(reviews, TextEncoder(vocabulary, "words", maxlen, padding, truncating))
+    return PaddedReviews(
+        reviews, TextEncoder(vocabulary, Tokenizer("words"), maxlen, padding, truncating)
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_samplers_of_a_split_yield_every_position_once(padding: str) -> None:
         np.full(offsets[-1], 2, np.int32), offsets, np.zeros(count, np.int64), np.arange(count)
     )
     split = padded(maxlen=80, padding=padding, reviews=reviews)
-    train, evaluation = split.train_sampler(32, seed=1), split.eval_sampler()
+    train, evaluation = split.sampler(32, seed=1), split.eval_sampler()
     for sampler in (train, evaluation):
         batches = list(sampler)
         assert len(batches) == len(sampler)

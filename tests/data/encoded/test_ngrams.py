@@ -13,13 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from sentiment.classifier import Classifier
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import EncodedReviews
 from sentiment.data.encoded.ngrams import frequent_ngrams, hash_ngrams
+from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, TextEncoder, Vocabulary
 from sentiment.model.checkpoint import read_checkpoint, restore_model
-from sentiment.model.lstm import LSTMClassifier
 from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.model.onnx_export import export_onnx
+from sentiment.model.recurrent import LSTMClassifier
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
 from sentiment.training.module_setup import (
@@ -145,7 +146,9 @@ def test_exported_lookup_finds_the_same_rows(
 
 
 def test_exported_model_embeds_ngrams(tmp_path: Path) -> None:
-    encoder = TextEncoder(Vocabulary([*SPECIALS, *map(str, range(28))]), "words", 20, "post", "pre")
+    encoder = TextEncoder(
+        Vocabulary([*SPECIALS, *map(str, range(28))]), Tokenizer("words"), 20, "post", "pre"
+    )
     net = make_net(masked=True, pooling="max")
     assert export_onnx(net, encoder, ["a", "b"], tmp_path / "model.onnx") <= 1e-4
     ids = torch.randint(1, 30, (5, 20))

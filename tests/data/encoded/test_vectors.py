@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from sentiment.data.encoded.encoding import EncodedReviews
 from sentiment.data.encoded.ngrams import frequent_ngrams, hash_ngrams
+from sentiment.data.encoded.store import EncodedReviews
 from sentiment.data.encoded.vectors import (
     TARGET_RMS,
     _cooccurrences,

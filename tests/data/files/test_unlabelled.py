@@ -14,7 +14,7 @@ import torch
 
 from sentiment.data.corpus import Corpus
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.encoding import read_vocabulary
+from sentiment.data.encoded.store import read_vocabulary
 from sentiment.data.labels import MISSING_LABEL
 from sentiment.data.source import FileSettings, resolve_source
 from sentiment.data.summary import describe, find_problems

@@ -1,6 +1,7 @@
 """The command line: list of commands, help, and one line for whatever cannot be read."""
 
 import copy
+import logging
 import os
 import re
 import shlex
@@ -16,12 +17,14 @@ from typing import Any
 import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError
 
 import sentiment.__main__
 from sentiment import __version__, train
 from sentiment.runtime import hydra_app
 from sentiment.runtime.cli import CommandParser
 from sentiment.runtime.config import CONF_DIR, format_override, parse_overrides
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.help import format_help
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
@@ -157,8 +160,8 @@ for name in {sentiment.__main__.COMMANDS}:
     assert len(done.stderr.splitlines()) == len(sentiment.__main__.COMMANDS) + len(CONFIGS)
 
 
-INTERVAL = "a sweep needs single values; an interval is searched by python -m sentiment.tune"
-EARLY_STOPPING = "callbacks.early_stopping.patience"
+APPEND = "no such key; To append to your config use"
+AMBIGUOUS = "Ambiguous value for argument 'model.units=3,4' 1. To use it as a list, use key=[value1"
 N_ESTIMATORS = "baseline.random_forest.estimator.n_estimators"
 INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("sede=3", "sede: no such key; did you mean seed?"),
@@ -168,7 +171,7 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("data.max_len=3", "data.max_len: no such key; did you mean data.maxlen?"),
     (
         "callbacks.early_stoping.patience=3",
-        f"callbacks.early_stoping.patience: no such key; did you mean {EARLY_STOPPING}?",
+        "callbacks.early_stoping: no such key; did you mean callbacks.early_stopping?",
     ),
     (f"{N_ESTIMATORS[:-1]}=3", f"{N_ESTIMATORS[:-1]}: no such key; did you mean {N_ESTIMATORS}?"),
     (
@@ -184,10 +187,10 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
     ("epochs=3", "epochs: no such key; did you mean trainer.max_epochs?"),
     ("optimiser=sgd", "optimiser: no such key; did you mean optimizer?"),
     ("launcher=joblib", "launcher: no such key; did you mean hydra/launcher?"),
-    ("foo.bar=3", "foo.bar: no such key; +foo.bar=3 adds it, --help lists all"),
+    ("foo.bar=3", f"foo: {APPEND} +foo.bar=3"),
     (
         "optimizer.weight_decay=0.1",
-        "optimizer.weight_decay: no such key; +optimizer.weight_decay=0.1 adds it",
+        f"optimizer.weight_decay: {APPEND} +optimizer.weight_decay=0.1",
     ),
     ("+seed=3", "Could not append to config. An item is already at 'seed'"),
     ("~foo", "Could not delete from config. 'foo' does not exist"),
@@ -204,17 +207,14 @@ INVALID_COMMAND_LINES = [  # arguments, start of the message
         "-m hydra/launcher=jobib seed=1,2",
         "hydra/launcher=jobib: no such option; did you mean joblib?",
     ),
-    (
-        "model.units=3,4",
-        "model.units=3,4: a sweep over several values needs -m; a list is written [A,B]",
-    ),
+    ("model.units=3,4", AMBIGUOUS),
     ("seed", "seed: is not KEY=VALUE"),
     ("data.path=a b.csv", "b.csv: is not KEY=VALUE"),
     ("hydra.job.chdir=maybe", "hydra.job.chdir: Value 'maybe' is not a valid bool"),
     ("hydra.sweep.dir=[1]", "hydra.sweep.dir: Cannot convert 'list' to string"),
     ("--multirunn", "--multirunn: no such flag, or not at its place; did you mean --multirun?"),
     ("seed=1 -m units=3,4", "units: no such key; did you mean model.units?"),
-    ("-m model.dropout=interval(0,0.5)", INTERVAL),
+    ("-m model.dropout=interval(0,0.5)", "BasicSweeper does not support sweep type : INTERVAL"),
     ("-m --cfg job", "Only one of --run, --multirun, --cfg"),
     ("--config-name nope", "Cannot find primary config 'nope'"),
     ("--config-dir nope", "Additional config directory"),
@@ -238,12 +238,7 @@ def test_launcher_without_its_cluster_is_reported_in_one_line(run: Run) -> None:
 @pytest.mark.parametrize("name", ["tune", "evaluate"])
 def test_other_commands_explain_their_keys_too(name: str, run: Run) -> None:
     assert run("data.pth=x", name=name) == "data.pth: no such key; did you mean data.path?"
-    assert run("foo=x", name=name).startswith("foo: no such key; +foo=x adds it")
-
-
-def test_sweep_of_a_study_belongs_in_its_search_space(run: Run) -> None:
-    message = "model.units=3,4: is no single value; to search it, type tune.space.model.units=3,4"
-    assert run("model.units=3,4", name="tune") == message
+    assert run("foo=x", name=name) == f"foo: {APPEND} +foo=x"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +309,7 @@ def test_resumed_runs_have_a_configuration_of_their_own(
     )
     folder.write_config(cfg)
     assert fail("model.unit=3") == "error: model.unit: no such key; did you mean model.units?\n"
-    assert fail("foo=3") == "error: foo: no such key; +foo=3 adds it, --help lists all\n"
+    assert fail("foo=3") == f"error: foo: {APPEND} +foo=3\n"
     assert (
         fail("optimizer=sgd")
         == "error: optimizer=sgd: a resumed run keeps its optimizer; remove it\n"
@@ -325,21 +320,46 @@ def test_resumed_runs_have_a_configuration_of_their_own(
     assert fail() == "error: resume=RUN: created by another version; start a new run\n"
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3), KeyboardInterrupt()]
-)
+@pytest.mark.parametrize("error", [KeyError("x"), ConfigCompositionException("x"), SystemExit(3)])
 def test_errors_of_the_job_pass_through(
     error: BaseException, monkeypatch: Any, tmp_path: Path
 ) -> None:
+    assert run_job_that_raises(error, monkeypatch, tmp_path) is error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (InputError("a=1: invalid"), 2, "error: a=1: invalid\n"),
+        (OSError(28, "No space left"), 2, "error: .*runs/.*: cannot be written .No space left.*\n"),
+        (ConfigKeyError("x\ny"), 2, "error: None: x\n"),
+    ],
+)
+def test_errors_of_the_user_end_a_job_in_one_line(
+    error: BaseException, code: int, message: str, monkeypatch: Any, tmp_path: Path, capsys: Any
+) -> None:
+    ended = run_job_that_raises(error, monkeypatch, tmp_path)
+    assert isinstance(ended, SystemExit)
+    assert ended.code == code
+    assert re.fullmatch(message, capsys.readouterr().err)
+
+
+def run_job_that_raises(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> BaseException:
+    """Run a command whose job raises; return what the command raises."""
+
     def job(cfg: DictConfig) -> None:
         raise error
 
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "")
     monkeypatch.setattr(sys, "argv", ["train.py"])
-    with pytest.raises(type(error)) as raised:
+    monkeypatch.setattr(logging.root, "handlers", [])  # Hydra adds some
+    with pytest.raises(BaseException) as raised:  # noqa: PT011
         run_hydra_app(job, "config", None)
-    assert raised.value is error
+    return raised.value
 
 
 @pytest.mark.parametrize(

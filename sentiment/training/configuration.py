@@ -14,9 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.hydra_app import explain
+from sentiment.runtime.override_errors import explain
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import check_run_config
+
+RESUMED = "resumed"  # name of the primary configuration of a resumed run
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig:
@@ -29,14 +31,8 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     Args:
         overrides: in Hydra's syntax, as on the command line: `data=demo`, `resume=RUN`.
         config_dir: folder with more options, `--config-dir` of the command line.
-
-    Raises:
-        InputError: an override is invalid.
     """
-    if not all(isinstance(override, str) for override in overrides):
-        raise TypeError("compose: pass each override as a string of its own, such as 'data=demo'")
-    lines = [*overrides]
-    config_name = find_primary_config(lines)
+    lines, config_name = [*overrides], find_primary_config(overrides)
     if config_dir is not None:
         if not Path(config_dir).is_dir():
             raise InputError(f"config_dir={config_dir}: no such folder")
@@ -46,7 +42,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
         with initialize_hydra():
             cfg = hydra.compose(config_name, lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise InputError(explain(error, config_name, lines)) from error
+        raise InputError(explain(error, lines)) from error
     is_named = "hydra.run.dir" in _parse(lines) or config_name == RESUMED
     folder = cfg.hydra.run.dir if is_named else None
     if not OmegaConf.is_interpolation(cfg, "output_dir"):
@@ -57,28 +53,19 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
     return cfg
 
 
-RESUMED = "resumed"  # name of the primary configuration of a resumed run
-
-
 def find_primary_config(arguments: Sequence[str]) -> str:
     """The name of the primary configuration: `config`, or that of the run which `resume=RUN` names.
 
-    The latter is registered with Hydra, without what it says about Hydra itself.
-
-    Args:
-        arguments: overrides, and perhaps flags.
-
-    Raises:
-        InputError: the run cannot be resumed, or not with these arguments.
+    The latter is registered with Hydra, without what it says about Hydra itself. `arguments` are
+    overrides, and perhaps flags.
     """
     overrides = _parse(arguments)
     if "resume" not in overrides or overrides["resume"].value() is None:
         return "config"
-    line, name = overrides["resume"].input_line, overrides["resume"].value()
-    if not isinstance(name, str):
-        raise InputError(f"{line}: must be one run directory")
+    line, name = overrides["resume"].input_line, str(overrides["resume"].value())
     run = RunFolder(Path(name).expanduser())
-    if "${" in (path := str(run.path.resolve())):
+    path = str(run.path.resolve())
+    if "${" in path:
         raise InputError(f"{line}: Hydra replaces ${{…}} in {path}; rename the folder")
     run.check_contains(run.config_file)
     cfg, defaults = run.read_config(), OmegaConf.load(CONF_DIR / "config.yaml")
@@ -87,19 +74,15 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     trusted: Any = overrides["trust"].value() if "trust" in overrides else []
     check_run_config(cfg, run.config_file, trusted)
     for key, override in overrides.items():
-        if (CONF_DIR / key).is_dir():
-            raise InputError(f"{override.input_line}: a resumed run keeps its {key}; remove it")
-    folder = overrides.get("hydra.run.dir", overrides.get("output_dir"))
-    if folder and Path(str(folder.value())).resolve() != run.path.resolve():
-        raise InputError(f"{folder.input_line}: a resumed run keeps its folder; remove it")
+        is_folder = key in ("hydra.run.dir", "output_dir")
+        moves = is_folder and Path(str(override.value())).resolve() != run.path.resolve()
+        if moves or (CONF_DIR / key).is_dir():
+            kept = "folder" if moves else key
+            raise InputError(f"{override.input_line}: a resumed run keeps its {kept}; remove it")
     node: Any = OmegaConf.to_container(cfg)
     node |= {
         "defaults": ["_self_", {"override hydra/job_logging": "plain"}],
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": str(run.path.resolve())},
-            "job": {"name": "train"},
-        },
+        "hydra": {"output_subdir": None, "run": {"dir": path}, "job": {"name": "train"}},
     }
     ConfigStore.instance().store(RESUMED, node)
     return RESUMED

@@ -34,13 +34,12 @@ def record_outcome(
         except (KeyboardInterrupt, Exception) as error:
             if resumption and not resumption.recorded:
                 resumption.remove_events()
-                raise
-            record_failure(cfg, run, error, origin)
+            else:
+                record_failure(cfg, run, error, origin)
             raise
-        if cfg.lr_find:
-            return
-        rank_zero_only(run.write_config)(cfg)
-        rank_zero_only(run.write_metrics)(metrics | {"status": "finished"} | origin)
+        if not cfg.lr_find:
+            rank_zero_only(run.write_config)(cfg)
+            rank_zero_only(run.write_metrics)(metrics | {"status": "finished"} | origin)
 
 
 def record_failure(
@@ -50,17 +49,17 @@ def record_failure(
 
     Args:
         cfg: its configuration.
-        run: its folder.
+        run: its folder; nothing is written if somebody moved or removed it.
         error: why it ended.
         origin: settings, commit and versions; None takes those of now.
     """
-    if not run.path.exists():  # somebody moved or removed it
+    if not run.path.exists():
         return
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    record = {"status": status, "error": f"{type(error).__name__}: {error}"}
     with suppress(OSError, InputError):  # if the disk is full, the first error is the one to report
         if not run.config_file.exists():
             rank_zero_only(run.write_config)(cfg)
-        record = {"status": status, "error": f"{type(error).__name__}: {error}"}
         metrics = {**run.read_metrics(), **record, **(origin or _describe_origin(cfg))}
         rank_zero_only(run.write_metrics)(metrics)
 

@@ -127,7 +127,7 @@ def test_full_disk_is_named_if_the_replacement_is_full_too(folder: Path) -> None
     full = OSError("9 requested and 1 written")  # of numpy
     with pytest.raises(InputError) as failed:
         cached("a/b", read, fails_in(folder.parent, full))
-    message = f"SENTIMENT_CACHE={cache_dir()}: a/b cannot be written (9 requested and 1 written); free some space"
+    message = f"SENTIMENT_CACHE={cache_dir()}: the cache cannot be written (9 requested and 1 written); free some space"
     assert str(failed.value).startswith(message)
     assert cache_dir() != folder
 
@@ -162,8 +162,9 @@ def test_arrays_that_cannot_be_written_are_computed_and_not_kept(
         assert cached_arrays("a/b.npz", lambda: {"x": [1, 2]})["x"].tolist() == [1, 2]
     assert [path.name for path in (folder / "a").iterdir()] == ["b.npz.lock"]
     assert caplog.messages[0].startswith(
-        f"SENTIMENT_CACHE={folder}: a/b.npz cannot be written (No space left"
+        f"SENTIMENT_CACHE={folder}: the cache cannot be written (No space left"
     )
+    assert caplog.messages[1].endswith("; goes on")
     assert cached_arrays("a/b.npz", lambda: {"x": [3]})["x"].tolist() == [3]
     found = read_arrays("a/b.npz")
     assert found

@@ -19,7 +19,8 @@ from sentiment.runtime.files import (
     output_file,
     unescape_csv_formula,
 )
-from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder, make_unique_folder
+from sentiment.runtime.folders import make_unique_folder
+from sentiment.runtime.run_folder import CHUNK_SIZE, RunFolder
 from tests.helpers import compose_config
 
 

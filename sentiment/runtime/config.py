@@ -23,7 +23,6 @@ from sentiment.runtime.files import fingerprint
 _FOLDERS = (Path(__file__).parents[up] / "conf" for up in (1, 2))  # of a wheel, of a checkout
 CONF_DIR = next(folder for folder in _FOLDERS if folder.is_dir())
 MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
-MAPPINGS = ("data.labels",)  # settings whose value is a mapping
 NOT_IN_FINGERPRINT = (
     *("output_dir", "resume", "trust", "num_threads", "quiet", "lr_find", "logger"),
     *("callbacks.history", "callbacks.diagnostics", "callbacks.progress", "callbacks.summary"),
@@ -79,7 +78,7 @@ def _cuda_or_cpu() -> str:
 
 
 def _objective_mode(name: str) -> str:
-    return find_objective(str(name)).direction[:3]
+    return find_objective(name).direction[:3]
 
 
 OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)
@@ -136,12 +135,14 @@ def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
             key = f"{prefix}{name}"
             if name in _OF_HYDRA or key in NOT_IN_FINGERPRINT:
                 continue
-            if not isinstance(value, dict) or key in MAPPINGS:
+            if key == "data.labels":  # a mapping
                 yield key, str(value) if isinstance(value, dict) else value
-                continue
-            if "_target_" in value:
-                yield key, ClassName(value["_target_"])
-            yield from leaves(value, f"{key}.")
+            elif isinstance(value, dict):
+                if "_target_" in value:
+                    yield key, ClassName(value["_target_"])
+                yield from leaves(value, f"{key}.")
+            else:
+                yield key, value
 
     return dict(leaves(settings, ""))
 
@@ -171,12 +172,12 @@ def format_setting(value: Any) -> str:
 
 def format_distinctly(values: Sequence[Any]) -> list[str]:
     """`format_setting` of the values of one setting, in full if different ones would look alike."""
-    labels = [format_setting(value) for value in values]
-    different = {repr(value) for value in values}
-    if len({*labels}) == len(different):
-        return labels
-    full = ["none" if value is None else str(value) for value in values]
-    return full if len({*full}) == len(different) else [repr(value) for value in values]
+    count = len({repr(value) for value in values})
+    for describe in (format_setting, lambda value: "none" if value is None else str(value), repr):
+        labels = [describe(value) for value in values]
+        if len({*labels}) == count:
+            break
+    return labels
 
 
 def quote(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,23 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from sentiment.runtime import folders
 from sentiment.runtime.cli import did_you_mean, exit_with_error, open_standard_streams
 from sentiment.runtime.config import CONF_DIR, quote
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import check_writable, describe_write_error
-from sentiment.runtime.folders import (
-    is_first_process,
-    make_folder,
-    make_unique_folder,
-    remove_if_empty,
-    remove_sweep_folder,
-)
 from sentiment.runtime.help import format_help
 from sentiment.runtime.override_errors import explain
-
-
-class _JobError(Exception):
-    """Carries an error of a job, which is not about the command line, through Hydra."""
 
 
 def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str | None) -> None:
@@ -43,24 +32,24 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
     open_standard_streams()
     overrides = _parse_flags(config_name, doc)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself
+    started = False
 
     @functools.wraps(job)
     def run(cfg: DictConfig) -> Any:
-        try:
-            with exit_on_user_error(cfg):
-                return job(cfg)
-        except Exception as error:
-            raise _JobError from error
+        nonlocal started
+        started = True
+        with _exit_on_user_error(cfg):
+            return job(cfg)
 
     main = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name=config_name)
     try:
         main(run)()  # Hydra calls MakeOutputFolder, then the job
     except KeyboardInterrupt:
         sys.exit(130)
-    except _JobError as error:
-        raise error.__cause__ or error from None
     except Exception as error:
-        remove_sweep_folder()
+        if started:
+            raise
+        folders.remove_sweep_folder()
         exit_with_error(explain(error, overrides))
 
 
@@ -74,15 +63,13 @@ def _parse_flags(config_name: str, doc: str | None) -> list[str]:
         hint = did_you_mean(unknown[0], parser._option_string_actions)
         exit_with_error(f"{unknown[0]}: no such flag, or not at its place{hint}")
     if arguments.help:
-        if hasattr(signal, "SIGPIPE"):  # not on Windows; `--help | head` ends without a traceback
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print(format_help(doc, config_name))
         sys.exit()
     return list(arguments.overrides)
 
 
 @contextmanager
-def exit_on_user_error(cfg: DictConfig) -> Iterator[None]:
+def _exit_on_user_error(cfg: DictConfig) -> Iterator[None]:
     """Exit with code 2 and one line for invalid input and disks that are full."""
     try:
         yield
@@ -120,12 +107,12 @@ def _make_folder(config: DictConfig, kind: str) -> None:
     folder, overrides = Path(settings.dir), config.hydra.overrides.hydra
     is_named = any(line.startswith(f"{key}=") for line in overrides)
     try:
-        if "${now:" in pattern["dir"] and not is_named and is_first_process():
-            folder = make_unique_folder(folder)
+        if "${now:" in pattern["dir"] and not is_named and folders.is_first_process():
+            folder = folders.make_unique_folder(folder)
             settings.dir = str(folder)
             overrides.append(f"{key}={quote(str(folder))}")  # of the jobs of a sweep
-        make_folder(folder)
+        folders.make_folder(folder)
         check_writable(folder)
     except OSError as error:
-        remove_if_empty(folder)
+        folders.remove_if_empty(folder)
         exit_with_error(describe_write_error(error, folder))

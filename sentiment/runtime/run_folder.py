@@ -106,11 +106,8 @@ class RunFolder:
     ) -> None:
         """Write `test_predictions.csv`, one line per review.
 
-        Args:
-            reviews: columns `file`, `row` and `text`, and perhaps `id`.
-            labels: true classes, `(N,)`.
-            probabilities: of the classes, `(N, classes)`.
-            label_names: names of the classes.
+        The reviews have columns `file`, `row` and `text`, and perhaps `id`; labels are `(N,)`,
+        probabilities `(N, classes)`.
         """
         places = [name for name in ("file", "row", "id") if name in reviews.column_names]
         numbers = [f"p({name})" for name in label_names]
@@ -141,10 +138,8 @@ class RunFolder:
     def claim(self, new: bool = True) -> Iterator[None]:
         """Make the folder and keep other processes from writing to it.
 
-        At the end it is removed if this process made it and left it empty.
-
-        Args:
-            new: refuse a folder that holds anything but hidden files.
+        A new run refuses a folder that holds anything but hidden files. At the end the folder is
+        removed if this process made it and left it empty.
         """
         try:
             if is_first_process():  # it holds the folder for all

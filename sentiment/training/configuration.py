@@ -26,16 +26,10 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
 
     The keys of the result can be set: `cfg.model.units = 64`. `output_dir` is the folder that
     `hydra.run.dir=DIR` or `output_dir=DIR` name, or that of the run to resume; None stands for a
-    new folder.
-
-    Args:
-        overrides: in Hydra's syntax, as on the command line: `data=demo`, `resume=RUN`.
-        config_dir: folder with more options, `--config-dir` of the command line.
+    new folder. `config_dir` is a folder with more options, `--config-dir` of the command line.
     """
     lines, config_name = [*overrides], find_primary_config(overrides)
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
-            raise InputError(f"config_dir={config_dir}: no such folder")
         path = quote(f"file://{Path(config_dir).absolute()}")
         lines.insert(0, f"hydra.searchpath=[{path}]")
     try:
@@ -56,8 +50,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
 def find_primary_config(arguments: Sequence[str]) -> str:
     """The name of the primary configuration: `config`, or that of the run which `resume=RUN` names.
 
-    The latter is registered with Hydra, without what it says about Hydra itself. `arguments` are
-    overrides, and perhaps flags.
+    The latter is registered with Hydra, without what it says about Hydra itself.
     """
     overrides = _parse(arguments)
     if "resume" not in overrides or overrides["resume"].value() is None:

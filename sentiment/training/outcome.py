@@ -17,12 +17,9 @@ from sentiment.training.resuming import Resumption
 def record_outcome(
     cfg: DictConfig, run: RunFolder, resumption: Resumption | None
 ) -> Iterator[dict[str, Any]]:
-    """Write the configuration and the log of a run, and at its end its figures and its status.
+    """Write the configuration and the log of a run, and at its end what the caller puts into the dict.
 
     A resumed run that fails before it has trained an epoch is left as it was.
-
-    Yields:
-        The final figures by tag, for the caller to fill.
     """
     metrics: dict[str, Any] = {}
     origin = _describe_origin(cfg)  # before the training, since somebody may commit meanwhile
@@ -45,15 +42,8 @@ def record_outcome(
 def record_failure(
     cfg: DictConfig, run: RunFolder, error: BaseException, origin: Mapping[str, Any] | None = None
 ) -> None:
-    """Add the error to the figures that a run has written so far.
-
-    Args:
-        cfg: its configuration.
-        run: its folder; nothing is written if somebody moved or removed it.
-        error: why it ended.
-        origin: settings, commit and versions; None takes those of now.
-    """
-    if not run.path.exists():
+    """Add the error to the figures that a run has written, with the commit of its start or of now."""
+    if not run.path.exists():  # somebody moved or removed it
         return
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     record = {"status": status, "error": f"{type(error).__name__}: {error}"}

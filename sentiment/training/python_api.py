@@ -56,10 +56,10 @@ def train(cfg: DictConfig) -> Run:
         cfg.output_dir = str(Path(path).absolute())
         with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process, _process_state():
             return _train(cfg)
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            error = InputError(describe_write_error(error, Path(path or RUNS)))
         raise error.with_traceback(None) from None
-    except OSError as error:
-        raise InputError(describe_write_error(error, Path(path or RUNS))) from None
 
 
 def _train(cfg: DictConfig) -> Run:

@@ -35,8 +35,7 @@ def output_file(path: Path) -> Iterator[Path]:
     The temporary file is in a new folder next to `path`, so that it is no file of the user.
     """
     target = path.resolve()  # replaces what a symbolic link points to, not the link
-    if target.exists() and not target.is_file():
-        raise InputError(f"{path}: is a directory or device; choose a file")
+    check_regular(path)
     try:
         with TemporaryDirectory(prefix=".", dir=target.parent) as folder:
             temporary = Path(folder) / target.name
@@ -60,9 +59,9 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse a pipe, a device or a folder in place of a file that is to be read."""
+    """Refuse a pipe, a device or a folder in place of a file that is to be read or replaced."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no regular file; remove it or repeat the run")
+        raise InputError(f"{path}: is no regular file; move it away or choose another")
 
 
 def check_writable(folder: Path) -> None:

@@ -20,10 +20,8 @@ _FLAGS = """Flags:
 def format_help(doc: str | None, config_name: str) -> str:
     """Describe a command: its docstring, the options of each group, the files of the defaults."""
     files = dict.fromkeys(_list_defaults(CONF_DIR / f"{config_name}.yaml"))
-    groups = {file.parent for file in CONF_DIR.glob("*/*.yaml")}
-    shown = {file.parent for file in files} | {CONF_DIR / "experiment"}
-    names = [group.name for group in sorted(groups & shown)]
-    names += [_LAUNCHERS] if config_name != "tune" else []
+    groups = {file.parent.name for file in files if file.parent != CONF_DIR} | {"experiment"}
+    names = sorted(groups) + ([_LAUNCHERS] if config_name != "tune" else [])
     options = [f"  {name}={'|'.join(_list_options(name))}" for name in names]
     groups_text = "\n".join(["Groups and their options, set by GROUP=OPTION:", *options])
     title = "Settings of the default options, set by KEY=VALUE, in a group by GROUP.KEY=VALUE:"

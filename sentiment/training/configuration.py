@@ -55,30 +55,41 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     overrides = _parse(arguments)
     if "resume" not in overrides or overrides["resume"].value() is None:
         return "config"
-    line, name = overrides["resume"].input_line, str(overrides["resume"].value())
-    run = RunFolder(Path(name).expanduser())
-    path = str(run.path.resolve())
-    if "${" in path:
-        raise InputError(f"{line}: Hydra replaces ${{…}} in {path}; rename the folder")
+    run = RunFolder(Path(str(overrides["resume"].value())).expanduser())
     run.check_contains(run.config_file)
-    cfg, defaults = run.read_config(), OmegaConf.load(CONF_DIR / "config.yaml")
-    if cfg is None or not {*defaults} - {"defaults", "hydra"} <= {*cfg}:
-        raise InputError(f"{line}: created by another version; start a new run")
+    cfg = run.read_config() or OmegaConf.create()
+    if problem := _find_problem(run, cfg, overrides):
+        raise InputError(problem)
     trusted: Any = overrides["trust"].value() if "trust" in overrides else []
     check_run_config(cfg, run.config_file, trusted)
-    for key, override in overrides.items():
-        is_folder = key in ("hydra.run.dir", "output_dir")
-        moves = is_folder and Path(str(override.value())).resolve() != run.path.resolve()
-        if moves or (CONF_DIR / key).is_dir():
-            kept = "folder" if moves else key
-            raise InputError(f"{override.input_line}: a resumed run keeps its {kept}; remove it")
     node: Any = OmegaConf.to_container(cfg)
     node |= {
         "defaults": ["_self_", {"override hydra/job_logging": "plain"}],
-        "hydra": {"output_subdir": None, "run": {"dir": path}, "job": {"name": "train"}},
+        "hydra": {
+            "output_subdir": None,
+            "run": {"dir": str(run.path.resolve())},
+            "job": {"name": "train"},
+        },
     }
     ConfigStore.instance().store(RESUMED, node)
     return RESUMED
+
+
+def _find_problem(run: RunFolder, cfg: DictConfig, overrides: dict[str, Override]) -> str:
+    """Why a run cannot be resumed, or not with these overrides."""
+    line, path = overrides["resume"].input_line, run.path.resolve()
+    if "${" in str(path):
+        return f"{line}: Hydra replaces ${{…}} in {path}; rename the folder"
+    keys = {*OmegaConf.load(CONF_DIR / "config.yaml")} - {"defaults", "hydra"}
+    if not keys <= {*cfg}:
+        return f"{line}: created by another version; start a new run"
+    for key, override in overrides.items():
+        is_folder = key in ("hydra.run.dir", "output_dir")
+        if is_folder and Path(str(override.value())).resolve() != path:
+            return f"{override.input_line}: a resumed run keeps its folder; remove it"
+        if (CONF_DIR / key).is_dir():
+            return f"{override.input_line}: a resumed run keeps its {key}; remove it"
+    return ""
 
 
 def _parse(arguments: Sequence[str]) -> dict[str, Override]:

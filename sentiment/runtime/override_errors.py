@@ -27,7 +27,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         advice = f"quote the value for Hydra and for the shell: {format_override(key, value)}"
         reason = f"cannot be parsed; {advice}" if key and equals else "is not KEY=VALUE"
         return f"{cause.override}: {reason}"
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.parent_node is not None:
         append = str(error).splitlines()[-1]
         return f"{cause.full_key}: no such key{_find_similar(cause) or f'; {append}'}"
     if isinstance(cause, OmegaConfBaseException):

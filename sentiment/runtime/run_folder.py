@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
 LOCK = ".sentiment.lock"  # a file `.lock` is of another program
 LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
-PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "torchtext", "datasets", "scikit-learn")
+PACKAGES = (
+    *("torch", "pytorch-lightning", "torchmetrics", "torchtext"),
+    *("datasets", "scikit-learn", "numpy"),
+)
 
 
 class RunFolder:
@@ -212,6 +215,6 @@ def provenance() -> dict[str, Any]:
             found = subprocess.run(git, cwd=checkout, capture_output=True, check=True, text=True)
             commit = found.stdout.strip()
     versions = {"sentiment": __version__, "python": platform.python_version()}
-    versions |= {name: version(name) for name in (*PACKAGES, "numpy")}
+    versions |= {name: version(name) for name in PACKAGES}
     described = " ".join(f"{name}={number}" for name, number in versions.items())
     return {"git_commit": commit, "versions": described}

@@ -37,13 +37,11 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> DictConfig
             cfg = hydra.compose(config_name, lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error, lines)) from error
-    is_named = "hydra.run.dir" in _parse(lines) or config_name == RESUMED
-    folder = cfg.hydra.run.dir if is_named else None
-    if not OmegaConf.is_interpolation(cfg, "output_dir"):
-        folder = cfg.output_dir
+    if OmegaConf.is_interpolation(cfg, "output_dir"):
+        is_named = "hydra.run.dir" in _parse(lines) or config_name == RESUMED
+        cfg.output_dir = cfg.hydra.run.dir if is_named else None
     with open_dict(cfg):
         del cfg["hydra"]
-    cfg.output_dir = folder
     return cfg
 
 
@@ -63,14 +61,9 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     trusted: Any = overrides["trust"].value() if "trust" in overrides else []
     check_run_config(cfg, run.config_file, trusted)
     node: Any = OmegaConf.to_container(cfg)
-    node |= {
-        "defaults": ["_self_", {"override hydra/job_logging": "plain"}],
-        "hydra": {
-            "output_subdir": None,
-            "run": {"dir": str(run.path.resolve())},
-            "job": {"name": "train"},
-        },
-    }
+    folder = {"dir": str(run.path.resolve())}
+    node["defaults"] = ["_self_", {"override hydra/job_logging": "plain"}]
+    node["hydra"] = {"output_subdir": None, "run": folder, "job": {"name": "train"}}
     ConfigStore.instance().store(RESUMED, node)
     return RESUMED
 

@@ -43,7 +43,6 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Logs to what `sys.stdout` is at the time: rich, while it shows a bar, prints above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         self.setStream(sys.stdout)
         super().emit(record)
 

@@ -34,15 +34,10 @@ _hydra_state = threading.RLock()
 
 
 class Objective(NamedTuple):
-    """A metric of the validation set that sweeps and studies compare.
+    """A metric of the validation set that sweeps and studies compare."""
 
-    Attributes:
-        direction: Optuna's word.
-        is_accuracy: shown in per cent.
-    """
-
-    direction: Literal["maximize", "minimize"]
-    is_accuracy: bool
+    direction: Literal["maximize", "minimize"]  # Optuna's words
+    is_accuracy: bool  # shown in per cent
 
     def format(self, value: float) -> str:
         """`91.04 %` or `0.2345`."""

@@ -32,31 +32,25 @@ def prefix_key(key: str) -> Iterator[None]:
 
 
 def check_at_least(minimum: int, **arguments: object) -> None:
-    """Check that arguments are integers of at least `minimum`."""
     _check(arguments, f"an integer >= {minimum}", lambda v: type(v) is int and v >= minimum)
 
 
 def check_seed(**arguments: object) -> None:
-    """Check that arguments are seeds of NumPy."""
-    highest = (1 << 32) - 1
-    requirement = f"an integer from 0 to {highest}"
-    _check(arguments, requirement, lambda v: type(v) is int and 0 <= v <= highest)
+    requirement = f"an integer from 0 to {(1 << 32) - 1}"  # as NumPy takes it
+    _check(arguments, requirement, lambda v: type(v) is int and 0 <= v < 1 << 32)
 
 
 def check_choice(choices: tuple[object, ...], **arguments: object) -> None:
-    """Check that arguments are among `choices`."""
     shown = ("null" if choice is None else str(choice) for choice in choices)
     _check(arguments, f"one of {', '.join(shown)}", lambda v: v in choices)
 
 
 def check_fraction(**arguments: object) -> None:
-    """Check that arguments are floats in the open interval (0, 1)."""
     requirement = "between 0 and 1, both excluded"
     _check(arguments, requirement, lambda v: isinstance(v, float) and 0 < v < 1)
 
 
 def check_dropout(**arguments: object) -> None:
-    """Check that arguments are numbers in the half-open interval [0, 1)."""
     requirement = "at least 0 and below 1"
     _check(arguments, requirement, lambda v: isinstance(v, int | float) and 0 <= v < 1)
 

@@ -88,16 +88,14 @@ class MakeOutputFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the folder of a run."""
         _make_folder(config, "run")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the folder of a sweep; one that exists has to be empty or that of a sweep."""
         folder = Path(config.hydra.sweep.dir)
         is_sweep = (folder / "multirun.yaml").exists()
         if folder.is_dir() and any(folder.iterdir()) and not is_sweep:
-            message = "is not empty and no sweep's; choose a new folder"
-            exit_with_error(f"hydra.sweep.dir={folder}: {message}")
+            reason = "is not empty and no sweep's; choose a new folder"
+            exit_with_error(f"hydra.sweep.dir={folder}: {reason}")
         _make_folder(config, "sweep")
 
 

@@ -26,7 +26,6 @@ class ProgressBar(RichProgressBar):
         super().__init__(refresh_rate, theme=RichProgressBarTheme(metrics_text_delimiter=", "))
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """The columns before the metrics."""
         return [
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -59,7 +58,6 @@ class LayerSummary(ModelSummary):
     def summarize(
         summary_data: list[tuple[str, list[str]]], total_parameters: int, *_: Any, **__: Any
     ) -> None:
-        """Print the table; called by Lightning."""
         columns = dict(summary_data)
         table = Table("layer", "type", box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("parameters", justify="right")

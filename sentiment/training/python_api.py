@@ -40,9 +40,6 @@ def train(cfg: DictConfig) -> Run:
 
     Args:
         cfg: from `compose`, or loaded from `.hydra/config.yaml` of another run; it is not changed.
-
-    Raises:
-        InputError: a setting, the data or a checkpoint is invalid, or the folder cannot be written.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # On a GPU, baselines are fitted in another process, which imports the script.

@@ -49,9 +49,10 @@ def _make_folder(name: str) -> Path:
     return folder
 
 
-def _replace_cache(error: Exception, name: str) -> None:
+def _replace_cache(error: Exception, name: str, file: str = "the cache") -> None:
     """Go on with a temporary folder, once; it is removed when this process ends."""
-    cause = f"SENTIMENT_CACHE={name}: the cache cannot be written ({reason(error)})"
+    what = file if name in _replacements else "the cache"
+    cause = f"SENTIMENT_CACHE={name}: {what} cannot be written ({reason(error)})"
     try:
         folder = None if name in _replacements else tempfile.mkdtemp(prefix="sentiment-")
     except OSError as failure:
@@ -80,7 +81,7 @@ def cached(name: str, read: Callable[[Path], T | None], write: Callable[[Path], 
         return _read_or_write(folder / name, read, write)
     except OSError as error:
         if folder == cache_dir():  # else it was replaced meanwhile
-            _replace_cache(error, str(folder))
+            _replace_cache(error, str(folder), name)
     return cached(name, read, write)
 
 

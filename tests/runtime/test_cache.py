@@ -127,7 +127,7 @@ def test_full_disk_is_named_if_the_replacement_is_full_too(folder: Path) -> None
     full = OSError("9 requested and 1 written")  # of numpy
     with pytest.raises(InputError) as failed:
         cached("a/b", read, fails_in(folder.parent, full))
-    message = f"SENTIMENT_CACHE={cache_dir()}: the cache cannot be written (9 requested and 1 written); free some space"
+    message = f"SENTIMENT_CACHE={cache_dir()}: a/b cannot be written (9 requested and 1 written); free some space"
     assert str(failed.value).startswith(message)
     assert cache_dir() != folder
 

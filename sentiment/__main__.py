@@ -22,24 +22,15 @@ def main() -> None:
             sys.path.insert(0, os.getcwd())  # for the user's own classes, as `python -m` does
         runpy.run_module(f"sentiment.{name}", run_name="__main__", alter_sys=True)
     elif name in ("-h", "--help"):
-        print(
-            "\n".join(
-                [
-                    "Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …",
-                    "",
-                    *map(_summary, COMMANDS),
-                ]
-            )
-        )
-        print("\nSee sentiment COMMAND --help.")
+        usage = "Usage: sentiment COMMAND …, or python -m sentiment.COMMAND …"
+        print(usage, "", *map(_summary, COMMANDS), "", "See sentiment COMMAND --help.", sep="\n")
     elif name == "-sc":
         _complete()
     elif name == "--version":
         print(f"sentiment {__version__}")
     else:
-        exit_with_error(
-            f"{name}: no such command{did_you_mean(name, COMMANDS) or '; see python -m sentiment'}"
-        )
+        hint = did_you_mean(name, COMMANDS) or "; see python -m sentiment"
+        exit_with_error(f"{name}: no such command{hint}")
 
 
 def _complete() -> None:
@@ -49,9 +40,7 @@ def _complete() -> None:
     if program and not space:
         print(" ".join(COMMANDS))
     elif not program or command in HYDRA_COMMANDS:
-        os.environ["COMP_LINE"] = (
-            f"{program} {settings}"  # Hydra expects settings right after the program
-        )
+        os.environ["COMP_LINE"] = f"{program} {settings}"  # as Hydra expects it
         sys.argv.insert(1, "-sc")
         import_module(f"sentiment.{command or 'train'}").main()
 

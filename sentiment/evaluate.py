@@ -23,7 +23,7 @@ from omegaconf import DictConfig
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import parse_overrides
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.run_folder import RunFolder, exit_on_user_error
+from sentiment.runtime.run_folder import RunFolder
 
 
 def job(cfg: DictConfig) -> None:
@@ -32,11 +32,8 @@ def job(cfg: DictConfig) -> None:
 
     output = RunFolder(cfg.output_dir)
     overrides = parse_overrides(HydraConfig.get().overrides.task)
-    try:
-        with exit_on_user_error(cfg.output_dir), output.claim(), output.log_to("evaluate.log"):
-            evaluate(cfg, [override.key_or_group for override in overrides])
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with output.claim(), output.log_to("evaluate.log"):
+        evaluate(cfg, [override.key_or_group for override in overrides])
 
 
 def main() -> None:

@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import format_override, parse_overrides
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.folders import is_first_process
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, is_first_process
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.configuration import find_primary_config
 
 
@@ -42,13 +43,13 @@ def job(cfg: DictConfig) -> float:
         return run_sweep_job(cfg, varied)
     run = RunFolder(cfg.output_dir)
     try:
-        with exit_on_user_error(cfg.output_dir), run.claim(new=not cfg.resume):
+        with run.claim(new=not cfg.resume):
             result = run_experiment(cfg, varied=varied).objective
     except KeyboardInterrupt:
         if run.config_file.exists():
             command = f"python -m sentiment.train {format_override('resume', cfg.output_dir)}"
             print(f"interrupted; continue with: {command}", file=sys.stderr)
-        raise
+        sys.exit(130)
     if is_first_process() and not cfg.quiet:
         print(f"results in {os.path.relpath(cfg.output_dir)}")
     return result
@@ -57,11 +58,10 @@ def job(cfg: DictConfig) -> float:
 def main() -> None:
     """Parse the command line; `resume=RUN` stands for the configuration and the folder of RUN."""
     try:
-        run_hydra_app(job, find_primary_config(sys.argv[1:]), __doc__)
+        config_name = find_primary_config(sys.argv[1:])
     except InputError as error:
         exit_with_error(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_hydra_app(job, config_name, __doc__)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,9 @@ from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import quote
+from sentiment.runtime.folders import remove_if_empty
 from sentiment.runtime.hydra_app import run_hydra_app
-from sentiment.runtime.run_folder import RunFolder, exit_on_user_error, remove_if_empty
+from sentiment.runtime.run_folder import RunFolder
 
 
 def job(cfg: DictConfig) -> None:
@@ -48,7 +49,7 @@ def job(cfg: DictConfig) -> None:
         exit_with_error("-m: a study is not a sweep; describe the search space in tune.space")
     run = RunFolder(cfg.output_dir)
     try:
-        with exit_on_user_error(cfg.output_dir), run.log_to("tune.log"):
+        with run.log_to("tune.log"):
             tuning = Tuning(cfg, HydraConfig.get().overrides.task)
             tuning.search()
             try:

@@ -303,8 +303,8 @@ def test_command_writes_the_page_atomically(run: Path, tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [page]
     for path, message in (
-        ("absent/page.html", "does not exist"),
-        (".", "is a directory or device"),
+        ("absent/page.html", "No such file or directory"),
+        (".", "is no regular file"),
     ):
         with pytest.raises(InputError, match=message):
             explain_command.run(

@@ -1,4 +1,4 @@
-"""The cache: what is computed from the data once and kept between runs, each file by one process at a time."""
+"""The cache: what is computed from the data once and kept, each file by one process at a time."""
 
 import atexit
 import functools
@@ -16,88 +16,73 @@ from zipfile import BadZipFile
 import numpy as np
 from filelock import FileLock
 
-from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import atomic_write
-
-PROBE_SIZE = 1 << 16  # bytes that must fit into the cache
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import check_writable, reason
 
 Arrays = dict[str, Any]  # of NumPy arrays
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+_replacements: set[str] = set()  # temporary folders of this process
+
 
 def cache_dir() -> Path:
     """The folder of the cache: `$SENTIMENT_CACHE`, by default `~/.cache/sentiment`.
 
-    One that cannot be written is replaced by a temporary folder for this process and those that it starts.
-
-    Raises:
-        InputError: there is no temporary folder either.
+    One that cannot be written is replaced by a temporary folder for this process and those that it
+    starts; an `InputError` says that there is none either.
     """
     name = os.environ.get("SENTIMENT_CACHE") or "~/.cache/sentiment"
     try:
-        return _probe(name)
+        return _make_folder(name)
     except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
         _replace_cache(error, name)
         return cache_dir()
 
 
 @functools.cache
-def _probe(name: str) -> Path:
+def _make_folder(name: str) -> Path:
     folder = Path(name).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(bytes(PROBE_SIZE))
+    check_writable(folder)
     return folder
 
 
-def _replace_cache(error: OSError | RuntimeError, name: str) -> None:
-    """Go on with a temporary folder, which is removed when this process ends."""
-    cause = f"SENTIMENT_CACHE={name}: the cache cannot be written ({_describe(error)})"
+def _replace_cache(error: Exception, name: str, file: str = "the cache") -> None:
+    """Go on with a temporary folder, once; it is removed when this process ends."""
+    what = file if name in _replacements else "the cache"
+    cause = f"SENTIMENT_CACHE={name}: {what} cannot be written ({reason(error)})"
     try:
-        folder = tempfile.mkdtemp(prefix="sentiment-")
-        _probe(folder)
+        folder = None if name in _replacements else tempfile.mkdtemp(prefix="sentiment-")
     except OSError as failure:
-        message = f"{cause}, nor can a temporary folder ({_describe(failure)})"
-        raise InputError(f"{message}; set SENTIMENT_CACHE to another folder") from error
+        folder, cause = None, f"{cause}, nor can a temporary folder ({reason(failure)})"
+    if folder is None:
+        message = f"{cause}; free some space or set SENTIMENT_CACHE to another folder"
+        raise InputError(message) from error
+    _replacements.add(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["SENTIMENT_CACHE"] = folder
     log.warning("%s; nothing is kept for other runs, set SENTIMENT_CACHE to another folder", cause)
 
 
-def _describe(error: Exception) -> str:
-    return getattr(error, "strerror", None) or one_line(
-        error
-    )  # numpy's errors have a message alone
-
-
 def cached(name: str, read: Callable[[Path], T | None], write: Callable[[Path], object]) -> T:
     """What `read` finds in the cache, which is written first if need be.
 
-    A cache that is full is replaced by a temporary folder.
+    A cache that is full is replaced by a temporary folder; an `InputError` says that this is full, too.
 
     Args:
         name: path in the cache, of a file or a folder.
         read: returns None if it is missing or damaged.
         write: writes it to another path, from which it is moved when it is complete.
-
-    Raises:
-        InputError: it cannot be written to the temporary folder either.
     """
     folder = cache_dir()
     try:
         return _read_or_write(folder / name, read, write)
     except OSError as error:
         if folder == cache_dir():  # else it was replaced meanwhile
-            _replace_cache(error, str(folder))
-    try:
-        return _read_or_write(cache_dir() / name, read, write)
-    except OSError as error:
-        message = f"SENTIMENT_CACHE={cache_dir()}: {name} cannot be written ({_describe(error)})"
-        raise InputError(
-            f"{message}; free some space or set SENTIMENT_CACHE to another folder"
-        ) from error
+            _replace_cache(error, str(folder), name)
+    return cached(name, read, write)
 
 
 def _read_or_write(
@@ -128,35 +113,31 @@ def _remove(path: Path) -> None:
 
 
 def cached_arrays(name: str, compute: Callable[[], Mapping[str, Any]]) -> Arrays:
-    """Arrays in the cache, which are computed first if need be; they are returned if they cannot be written, too.
+    """Arrays in the file `name.npz` of the cache, computed first if need be, once, even if no disk has room."""
+    computed: Arrays = {}
 
-    Args:
-        name: path in the cache, of a file `.npz`.
-        compute: returns the arrays.
-    """
-    path = cache_dir() / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        found = read_arrays(name)
-        if found is None:
-            found = {key: np.asarray(value) for key, value in compute().items()}
-            try:
-                with atomic_write(path) as temporary, open(temporary, "wb") as file:
-                    np.savez(file, **found)
-            except OSError as error:
-                log.warning(
-                    "SENTIMENT_CACHE=%s: %s cannot be written (%s), goes on",
-                    cache_dir(),
-                    name,
-                    _describe(error),
-                )
-        return found
+    def write(path: Path) -> None:
+        computed.update(computed or compute())
+        with open(path, "wb") as file:
+            np.savez(file, **computed)
+
+    try:
+        return cached(name, _read_npz, write)
+    except InputError as error:
+        if not computed:
+            raise
+        log.warning("%s; goes on", error)
+        return {key: np.asarray(value) for key, value in computed.items()}
 
 
 def read_arrays(name: str) -> Arrays | None:
     """Arrays in the cache; None if the file is missing or damaged."""
+    return _read_npz(cache_dir() / name)
+
+
+def _read_npz(path: Path) -> Arrays | None:
     try:
-        with open(cache_dir() / name, "rb") as file, np.load(file) as arrays:
+        with open(path, "rb") as file, np.load(file) as arrays:
             return dict(arrays)
     except (OSError, ValueError, EOFError, BadZipFile):
         return None

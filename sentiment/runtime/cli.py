@@ -16,7 +16,7 @@ _CONTROL_CHARS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800
 
 
 def escape_control_chars(text: str) -> str:
-    """Replace what a terminal would obey, control characters and changes of direction, by escapes such as `\\x1b`."""
+    """Write what a terminal would obey, also changes of direction, as escapes such as `\\x1b`."""
     return _CONTROL_CHARS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
@@ -40,10 +40,9 @@ def open_standard_streams() -> None:
 
 
 class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Logs to what `sys.stdout` is at the time: rich, while it shows a progress bar, prints above it."""
+    """Logs to what `sys.stdout` is at the time: rich, while it shows a bar, prints above it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record."""
         self.setStream(sys.stdout)
         super().emit(record)
 
@@ -55,30 +54,23 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Parser of `python -m sentiment.<command>`.
-
-    Args:
-        command: name of the module.
-        description: docstring of the module, shown by `--help`.
-    """
+    """Parser of `python -m sentiment.<command>`; `--help` shows the docstring of the module."""
 
     def __init__(self, command: str, description: str | None) -> None:
         raw = argparse.RawDescriptionHelpFormatter
-        super().__init__(
-            prog=f"python -m sentiment.{command}", description=description, formatter_class=raw
-        )
+        program = f"python -m sentiment.{command}"
+        super().__init__(prog=program, description=description, formatter_class=raw)
 
     def add_trust(self) -> None:
         """Add `--trust`, for checkpoints with classes of other modules."""
-        text = "module outside this package whose network or tokenizer the checkpoint may name; may be repeated"
+        text = "module outside this package whose classes the checkpoint may name; may be repeated"
         self.add_argument("--trust", action="append", default=[], metavar="MODULE", help=text)
 
     def error(self, message: str) -> NoReturn:
         """Print one line instead of the usage."""
         flag = message.partition("unrecognized arguments: ")[2].partition(" ")[0].partition("=")[0]
-        exit_with_error(
-            f"{message}{did_you_mean(flag, self._option_string_actions) or f'; see {self.prog} --help'}"
-        )
+        hint = did_you_mean(flag, self._option_string_actions) or f"; see {self.prog} --help"
+        exit_with_error(f"{message}{hint}")
 
     def run(self, command: Callable[[argparse.Namespace], object]) -> None:
         """Parse the arguments, run the command and exit: 2 invalid input, 130 Ctrl-C, 141 closed pipe."""
@@ -94,9 +86,8 @@ class CommandParser(argparse.ArgumentParser):
         except KeyboardInterrupt:
             sys.exit(130)
         except OSError as error:  # of standard output; other files have their own messages
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # else Python complains on exit
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())  # else Python complains on exit
             if isinstance(error, BrokenPipeError):
                 sys.exit(141)
             name = error.filename or "standard output"

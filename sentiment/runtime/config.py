@@ -1,4 +1,4 @@
-"""The configuration: where it is, how objects are made from it, and which of its settings identify a run."""
+"""The configuration: where it is, how objects are made from it, which settings identify a run."""
 
 import re
 import shlex
@@ -20,28 +20,24 @@ from omegaconf.errors import MissingMandatoryValue
 from sentiment.runtime.errors import ArgumentError, InputError, one_line
 from sentiment.runtime.files import fingerprint
 
-CONF_DIR = next(
-    path for up in (1, 2) if (path := Path(__file__).parents[up] / "conf").is_dir()
-)  # wheel, checkout
+_FOLDERS = (Path(__file__).parents[up] / "conf" for up in (1, 2))  # of a wheel, of a checkout
+CONF_DIR = next(folder for folder in _FOLDERS if folder.is_dir())
 MAX_NAME_LENGTH = 200  # characters of a sweep job's folder; file systems allow 255 bytes
-MAPPINGS = ("data.labels",)  # settings whose value is a mapping
 NOT_IN_FINGERPRINT = (
     *("output_dir", "resume", "trust", "num_threads", "quiet", "lr_find", "logger"),
     *("callbacks.history", "callbacks.diagnostics", "callbacks.progress", "callbacks.summary"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.default_root_dir"),
 )
+_OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
+
+_hydra_state = threading.RLock()
 
 
 class Objective(NamedTuple):
-    """A metric of the validation set that sweeps and studies compare.
+    """A metric of the validation set that sweeps and studies compare."""
 
-    Attributes:
-        direction: `maximize` or `minimize`, Optuna's words.
-        is_accuracy: shown in per cent.
-    """
-
-    direction: Literal["maximize", "minimize"]
-    is_accuracy: bool
+    direction: Literal["maximize", "minimize"]  # Optuna's words
+    is_accuracy: bool  # shown in per cent
 
     def format(self, value: float) -> str:
         """`91.04 %` or `0.2345`."""
@@ -54,12 +50,6 @@ OBJECTIVES = {
     "val/f1": Objective("maximize", False),
     "val/balanced_accuracy": Objective("maximize", True),
 }
-_hydra_state = threading.RLock()
-_OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_")
-
-
-class ClassName(str):
-    """The import path of a class, of which tables show the last part."""
 
 
 def find_objective(name: str) -> Objective:
@@ -83,111 +73,12 @@ def _cuda_or_cpu() -> str:
 
 
 def _objective_mode(name: str) -> str:
-    return find_objective(str(name)).direction[:3]
+    return find_objective(name).direction[:3]
 
 
 OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)
 OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=True)
 OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
-
-
-def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
-    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
-    try:
-        return instantiate(settings, **arguments)
-    except MissingMandatoryValue as error:
-        raise InputError(f"{key}: {one_line(error)}; choose another option of {key}") from error
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, ArgumentError):
-            raise InputError(f"{key}.{cause}") from error
-        if isinstance(cause, InputError):
-            raise cause from None
-        raise InputError(f"{key}: {one_line(cause)}") from error
-
-
-def named_settings(cfg: DictConfig, group: str) -> Iterator[tuple[str, DictConfig]]:
-    """The settings in a group of which several options can be chosen, by name.
-
-    Raises:
-        InputError: settings are not below a name of their own.
-    """
-    for name, settings in (cfg.get(group) or {}).items():
-        if not OmegaConf.is_dict(settings):
-            raise InputError(
-                f"{group}.{name}: must be below a name of its own, as in the files of conf/{group}"
-            )
-        yield str(name), settings
-
-
-def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
-    """The settings that affect results, by dotted key.
-
-    An object's own key maps to its class: `{"optimizer": "torch.optim.Adam", "optimizer.lr": 0.001}`.
-    """
-    settings: Any = OmegaConf.to_container(cfg, resolve=resolve)
-
-    def leaves(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-        for name, value in node.items():
-            key = f"{prefix}{name}"
-            if name in _OF_HYDRA or key in NOT_IN_FINGERPRINT:
-                continue
-            if not isinstance(value, dict) or key in MAPPINGS:
-                yield key, str(value) if isinstance(value, dict) else value
-                continue
-            if "_target_" in value:
-                yield key, ClassName(value["_target_"])
-            yield from leaves(value, f"{key}.")
-
-    return dict(leaves(settings, ""))
-
-
-def format_setting(value: Any) -> str:
-    """A setting for a table or a title: `none`, `0.00123`, `Adam`."""
-    if isinstance(value, ClassName):
-        return value.rpartition(".")[2]
-    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def quote(text: str) -> str:
-    """The text in quotes of Hydra's grammar."""
-    return QuotedString(text, Quote.double).with_quotes()
-
-
-def format_override(key: str, value: object) -> str:
-    """`KEY=VALUE` to type in a shell, quoted for Hydra and for the shell as far as needed."""
-    plain, quoted = f"{key}={value}", f"{key}={quote(str(value))}"
-    with suppress(HydraException):
-        if parse_overrides([plain])[0].value() == str(value):
-            return shlex.quote(plain)
-    return shlex.quote(quoted)
-
-
-def format_distinctly(values: Sequence[Any]) -> list[str]:
-    """`format_setting` of the values of one setting, in full if different ones would look alike."""
-    labels = [format_setting(value) for value in values]
-    different = {repr(value) for value in values}
-    if len({*labels}) == len(different):
-        return labels
-    full = ["none" if value is None else str(value) for value in values]
-    return full if len({*full}) == len(different) else [repr(value) for value in values]
-
-
-def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """The overrides of a command line by Hydra's grammar.
-
-    Raises:
-        InputError: `data.labels` has two keys that Hydra reads as one, such as `1.1` and `1.10`.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    for override in parsed:
-        labels = override.value() if override.key_or_group == "data.labels" else None
-        line = str(override.input_line)
-        if isinstance(labels, dict) and len(re.findall(r"(?<!\\):", line)) > len(labels):
-            pairs = re.sub(r"(?<=[{,])([^,}]*)", r'"\1"', line.partition("=")[2])
-            advice = f"write texts: data.labels=[{pairs.strip('{}')}]"
-            raise InputError(f"{line}: Hydra reads two of its keys as one number; {advice}")
-    return parsed
 
 
 @contextmanager
@@ -204,13 +95,60 @@ def initialize_hydra() -> Iterator[None]:
             GlobalHydra.instance().hydra = earlier
 
 
+def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
+    """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
+    try:
+        return instantiate(settings, **arguments)
+    except (MissingMandatoryValue, InstantiationException) as error:
+        cause = error.__cause__ or error
+        message = f"{key}: {one_line(cause)}"
+        if isinstance(cause, InputError):
+            message = f"{key}.{cause}" if isinstance(cause, ArgumentError) else str(cause)
+        raise InputError(message) from error
+
+
+def named_settings(cfg: DictConfig, group: str) -> Iterator[tuple[str, DictConfig]]:
+    """The settings in a group of which several options can be chosen, by name."""
+    for name, settings in (cfg.get(group) or {}).items():
+        if settings is not None:
+            yield str(name), settings
+
+
+class ClassName(str):
+    """The import path of a class, of which tables show the last part."""
+
+
+def flatten(cfg: DictConfig, resolve: bool = False) -> dict[str, Any]:
+    """The settings that affect results, by dotted key.
+
+    An object's own key maps to its class: `{"optimizer": "torch.optim.Adam", "optimizer.lr": 0.001}`.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=resolve)
+
+    def leaves(node: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if name in _OF_HYDRA or key in NOT_IN_FINGERPRINT:
+                continue
+            if key == "data.labels":  # a mapping
+                yield key, str(value) if isinstance(value, dict) else value
+            elif isinstance(value, dict):
+                if "_target_" in value:
+                    yield key, ClassName(value["_target_"])
+                yield from leaves(value, f"{key}.")
+            else:
+                yield key, value
+
+    return dict(leaves(settings, ""))
+
+
 def config_fingerprint(cfg: DictConfig) -> str:
     """Fingerprint of all settings that affect results."""
     return fingerprint(flatten(cfg))
 
 
 def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, Any]:
-    """What loggers show as hyperparameters: settings of the network and its training, and the keys in `varied`."""
+    """What loggers show: settings of the network and its training, and the keys in `varied`."""
     settings = flatten(cfg, resolve=True)
     groups = ("data.", "model.", "optimizer", "scheduler")
     shown = {key: settings[key] for key in settings if key.startswith(groups) or key in varied}
@@ -220,16 +158,59 @@ def hyperparameters(cfg: DictConfig, varied: Collection[str] = ()) -> dict[str, 
     return {"seed": cfg.seed} | {f"trainer.{key}": cfg.trainer.get(key) for key in trainer} | shown
 
 
+def format_setting(value: Any) -> str:
+    """A setting for a table or a title: `none`, `0.00123`, `Adam`."""
+    if isinstance(value, ClassName):
+        return value.rpartition(".")[2]
+    return "none" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def format_distinctly(values: Sequence[Any]) -> list[str]:
+    """`format_setting` of the values of one setting, in full if different ones would look alike."""
+    count = len({repr(value) for value in values})
+    for describe in (format_setting, lambda value: "none" if value is None else str(value), repr):
+        labels = [describe(value) for value in values]
+        if len({*labels}) == count:
+            break
+    return labels
+
+
+def quote(text: str) -> str:
+    """The text in quotes of Hydra's grammar."""
+    return QuotedString(text, Quote.double).with_quotes()
+
+
+def format_override(key: str, value: object) -> str:
+    """`KEY=VALUE` to type in a shell, quoted for Hydra and for the shell as far as needed."""
+    plain = f"{key}={value}"
+    with suppress(HydraException):
+        if parse_overrides([plain])[0].value() == str(value):
+            return shlex.quote(plain)
+    return shlex.quote(f"{key}={quote(str(value))}")
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides of a command line by Hydra's grammar.
+
+    Refuses `data.labels` with two keys that Hydra reads as one, such as `1.1` and `1.10`.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override in parsed:
+        labels = override.value() if override.key_or_group == "data.labels" else None
+        line = str(override.input_line)
+        if isinstance(labels, dict) and len(re.findall(r"(?<!\\):", line)) > len(labels):
+            pairs = re.sub(r"(?<=[{,])([^,}]*)", r'"\1"', line.partition("=")[2])
+            advice = f"write texts: data.labels=[{pairs.strip('{}')}]"
+            raise InputError(f"{line}: Hydra reads two of its keys as one number; {advice}")
+    return parsed
+
+
 def check_single_device(cfg: DictConfig) -> None:
-    """Raise `InputError` for multi-device training, as each process would start the sweep, study or teachers again."""
+    """Refuse several devices, as each process would start the sweep, study or teachers again."""
     trainer = cfg.trainer
     devices = trainer.get("devices", 1)
     is_single = devices in (1, "1") or (OmegaConf.is_list(devices) and len(devices) == 1)
-    if (
-        not is_single
-        or trainer.get("strategy", "auto") != "auto"
-        or trainer.get("num_nodes", 1) != 1
-    ):
-        raise InputError(
-            "trainer: a sweep (-m), a study or self-training trains each run on one device; use trainer=default or gpu"
-        )
+    others = trainer.get("strategy", "auto"), trainer.get("num_nodes", 1)
+    if not is_single or others != ("auto", 1):
+        what = "a sweep (-m), a study or self-training trains each run on one device"
+        raise InputError(f"trainer: {what}; use trainer=default or gpu")

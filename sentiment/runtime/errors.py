@@ -1,21 +1,21 @@
-"""Errors that the user can fix, and the checks that raise them."""
+"""Errors that the user can fix, and the checks of arguments."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class InputError(ValueError):
-    """Invalid settings, data or files.
+    """Invalid settings, data or files, in one line: the key or file, what is wrong, what to do.
 
-    The message is one line: the key or file, what is wrong, what to do. Commands print it without a traceback and exit
-    with code 2.
+    Commands print it without a traceback and exit with code 2.
     """
 
 
 class ArgumentError(InputError):
-    """An argument out of range. `prefix_key` turns the name of the argument into the key of the configuration."""
+    """An argument out of range; `prefix_key` turns its name into a key of the configuration."""
 
 
 class DivergedError(InputError):
@@ -32,39 +32,33 @@ def prefix_key(key: str) -> Iterator[None]:
 
 
 def check_at_least(minimum: int, **arguments: object) -> None:
-    """Raise `ArgumentError` for the first argument that is not an integer of at least `minimum`."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ArgumentError(f"{name}={value}: must be an integer >= {minimum}")
+    _check(arguments, f"an integer >= {minimum}", lambda v: type(v) is int and v >= minimum)
 
 
 def check_seed(**arguments: object) -> None:
-    """Raise `ArgumentError` for the first argument that is no seed of NumPy."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
-            raise ArgumentError(f"{name}={value}: must be an integer from 0 to {(1 << 32) - 1}")
+    requirement = f"an integer from 0 to {(1 << 32) - 1}"  # as NumPy takes it
+    _check(arguments, requirement, lambda v: type(v) is int and 0 <= v < 1 << 32)
 
 
 def check_choice(choices: tuple[object, ...], **arguments: object) -> None:
-    """Raise `ArgumentError` for the first argument that is not one of `choices`."""
-    for name, value in arguments.items():
-        if value not in choices:
-            shown = ("null" if choice is None else str(choice) for choice in choices)
-            raise ArgumentError(f"{name}={value}: must be one of {', '.join(shown)}")
+    shown = ("null" if choice is None else str(choice) for choice in choices)
+    _check(arguments, f"one of {', '.join(shown)}", lambda v: v in choices)
 
 
 def check_fraction(**arguments: object) -> None:
-    """Raise `ArgumentError` for the first argument that is not a float in the open interval (0, 1)."""
-    for name, value in arguments.items():
-        if not isinstance(value, float) or not 0 < value < 1:
-            raise ArgumentError(f"{name}={value}: must be between 0 and 1, both excluded")
+    requirement = "between 0 and 1, both excluded"
+    _check(arguments, requirement, lambda v: isinstance(v, float) and 0 < v < 1)
 
 
 def check_dropout(**arguments: object) -> None:
-    """Raise `ArgumentError` for the first argument that is not a number in the half-open interval [0, 1)."""
+    requirement = "at least 0 and below 1"
+    _check(arguments, requirement, lambda v: isinstance(v, int | float) and 0 <= v < 1)
+
+
+def _check(arguments: dict[str, Any], requirement: str, is_met: Callable[[Any], bool]) -> None:
     for name, value in arguments.items():
-        if not isinstance(value, int | float) or not 0 <= value < 1:
-            raise ArgumentError(f"{name}={value}: must be at least 0 and below 1")
+        if not is_met(value):
+            raise ArgumentError(f"{name}={value}: must be {requirement}")
 
 
 def shorten(text: str, length: int = 40) -> str:
@@ -73,9 +67,10 @@ def shorten(text: str, length: int = 40) -> str:
 
 
 def describe_failure(error: BaseException) -> str:
-    """The kind of an error in somebody's code, its message and where it was raised: `TypeError: … (cnn.py, line 3)`."""
+    """Kind, message and place of an error in somebody's code: `TypeError: … (cnn.py, line 3)`."""
     *_, frame = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {one_line(error)} ({Path(frame.filename).name}, line {frame.lineno})"
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"{type(error).__name__}: {one_line(error)} ({place})"
 
 
 @contextmanager

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line
+
+_FORMULA = r"[=@\t\r]|[+-](?![0-9.]+$)"
 
 
 @contextmanager
@@ -31,17 +33,9 @@ def output_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path; its file replaces `path`, which the user names, on success.
 
     The temporary file is in a new folder next to `path`, so that it is no file of the user.
-
-    Raises:
-        InputError: the directory does not exist, `path` is not a regular file, or it cannot be written.
     """
     target = path.resolve()  # replaces what a symbolic link points to, not the link
-    if not target.parent.is_dir():
-        raise InputError(
-            f"{path}: directory {target.parent} does not exist; create it or choose another file"
-        )
-    if target.exists() and not target.is_file():
-        raise InputError(f"{path}: is a directory or device; choose a file")
+    check_regular(path)
     try:
         with TemporaryDirectory(prefix=".", dir=target.parent) as folder:
             temporary = Path(folder) / target.name
@@ -50,21 +44,41 @@ def output_file(path: Path) -> Iterator[Path]:
                 shutil.copymode(target, temporary)  # a private file stays private
             os.replace(temporary, target)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}); choose another file"
-        ) from error
+        raise InputError(f"{path}: cannot be written ({reason(error)}); choose another") from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file of a run is read into an `InputError`."""
+    check_regular(path)
+    try:
+        yield
+    except Exception as error:  # of JSON, YAML and OmegaConf, which have many
+        kind, advice = type(error).__name__, "remove it or repeat the run"
+        raise InputError(f"{path}: cannot be read ({kind}); {advice}") from error
 
 
 def check_regular(path: Path) -> None:
-    """Raise `InputError` for a pipe, a device or a folder in place of a file that is to be read."""
+    """Refuse a pipe, a device or a folder in place of a file that is to be read or replaced."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no regular file; remove it or repeat the run")
+        raise InputError(f"{path}: is no regular file; move it away or choose another")
+
+
+def check_writable(folder: Path) -> None:
+    """Fail with an `OSError` unless 64 KiB, more than a configuration, can be written."""
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(1 << 16))
 
 
 def describe_write_error(error: OSError, path: Path) -> str:
     """One line about a disk that is full or a directory that is read-only or missing."""
     name = os.fsdecode(error.filename or path)  # TensorBoard's are bytes
-    return f"{name}: cannot be written ({error.strerror}); free some space or choose another folder"
+    return f"{name}: cannot be written ({reason(error)}); free some space or choose another folder"
+
+
+def reason(error: Exception) -> str:
+    """Why a file cannot be written; NumPy's errors have a message alone."""
+    return getattr(error, "strerror", None) or one_line(error)
 
 
 def fingerprint(value: Any) -> str:
@@ -72,11 +86,8 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-_FORMULA = r"[=@\t\r]|[+-](?![0-9.]+$)"
-
-
 def escape_csv_formula(value: Any) -> Any:
-    """Put an apostrophe before text that a spreadsheet would evaluate, such as `=1+1`; keep other values.
+    """Put an apostrophe before text that a spreadsheet would evaluate, such as `=1+1`.
 
     Text that looks escaped gets one more, so that `unescape_csv_formula` returns every text.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 import yaml  # type: ignore[import-untyped]
 from hydra.core.config_store import ConfigStore
@@ -19,20 +20,16 @@ _FLAGS = """Flags:
 def format_help(doc: str | None, config_name: str) -> str:
     """Describe a command: its docstring, the options of each group, the files of the defaults."""
     files = dict.fromkeys(_list_defaults(CONF_DIR / f"{config_name}.yaml"))
-    groups = {file.parent for file in CONF_DIR.glob("*/*.yaml")}
-    shown = {file.parent for file in files} | {CONF_DIR / "experiment"}
-    options = [
-        f"  {group.name}={'|'.join(option_names(group.name))}" for group in sorted(groups & shown)
-    ]
-    if config_name != "tune":
-        options.append(f"  {_LAUNCHERS}={'|'.join(option_names(_LAUNCHERS))}")
-    texts = [f"{file.relative_to(CONF_DIR)}:\n{_indent(file)}" for file in files]
-    groups_text = "Groups and their options, set by GROUP=OPTION:\n" + "\n".join(options)
+    groups = {file.parent.name for file in files if file.parent != CONF_DIR} | {"experiment"}
+    names = sorted(groups) + ([_LAUNCHERS] if config_name != "tune" else [])
+    options = [f"  {name}={'|'.join(_list_options(name))}" for name in names]
+    groups_text = "\n".join(["Groups and their options, set by GROUP=OPTION:", *options])
     title = "Settings of the default options, set by KEY=VALUE, in a group by GROUP.KEY=VALUE:"
+    texts = [f"{file.relative_to(CONF_DIR)}:\n{_indent(file)}" for file in files]
     return "\n\n".join([(doc or "").strip(), groups_text, title, *texts, _FLAGS])
 
 
-def option_names(group: str) -> list[str]:
+def _list_options(group: str) -> list[str]:
     """The options of a group, without those that leave a key to the options that extend them."""
     files = (CONF_DIR / group).glob("*.yaml")
     names = {file.stem for file in files if ": ???" not in file.read_text(encoding="utf-8")}
@@ -54,4 +51,4 @@ def _list_defaults(file: Path) -> Iterator[Path]:
 
 
 def _indent(file: Path) -> str:
-    return "".join(f"  {line}\n" for line in file.read_text(encoding="utf-8").splitlines()).rstrip()
+    return indent(file.read_text(encoding="utf-8").rstrip(), "  ", lambda line: True)

@@ -1,4 +1,4 @@
-"""Which classes a checkpoint or a run may name: those of this package and its libraries, or of trusted modules."""
+"""Which code a checkpoint or a run may name: this package, libraries, and what the user trusts."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -30,7 +30,10 @@ def is_ours(target: str) -> bool:
 
 
 def import_trusted(
-    target: str, trust: Collection[str] = (), libraries: Collection[str] = ()
+    target: str,
+    trust: Collection[str] = (),
+    libraries: Collection[str] = (),
+    package: Collection[str] = (PACKAGE,),
 ) -> Any:
     """Import what a `_target_` names, which may run code of its module.
 
@@ -38,103 +41,67 @@ def import_trusted(
         target: `module.name`.
         trust: modules outside this package, with all that they contain, or single targets.
         libraries: modules of which only classes may be imported.
-
-    Raises:
-        UntrustedError: the module is not trusted.
-        ImportFailedError: there is no such module or name.
+        package: modules of which everything that they define may be imported.
     """
-    is_trusted = _is_within(target, trust)
-    if not is_trusted and not _is_within(target, (PACKAGE, *libraries)):
-        raise _untrusted(target)
     module, _, name = target.rpartition(".")
+    is_trusted, is_allowed = _is_within(target, trust), _is_within(target, (*package, *libraries))
+    found = _import(module, name) if is_trusted or is_allowed else None
+    home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
+    of_library = isinstance(found, type) and _is_within(home, libraries)
+    if not is_trusted and not (is_allowed and (_is_within(home, package) or of_library)):
+        advice = f"pass --trust {module} (train and evaluate: trust={module})"
+        raise UntrustedError(
+            f"{target}, code that is not run unless you trust it; if you do, {advice}"
+        )
+    return found
+
+
+def _import(module: str, name: str) -> Any:
     try:
-        found = getattr(import_module(module), name)
+        return getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         advice = "start from the folder that has the module, or set PYTHONPATH"
         if isinstance(error, AttributeError):
             advice = "correct the name of the class"
-        raise ImportFailedError(f"{target}: cannot be imported ({error}); {advice}") from error
-    home = f"{getattr(found, '__module__', '')}.{name}"  # a module of ours may import others
-    if not is_trusted and not (
-        is_ours(home) or (isinstance(found, type) and _is_within(home, libraries))
-    ):
-        raise _untrusted(target)
-    return found
+        message = f"{module}.{name}: cannot be imported ({error}); {advice}"
+        raise ImportFailedError(message) from error
 
 
 def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> None:
-    """Check that the configuration of a run names only classes that are trusted.
+    """Check that the configuration of a run, read from the file `path`, names only trusted classes.
 
     That is all it checks: files that the run would write, and servers that it would log to, are
     those of its configuration.
-
-    Args:
-        cfg: what was read from the file.
-        path: of the file, for messages.
-        trust: modules outside this package whose classes it may name.
-
-    Raises:
-        InputError: it names others, or an interpolation cannot be resolved.
     """
-    try:  # an interpolation may stand for a name, or for a mapping with names
-        known_folder = OmegaConf.merge(cfg, {"output_dir": str(path.parents[1])})
-        settings = OmegaConf.to_container(known_folder, resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{path}: {one_line(error)}; repair it, or use another run") from error
-    own = _own_targets()
-    for target in find_targets(settings):
-        if target in own:
-            continue
-        try:
-            if is_ours(target) and not _is_within(target, trust):
-                raise _untrusted(target)
-            import_trusted(target, trust, LIBRARIES)
-        except InputError as error:
-            raise InputError(f"{path}: names {error}") from error
-
-
-def _own_targets() -> set[str]:
-    """What the files in `conf/` name."""
     from sentiment.runtime.config import CONF_DIR  # Hydra is slow to import
 
-    files = CONF_DIR.rglob("*.yaml")
-    return {
-        target
-        for file in files
-        for target in re.findall(r"_target_: ([\w.]+)", file.read_text(encoding="utf-8"))
-    }
+    texts = (file.read_text(encoding="utf-8") for file in CONF_DIR.rglob("*.yaml"))
+    own = {target for text in texts for target in re.findall(r"_target_: ([\w.]+)", text)}
+    try:  # an interpolation may stand for a name, or for a mapping with names
+        known_folder = OmegaConf.merge(cfg, {"output_dir": str(path.parents[1])})
+        for target in find_targets(OmegaConf.to_container(known_folder, resolve=True)):
+            if target not in own:
+                import_trusted(target, trust, LIBRARIES, package=())
+    except (InputError, OmegaConfBaseException) as error:
+        verb = "names " if isinstance(error, InputError) else ""
+        raise InputError(f"{path}: {verb}{one_line(error)}") from error
 
 
 def find_targets(cfg: Any) -> list[str]:
     """Every `_target_` of a configuration, at any depth."""
     nodes = _walk(OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg)
-    return [
-        str(node["_target_"]) for node in nodes if isinstance(node, dict) and "_target_" in node
-    ]
+    return [str(node["_target_"]) for node in nodes if "_target_" in node]
 
 
-def _walk(node: Any) -> Iterator[Any]:
-    """Yield a node, and all keys and values below it."""
-    yield node
-    children = (
-        [*node.keys(), *node.values()]
-        if isinstance(node, dict)
-        else node
-        if isinstance(node, list)
-        else ()
-    )
-    for child in children:
+def _walk(node: Any) -> Iterator[dict[Any, Any]]:
+    """Yield every mapping, also those in lists."""
+    if isinstance(node, dict):
+        yield node
+        node = [*node.values()]
+    for child in node if isinstance(node, list) else ():
         yield from _walk(child)
 
 
 def _is_within(target: str, modules: Collection[str]) -> bool:
     modules = [modules] if isinstance(modules, str) else modules
     return any(f"{target}.".startswith(f"{module}.") for module in modules)
-
-
-def _untrusted(target: str) -> UntrustedError:
-    module = target.rpartition(".")[0]
-    return UntrustedError(
-        f"{target}, code that is not run unless you trust it; if you do, pass --trust {module} (train and evaluate: "
-        f"trust={module})"
-    )

@@ -12,6 +12,7 @@ From Python, a run is that of the command line with the same settings:
 
 import sys
 import warnings
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from sentiment.training.python_api import train as train
 
 __all__ = ["Run", "compose", "train"]
+_MODULES = {
+    "Run": "analysis.run",
+    "compose": "training.configuration",
+    "train": "training.python_api",
+}
 
 if "tensorflow" not in sys.modules:
     # TensorBoard would import an installed TensorFlow, which takes seconds; this is its own switch.
@@ -29,20 +35,8 @@ if "tensorflow" not in sys.modules:
 
 def __getattr__(name: str) -> Any:
     """Import the interface for Python, and torch with it, on first use."""
-    if name == "compose":
-        from sentiment.training.configuration import compose
-
-        return compose
-    if name == "train":
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "IProgress not found"
-            )  # of tqdm, which datasets imports, in notebooks
-            from sentiment.training.python_api import train
-
-        return train
-    if name == "Run":
-        from sentiment.analysis.run import Run
-
-        return Run
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with warnings.catch_warnings():  # of tqdm, which datasets imports, in notebooks
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return getattr(import_module(f"sentiment.{_MODULES[name]}"), name)

@@ -17,12 +17,9 @@ from sentiment.training.resuming import Resumption
 def record_outcome(
     cfg: DictConfig, run: RunFolder, resumption: Resumption | None
 ) -> Iterator[dict[str, Any]]:
-    """Write the configuration and the log of a run, and at its end its figures and its status.
+    """Write the configuration and the log of a run, and at its end what the caller puts into the dict.
 
     A resumed run that fails before it has trained an epoch is left as it was.
-
-    Yields:
-        The final figures by tag, for the caller to fill.
     """
     metrics: dict[str, Any] = {}
     origin = _describe_origin(cfg)  # before the training, since somebody may commit meanwhile
@@ -34,33 +31,25 @@ def record_outcome(
         except (KeyboardInterrupt, Exception) as error:
             if resumption and not resumption.recorded:
                 resumption.remove_events()
-                raise
-            record_failure(cfg, run, error, origin)
+            else:
+                record_failure(cfg, run, error, origin)
             raise
-        if cfg.lr_find:
-            return
-        rank_zero_only(run.write_config)(cfg)
-        rank_zero_only(run.write_metrics)(metrics | {"status": "finished"} | origin)
+        if not cfg.lr_find:
+            rank_zero_only(run.write_config)(cfg)
+            rank_zero_only(run.write_metrics)(metrics | {"status": "finished"} | origin)
 
 
 def record_failure(
     cfg: DictConfig, run: RunFolder, error: BaseException, origin: Mapping[str, Any] | None = None
 ) -> None:
-    """Add the error to the figures that a run has written so far.
-
-    Args:
-        cfg: its configuration.
-        run: its folder.
-        error: why it ended.
-        origin: settings, commit and versions; None takes those of now.
-    """
+    """Add the error to the figures that a run has written, with the commit of its start or of now."""
     if not run.path.exists():  # somebody moved or removed it
         return
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    record = {"status": status, "error": f"{type(error).__name__}: {error}"}
     with suppress(OSError, InputError):  # if the disk is full, the first error is the one to report
         if not run.config_file.exists():
             rank_zero_only(run.write_config)(cfg)
-        record = {"status": status, "error": f"{type(error).__name__}: {error}"}
         metrics = {**run.read_metrics(), **record, **(origin or _describe_origin(cfg))}
         rank_zero_only(run.write_metrics)(metrics)
 

@@ -10,26 +10,26 @@ from collections.abc import Iterator
 import joblib
 import psutil
 import torch
-from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment.runtime.errors import check_at_least
+from sentiment.runtime.folders import is_first_process
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _HARMLESS_WARNINGS = (
-    "The '.*_dataloader' does not have many workers",  # a batch is index arithmetic; workers would slow it down
-    "The number of training batches .* is smaller than the logging interval",  # curves are logged per epoch
+    "The '.*_dataloader' does not have many workers",  # a batch is index arithmetic
+    "The number of training batches .* is smaller than the logging interval",
     "Precision .* is not supported by the model summary",
     "Checkpoint directory .* exists and is not empty",  # when a run is resumed
     "Be aware that when using `ckpt_path`, callbacks",  # when it is resumed without one
     ".*isinstance.treespec, LeafSpec.. is deprecated",  # in Lightning's own code
-    "The AccumulateGrad node's stream does not match",  # DDP on GPUs: Lightning wraps the network on another stream
+    "The AccumulateGrad node's stream does not match",  # Lightning wraps for DDP on another one
 )
 
 
 def prepare_process() -> None:
-    """Prepare a process for training: disable malloc trimming, silence known warnings and all ranks but the first."""
+    """Disable malloc trimming, silence known warnings, and all ranks but the first."""
     disable_malloc_trim()
     logging.raiseExceptions = False  # a full disk is reported once, not for every line of train.log
     for message in _HARMLESS_WARNINGS:
@@ -39,11 +39,6 @@ def prepare_process() -> None:
         logging.getLogger("sentiment").setLevel(logging.ERROR)
 
 
-def is_first_process() -> bool:
-    """Whether this is the rank that prints and writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 @contextlib.contextmanager
 def limit_threads(count: int | None) -> Iterator[None]:
     """Limit PyTorch to `count` threads; by default, to the cores that no other program uses now.
@@ -51,9 +46,6 @@ def limit_threads(count: int | None) -> Iterator[None]:
     Threads wait for each other at every operation: beside a program that keeps a core busy, two
     threads on two cores are slower than one. `OMP_NUM_THREADS` in the environment, or an earlier
     `torch.set_num_threads(1)`, is kept.
-
-    Raises:
-        ArgumentError: the number is invalid.
     """
     before = torch.get_num_threads()
     if count is None:
@@ -77,19 +69,15 @@ def _count_free_cores(limit: int) -> int:
     idle = sum(1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True))
     count: int = max(1, min(usable, round(idle)))
     if count < usable:
-        log.info(
-            "%d of %d threads: other programs are busy; num_threads=%d takes all",
-            count,
-            usable,
-            usable,
-        )
+        message = "%d of %d threads: other programs are busy; num_threads=%d takes all"
+        log.info(message, count, usable, usable)
     return count
 
 
 def disable_malloc_trim() -> None:
     """Stop glibc from returning freed memory to the OS between steps.
 
-    Without this, about half of all runs spend some 1,000 page faults per step (Linux with glibc only), and those with
+    Without this, about half of all runs spend some 1,000 page faults per step, and those with
     tensors above 32 MB many more.
     """
     with contextlib.suppress(AttributeError, TypeError):  # another C library

@@ -26,7 +26,6 @@ class ProgressBar(RichProgressBar):
         super().__init__(refresh_rate, theme=RichProgressBarTheme(metrics_text_delimiter=", "))
 
     def configure_columns(self, trainer: Trainer) -> list[ProgressColumn]:
-        """The columns before the metrics."""
         return [
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -59,14 +58,11 @@ class LayerSummary(ModelSummary):
     def summarize(
         summary_data: list[tuple[str, list[str]]], total_parameters: int, *_: Any, **__: Any
     ) -> None:
-        """Print the table; called by Lightning."""
         columns = dict(summary_data)
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for heading, justify in (("layer", "left"), ("type", "left"), ("parameters", "right")):
-            table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # not inferred as literals
-        for name, kind, count in zip(
-            columns["Name"], columns["Type"], columns["Params"], strict=True
-        ):
+        table = Table("layer", "type", box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("parameters", justify="right")
+        layers = zip(columns["Name"], columns["Type"], columns["Params"], strict=True)
+        for name, kind, count in layers:
             if name.startswith("net.") and count.strip() != "0":
                 table.add_row(name.removeprefix("net."), kind, count)
         table.add_row("all", "", f"{total_parameters:,}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from rich import get_console
@@ -20,7 +21,8 @@ from sentiment.runtime.cli import ConsoleHandler
 from sentiment.runtime.config import check_single_device, flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import describe_write_error
-from sentiment.runtime.run_folder import RunFolder, make_unique_folder
+from sentiment.runtime.folders import make_unique_folder
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import experiment
 from sentiment.training.configuration import compose
 from sentiment.training.process import prepare_process
@@ -32,44 +34,35 @@ _process = threading.RLock()  # its random numbers, log and threads are of one t
 def train(cfg: DictConfig) -> Run:
     """Train, test and record one experiment, as `python -m sentiment.train` does.
 
-    Of several threads, one trains at a time; the others wait.
-
-    The run gets a new folder, `outputs/runs/<date>_<time>` in the working directory, unless `cfg.output_dir` names one.
-    If the program has set up no logging, what is logged is also printed.
+    The run gets a new folder, `outputs/runs/<date>_<time>` in the working directory, unless
+    `cfg.output_dir` names one. If the program has set up no logging, what is logged is also
+    printed. Of several threads, one trains at a time; the others wait.
 
     Args:
         cfg: from `compose`, or loaded from `.hydra/config.yaml` of another run; it is not changed.
-
-    Raises:
-        InputError: a setting, the data or a checkpoint is invalid, or the folder cannot be written.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         # On a GPU, baselines are fitted in another process, which imports the script.
-        raise RuntimeError(
-            'train: call it below if __name__ == "__main__":, since processes are started'
-        )
-    if not isinstance(cfg, DictConfig):
-        raise TypeError("train: pass a configuration, such as compose('data=demo')")
+        advice = 'call it below if __name__ == "__main__":, since processes are started'
+        raise RuntimeError(f"train: {advice}")
     check_single_device(cfg)
     cfg = copy.deepcopy(cfg)
     path = None if OmegaConf.is_interpolation(cfg, "output_dir") else cfg.output_dir
     try:
-        if path is None:
-            path = make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        path = path or make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         cfg.output_dir = str(Path(path).absolute())
         with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process, _process_state():
             return _train(cfg)
-    except InputError as error:
+    except (InputError, OSError) as error:
+        if isinstance(error, OSError):
+            error = InputError(describe_write_error(error, Path(path or RUNS)))
         raise error.with_traceback(None) from None
-    except OSError as error:
-        raise InputError(describe_write_error(error, Path(path or RUNS))) from None
 
 
 def _train(cfg: DictConfig) -> Run:
     log = logging.getLogger(experiment.__name__)
-    defaults, place = flatten(compose()), os.path.relpath(cfg.output_dir)
-    missing = object()
-    varied = [key for key, value in flatten(cfg).items() if defaults.get(key, missing) != value]
+    settings, defaults, place = flatten(cfg), flatten(compose()), os.path.relpath(cfg.output_dir)
+    varied = [key for key in settings if (key, settings[key]) not in defaults.items()]
     try:
         result = experiment.run_experiment(cfg, varied=varied)
     except KeyboardInterrupt:
@@ -85,33 +78,23 @@ def _process_state() -> Iterator[None]:
 
     Afterwards the process is as it was, but for the memory allocator, see `disable_malloc_trim`.
     """
-    root, ours, lightning = (
-        logging.getLogger(name) for name in (None, "sentiment", "pytorch_lightning")
-    )
-    handlers = [] if ours.hasHandlers() else [ConsoleHandler()]
-    levelled: list[logging.Logger | logging.Handler] = [ours, lightning, *root.handlers]
+    root, ours, handler = logging.getLogger(), logging.getLogger("sentiment"), ConsoleHandler()
+    levelled: list[Any] = [ours, logging.getLogger("pytorch_lightning"), *root.handlers]
     levels = [item.level for item in levelled]
-    raise_exceptions, is_quiet = logging.raiseExceptions, get_console().quiet
-    interrupt = signal.getsignal(signal.SIGINT)
-    for handler in handlers:
+    before = logging.raiseExceptions, get_console().quiet, signal.getsignal(signal.SIGINT)
+    if not ours.hasHandlers():
         root.addHandler(handler)
     try:
         with warnings.catch_warnings():
             prepare_process()
-            warnings.filterwarnings(
-                "ignore", 'install "ipywidgets"'
-            )  # rich's, of bars that a notebook does not show
+            warnings.filterwarnings("ignore", 'install "ipywidgets"')  # rich's, in notebooks
             if ours.level == logging.NOTSET:
                 ours.setLevel(logging.INFO)
             yield
     finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
+        root.removeHandler(handler)
         for item, level in zip(levelled, levels, strict=True):
             item.setLevel(level)
-        logging.raiseExceptions, get_console().quiet = raise_exceptions, is_quiet
+        logging.raiseExceptions, get_console().quiet, interrupt = before
         if threading.current_thread() is threading.main_thread():
-            signal.signal(
-                signal.SIGINT, interrupt
-            )  # Lightning ignores the signal after the first one
+            signal.signal(signal.SIGINT, interrupt)  # Lightning ignores it after the first one

@@ -162,8 +162,9 @@ def test_arrays_that_cannot_be_written_are_computed_and_not_kept(
         assert cached_arrays("a/b.npz", lambda: {"x": [1, 2]})["x"].tolist() == [1, 2]
     assert [path.name for path in (folder / "a").iterdir()] == ["b.npz.lock"]
     assert caplog.messages[0].startswith(
-        f"SENTIMENT_CACHE={folder}: a/b.npz cannot be written (No space left"
+        f"SENTIMENT_CACHE={folder}: the cache cannot be written (No space left"
     )
+    assert caplog.messages[1].endswith("; goes on")
     assert cached_arrays("a/b.npz", lambda: {"x": [3]})["x"].tolist() == [3]
     found = read_arrays("a/b.npz")
     assert found

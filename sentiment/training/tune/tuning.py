@@ -26,8 +26,9 @@ from sentiment.runtime.config import (
     parse_overrides,
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, one_line, prefix_key
-from sentiment.runtime.hydra_app import explain
-from sentiment.runtime.run_folder import RunFolder, make_folder, trial_path
+from sentiment.runtime.folders import make_folder
+from sentiment.runtime.override_errors import explain
+from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings
 from sentiment.training.tune.pruning import Pruning
@@ -162,7 +163,7 @@ class Tuning:
         try:
             cfg = compose("config", overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(f"tune.space: {explain(error, 'config', overrides)}") from error
+            raise InputError(f"tune.space: {explain(error, overrides)}") from error
         cfg.trainer.enable_model_summary = False
         return cfg
 

@@ -127,8 +127,8 @@ class Run:
     @cached_property
     def figures(self) -> dict[str, "Figure"]:
         """`history`, `confusion_matrix` and `reliability_diagram`, as far as the run has their files."""
-        from sentiment.analysis.figures.history import plot_history  # these take seconds
         from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
+        from sentiment.analysis.figures.training import plot_history  # these take seconds
 
         figures = {}
         if (self.path / "history.csv").exists():

@@ -12,7 +12,7 @@ MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
 
 
 def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
+    """`maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
     names = [key.rpartition(".")[2] for key in keys]
     return {
         key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)
@@ -20,14 +20,14 @@ def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def label_values(values: Sequence[Any]) -> list[str]:
-    """Return labels of the values of one setting, shortened unless that makes different values look alike."""
+    """The values of one setting, shortened unless that makes different ones look alike."""
     labels = [escape_control_chars(label) for label in format_distinctly(values)]
     short = [_shorten(label) for label in labels]
     return short if len({*short}) == len({*labels}) else labels
 
 
 def _shorten(text: str) -> str:
-    """Replace the middle of a long text by an ellipsis; the end of a path says more than its start."""
+    """Replace the middle by an ellipsis; the end of a path says more than its start."""
     if cell_len(text) <= MAX_WIDTH:
         return text
     start = MAX_WIDTH // 3

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sentiment.analysis.figures.study import plot_study
 from sentiment.analysis.figures.sweep import plot_sweep
+from sentiment.analysis.figures.training import plot_study
 from tests.report_helpers import grid, make_result
 
 PATH = "/somewhere/else/$a$_long_folder/glove.840B.300d.txt"

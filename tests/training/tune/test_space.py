@@ -36,7 +36,7 @@ def suggest(sweeps: Any) -> dict[str, BaseDistribution]:
         ("tag(log,range(1,9))", IntDistribution(1, 8, log=True)),
         ("range(0,0.9,0.3)", FloatDistribution(0, 0.6, step=0.3)),
         ("interval(0,1)", FloatDistribution(0, 1)),
-        ("interval(1,1)", IntDistribution(1, 1)),
+        ("interval(1,1)", FloatDistribution(1, 1)),
         ("int(tag(log,interval(1,10)))", IntDistribution(1, 10, log=True)),
     ],
 )

@@ -98,14 +98,14 @@ def _format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
 
 
 def _draw(cells: pd.DataFrame, names: int) -> Table:
-    """Draw a table; where there is no room, the first columns are folded, and other headings."""
+    """Draw a table whose first columns hold names, which are folded where there is no room."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for i, heading in enumerate(cells):
-        widest = max(map(cell_len, [*heading.split(), *cells[heading]]))
+        widest = max(map(cell_len, [*heading.split("\n"), *cells[heading]]))
         if i < names:
             table.add_column(Text(heading), overflow="fold", min_width=min(widest, MIN_WIDTH))
         else:
-            table.add_column(Text(heading), justify="right", min_width=widest)
+            table.add_column(Text(heading), justify="right", no_wrap=True, min_width=widest)
     for row in cells.values:
         table.add_row(*map(Text, row))
     return table
@@ -210,12 +210,17 @@ def _join_settings(
 
 
 def print_table(table: ReportTable, console: Console) -> None:
-    """Print a table; settings are folded to fit into the terminal, but no cell is cut."""
+    """Print a table; where there is no room, settings and headings are folded, but no cell is cut."""
     drawn = _draw(table.cells, table.settings)
-    narrowest = sum((column.min_width or 0) + 2 for column in drawn.columns)
-    if narrowest > console.width:
-        drawn.width = narrowest
+    if _narrowest(drawn) > console.width:
+        folded = table.cells.rename(columns=lambda heading: heading.replace(" ", "\n"))
+        drawn = _draw(folded, table.settings)
+        drawn.width = max(_narrowest(drawn), console.width)
     console.print("", drawn, "", sep="\n", crop=False)
+
+
+def _narrowest(table: Table) -> int:
+    return sum((column.min_width or 0) + 2 for column in table.columns)
 
 
 def format_markdown(table: ReportTable) -> str:

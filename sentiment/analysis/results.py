@@ -1,7 +1,8 @@
 """Reads the runs of sweeps and studies from their folders, and averages them over seeds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -77,29 +78,32 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         is_teacher = path.parent.name == "teachers" and path.parents[1] in found
         if is_teacher or not studies.isdisjoint(path.parents):
             continue
-        try:
+        with _note_problem(problems):
             if path in studies:
                 runs += _read_trials(path, configs, problems)
             else:
                 files = RunFolder(path)
                 runs.append(Run(files, flatten(cfg), files.read_metrics()))
-        except InputError as error:
-            problems.append(str(error))
     return runs, problems
+
+
+@contextmanager
+def _note_problem(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        problems.append(str(error))
 
 
 def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, DictConfig]:
     configs = {}
     for files in map(RunFolder, folders):
-        try:
+        with _note_problem(problems):
             cfg = files.read_config()
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        if cfg is not None:
-            configs[files.path] = cfg
-        elif files.metrics_file.exists():
-            problems.append(f"{files.config_file}: not the configuration of a run")
+            if cfg is not None:
+                configs[files.path] = cfg
+            elif files.metrics_file.exists():
+                problems.append(f"{files.config_file}: not the configuration of a run")
     return configs
 
 
@@ -110,11 +114,7 @@ def is_study(folder: Path) -> bool:
 
 
 def load_study(folder: Path) -> "optuna.Study":
-    """Load the study of a folder, from there or from the storage that its configuration names.
-
-    Raises:
-        InputError: the storage cannot be read.
-    """
+    """Load the study of a folder, from there or from the storage that its configuration names."""
     import optuna  # takes seconds
 
     cfg = RunFolder(folder).read_config()
@@ -154,10 +154,8 @@ def _read_trial_metrics(
 ) -> dict[str, Any]:
     """The metrics in the folder of a trial, with value and state from the study's storage."""
     metrics: dict[str, Any] = {"status": "interrupted", objective: None}
-    try:
+    with _note_problem(problems):
         metrics |= files.read_metrics()
-    except InputError as error:
-        problems.append(str(error))
     trained = metrics["status"] == "finished"
     metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
     if trial.value is not None:
@@ -171,11 +169,7 @@ def _read_trial_metrics(
 
 
 def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by the data set that tests them.
-
-    Returns:
-        The runs, by the settings that distinguish the data sets: `data=files data.path=reviews.csv`.
-    """
+    """Group runs by what distinguishes the data sets that test them: `data=files data.path=a.csv`."""
     data = OmegaConf.load(CONF_DIR / "data" / "default.yaml")
     defaults = flatten(OmegaConf.create({"data": data}))
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
@@ -246,15 +240,13 @@ def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
     for run in runs:
         if has_result(run, objective):
             groups.setdefault(repr([run.settings.get(key) for key in keys]), []).append(run)
-    results = [
-        _collect_seeds({key: group[0].settings.get(key) for key in keys}, group)
-        for group in groups.values()
-    ]
+    results = [_collect_seeds(keys, group) for group in groups.values()]
     descending = find_objective(objective).direction == "maximize"
     return sorted(results, key=lambda result: result.mean[objective], reverse=descending)
 
 
-def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
+def _collect_seeds(keys: Sequence[str], runs: Sequence[Run]) -> Result:
+    settings = {key: runs[0].settings.get(key) for key in keys}
     seeds = [run.settings.get("seed", run.folder.path.name) for run in runs]
     metrics = pd.DataFrame([run.metrics for run in runs], index=seeds).select_dtypes("number")
     # Of repeated runs, the last number that is not missing.

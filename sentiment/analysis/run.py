@@ -49,11 +49,8 @@ class Run:
         """Read the run in a folder, from Python or the command line.
 
         Args:
-            path: its folder.
+            path: its folder; an `InputError` says why it is none.
             trust: modules outside this package whose classes `model` may import, which runs their code.
-
-        Raises:
-            InputError: it is no run directory, or its configuration cannot be read.
         """
         folder = RunFolder(path)
         folder.check_contains(folder.config_file)
@@ -81,11 +78,7 @@ class Run:
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """`history.csv`: a row per epoch, from 1; `step`, losses, accuracies, `lr` and `seconds`.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
+        """`history.csv`: a row per epoch, from 1; `step`, losses, accuracies, `lr` and `seconds`."""
         path = self.path / "history.csv"
         with _explain_damage(path, "no epoch ended, or callbacks.history=null"):
             history = pd.read_csv(path, dtype="float64")
@@ -99,9 +92,6 @@ class Run:
         Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class
         as `p(class)`, `text`, and perhaps `file` and `id`. All but numbers are text, without the
         apostrophe that the file has before what a spreadsheet would evaluate.
-
-        Raises:
-            InputError: the file is missing or damaged.
         """
         path = self.folder.predictions_file
         with _explain_damage(path, "nothing was tested, as with test_ckpt=null"):
@@ -118,11 +108,7 @@ class Run:
 
     @cached_property
     def model(self) -> "Classifier":
-        """The tested model, see `sentiment.load`.
-
-        Raises:
-            InputError: there is no checkpoint, or it names a class that is not trusted.
-        """
+        """The tested model, see `sentiment.load`."""
         from sentiment.classifier import load  # takes seconds
 
         return load(self.path, self.trust)
@@ -179,7 +165,7 @@ class Run:
 
 @contextmanager
 def _explain_damage(path: Path, why_missing: str) -> Iterator[None]:
-    """Name the file that is missing or cannot be read."""
+    """Raise `InputError` for a file that is missing or cannot be read."""
     check_regular(path)
     try:
         yield

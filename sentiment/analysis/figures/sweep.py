@@ -157,7 +157,7 @@ def _plot_panel(
         frame: its results, the best first: `x` and `line` (categories), `mean`, `sd`, `runs`
             (values of single runs), and a column per baseline.
         baselines: names by column.
-        connect: whether the points of a line are connected.
+        connect: whether lines connect the points.
     """
     frame = frame.assign(x=frame["x"].cat.codes)
     lines = frame["line"].cat.categories

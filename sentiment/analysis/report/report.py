@@ -6,7 +6,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,9 +42,7 @@ from sentiment.runtime.files import escape_csv_formula, output_file
 _OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
 # At the start of report.md; the names of the files follow.
 _MARK = "<!-- written by python -m sentiment.report, which replaces"
-_COMPARED = tuple(
-    f"vs best {name}" for name in ("difference", "low", "high", "p", "p_holm", "seeds")
-)
+_COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")
 
 
 class Section(NamedTuple):
@@ -71,18 +68,11 @@ class Section(NamedTuple):
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
-    """Print the comparison of runs, and write its files.
+    """Print the comparison of runs, and write its files; return the runs.
 
     Args:
         paths: folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
         output: folder for the files; the one of the runs by default, or the parent of several.
-
-    Returns:
-        The runs.
-
-    Raises:
-        InputError: no run can be read, or a file would replace one that no report wrote.
-        OSError: a file cannot be written.
     """
     runs, problems = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))
@@ -99,13 +89,12 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]
     summary = f"{len(runs)} run{'s' * (len(runs) != 1)}: {counts}"
     _print_report(sections, [summary, *problems])
 
-    names = [f"report_{i}.png" for i, _ in enumerate(sections, 1)]
-    names = ["report.png"] if len(sections) == 1 else names
-    figures = {
-        name: _draw_figure(parent, section) for name, section in zip(names, sections, strict=True)
-    }
+    figures = {}
+    for i, section in enumerate(sections, 1):
+        name = "report.png" if len(sections) == 1 else f"report_{i}.png"
+        figures[name] = _draw_figure(parent, section)
     texts = {
-        "report.md": _format_report(parent.name, summary, sections, names, problems),
+        "report.md": _format_markdown(parent.name, summary, sections, [*figures], problems),
         "report.csv": _format_csv(_run_rows(runs, output)),
     }
     if sections:
@@ -118,11 +107,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]
 
 
 def _read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Read the runs in all folders.
-
-    Returns:
-        The runs, and a line for each that cannot be read and for each path that has none.
-    """
+    """The runs, and a line for each that cannot be read and for each path that has none."""
     runs: dict[Path, Run] = {}
     advice = "pass a run, a sweep or a study"
     missing = [f"{path}: no such folder; {advice}" for path in paths if not path.exists()]
@@ -213,24 +198,20 @@ def _print_lines(*lines: str) -> None:
 
 
 def _draw_figure(folder: Path, section: Section) -> bytes:
-    draw_sweep = partial(plot_sweep, section.results, section.objective)
-    figure = plot_study(load_study(folder)) if is_study(folder) else draw_sweep()
+    study = load_study(folder) if is_study(folder) else None
+    figure = plot_study(study) if study else plot_sweep(section.results, section.objective)
     file = io.BytesIO()
     figure.savefig(file, dpi=150)
     return file.getvalue()
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a report, report.md first, in place of those of an earlier one.
-
-    Raises:
-        InputError: a file would replace one that no report wrote.
-    """
+    """Write the files of a report, report.md first, in place of those of an earlier one."""
     earlier = _find_earlier_files(folder)
-    for name in files.keys() - earlier:
-        if os.path.lexists(folder / name):
+    for path in (folder / name for name in files.keys() - earlier):
+        if os.path.lexists(path):
             advice = "move it, or use --output FOLDER"
-            raise InputError(f"{folder / name}: is not of an earlier report; {advice}")
+            raise InputError(f"{path}: is not of an earlier report; {advice}")
     folder.mkdir(parents=True, exist_ok=True)
     for name in earlier - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -251,7 +232,7 @@ def _find_earlier_files(folder: Path) -> set[str]:
     return {name for name in first.split() if is_own and _OWN_FILE.fullmatch(name)}
 
 
-def _format_report(
+def _format_markdown(
     title: str,
     summary: str,
     sections: Sequence[Section],
@@ -303,12 +284,11 @@ def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dic
             for tag in tags:
                 row[f"{tag} n"] = result.metrics.count().get(tag, 0)
                 row |= {f"{tag} mean": result.mean.get(tag), f"{tag} sd": result.sd.get(tag)}
-            row |= dict.fromkeys(_COMPARED)
+            figures: Sequence[Any] = [None] * len(_COMPARED)
             comparison = section.comparisons.get(i)
             if isinstance(comparison, Comparison):
                 figures = (*comparison.difference, comparison.adjusted_p, comparison.seeds)
-                row |= zip(_COMPARED, figures, strict=True)
-            yield row
+            yield row | {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
 
 
 def _format_csv(rows: Iterator[dict[str, Any]]) -> str:

@@ -24,9 +24,14 @@ from sentiment.runtime.config import find_objective
 FOLDER = "folder"  # column of a `ReportTable`
 NBSP = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 5  # of a column of settings, in columns of a terminal
-_LATEX = str.maketrans(
-    {"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"}
-)
+_LATEX: dict[str, str | int | None] = {
+    "±": r"$\pm$",
+    NBSP: "~",
+    "…": r"\dots{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
 
 
 def format_result_table(
@@ -148,19 +153,17 @@ def _join_folders(folders: Sequence[str]) -> str:
 
 
 def describe_baselines(results: Sequence[Result]) -> list[str]:
-    """Return a line on the baselines that are the same for all results; none if there are none."""
+    """A line on the baselines that are the same for all results, if there are any."""
     split, baselines = _format_baselines(results)
     shared = [f"{name} {column[0]}" for name, column in baselines.items() if len(set(column)) == 1]
     return [f"Baselines, {split} accuracy: {', '.join(shared)}"] if shared else []
 
 
 def _format_baselines(results: Sequence[Result]) -> tuple[str, dict[str, list[str]]]:
-    """Return the split on which the baselines are compared, and their accuracies in per cent by name."""
+    """The split on which baselines are compared, and their accuracies in per cent by name."""
     split = "test" if any("test/accuracy" in result.mean for result in results) else "val"
-    tags = baseline_tags(results, f"{split}/accuracy")
-    return split, {
-        name.replace("_", " "): _format_means(results, tag) for tag, name in tags.items()
-    }
+    names = baseline_tags(results, f"{split}/accuracy")
+    return split, {names[tag].replace("_", " "): _format_means(results, tag) for tag in names}
 
 
 def make_comparison_table(
@@ -204,8 +207,8 @@ def _join_settings(
     settings = {}
     for key, name in names.items():
         values = [result.settings[key] for result in among]
-        labels = dict(zip(map(str, values), label_values(values), strict=True))
-        settings[name] = [labels[str(result.settings[key])] for result in results]
+        labels = dict(zip(map(repr, values), label_values(values), strict=True))
+        settings[name] = [labels[repr(result.settings[key])] for result in results]
     return ReportTable(pd.DataFrame(settings | columns), len(names))
 
 
@@ -226,13 +229,9 @@ def _narrowest(table: Table) -> int:
 def format_markdown(table: ReportTable) -> str:
     """Format a table as Markdown."""
     alignment = ["---"] * table.settings + ["--:"] * (len(table.cells.columns) - table.settings)
-    escaped = table.cells.map(_escape_markdown).rename(columns=_escape_markdown)
-    rows = [escaped.columns, alignment, *escaped.values]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _escape_markdown(text: str) -> str:
-    return text.replace("|", r"\|")
+    rows = [table.cells.columns, alignment, *table.cells.values]
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
 def format_latex(table: ReportTable) -> str:
@@ -247,4 +246,4 @@ def format_latex(table: ReportTable) -> str:
 
 
 def _format_latex_cell(text: str) -> str:
-    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(_LATEX))
+    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(str.maketrans(_LATEX)))

@@ -41,9 +41,6 @@ class SearchSpace:
     Python, `interval(LOW,HIGH)` is continuous, `int(interval(LOW,HIGH))` are the whole numbers from
     LOW to HIGH, and `tag(log,…)` samples a range or an interval on a logarithmic scale, as in
     hydra-optuna-sweeper.
-
-    Args:
-        sweeps: a sweep in Hydra's syntax for each key of the configuration.
     """
 
     def __init__(self, sweeps: Mapping[str, Any]) -> None:

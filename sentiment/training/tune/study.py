@@ -41,9 +41,6 @@ class Study:
         tune: the configuration of the group `tune`.
         settings: what all workers must agree on; among it `objective`, what trials return.
         folder: of the SQLite file, unless `tune.storage` names another storage.
-
-    Raises:
-        InputError: the storage cannot be used, or the study was started with other settings.
     """
 
     def __init__(self, tune: DictConfig, settings: Mapping[str, Any], folder: Path) -> None:
@@ -56,8 +53,8 @@ class Study:
         settings = {key: "null" if value is None else str(value) for key, value in settings.items()}
         with _explain_storage_errors((Exception,), advice=""):  # of whichever driver
             url = tune.storage or f"sqlite:///{folder}/study.db"
-            options |= {"storage": _open_storage(url, tune.heartbeat_interval)}
-            options |= {"study_name": tune.name}
+            storage = _open_storage(url, tune.heartbeat_interval)
+            options |= {"storage": storage, "study_name": tune.name}
             try:  # of several workers, one creates it, since names are unique in a storage
                 self.optuna_study = optuna.create_study(**options, direction=direction)
                 self.optuna_study.set_user_attr("objective", settings["objective"])
@@ -90,10 +87,6 @@ class Study:
 
         Optuna's `MaxTrialsCallback` does not know those that run elsewhere. With failed trials it
         counts one that is repeated twice; without them, a study that always diverges never ends.
-
-        Raises:
-            InputError: a trial's settings are invalid, or the storage is away.
-            OSError: a trial could not write its files.
         """
         with _explain_storage_errors():
             while (finished := self._count(_FINISHED)) < self.tune.trials:
@@ -104,16 +97,11 @@ class Study:
                     self._repeat_stale()
 
     def best_trial(self) -> FrozenTrial:
-        """The best finished trial.
-
-        Raises:
-            InputError: no trial finished, or the storage is away.
-        """
+        """The best finished trial."""
         with _explain_storage_errors():
-            if not self._trials(TrialState.COMPLETE):
-                message = "no trial finished; see the errors above"
-                raise InputError(f"tune.name={self.tune.name}: {message}")
-            return self.optuna_study.best_trial
+            if self._trials(TrialState.COMPLETE):
+                return self.optuna_study.best_trial
+        raise InputError(f"tune.name={self.tune.name}: no trial finished; see the errors above")
 
     def _run_trial(self, objective: Objective) -> None:
         self._own = None
@@ -141,10 +129,12 @@ class Study:
 
     def _log_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Log how a trial ended, and the best one so far."""
-        ends = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned"}
+        end = {TrialState.COMPLETE: "finished", TrialState.FAIL: "failed"}.get(
+            trial.state, "pruned"
+        )
         value = "NaN" if trial.value is None else f"{trial.value:.4f}"
-        end = f"{ends.get(trial.state, 'failed')} at {value}"
-        message = f"trial {trial.number}: {end} after epoch {len(trial.intermediate_values)}"
+        epochs = len(trial.intermediate_values)
+        message = f"trial {trial.number}: {end} at {value} after epoch {epochs}"
         if self._trials(TrialState.COMPLETE):
             message += f"; best so far {study.best_value:.4f}, trial {study.best_trial.number}"
         log.info("%s; %s of %s", message, self._count(_FINISHED), self.tune.trials)
@@ -193,11 +183,7 @@ class _Storage(RDBStorage):
 def hide_password(tune: DictConfig) -> None:
     """Move the password in `tune.storage` to where PostgreSQL's client looks for it.
 
-    So it gets into no file, log or message. An interpolation such as `${oc.env:NAME}` stays as it
-    is, since files hold the interpolation.
-
-    Raises:
-        InputError: `tune.storage` is no URL, or it holds a password for another database.
+    So it gets into no file, log or message; files hold `${oc.env:NAME}` as it is written.
     """
     if tune.storage is None or OmegaConf.is_interpolation(tune, "storage"):
         return

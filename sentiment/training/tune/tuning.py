@@ -46,10 +46,6 @@ class Tuning:
     Args:
         cfg: the composed configuration of `conf/tune.yaml`.
         overrides: those of the command line.
-
-    Raises:
-        InputError: a setting or the data is invalid, the storage cannot be used, or it holds a
-            study of this name with other settings or data.
     """
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
@@ -74,25 +70,15 @@ class Tuning:
             log.warning(problem)
 
     def search(self) -> None:
-        """Run trials until there are enough.
-
-        Raises:
-            InputError: a trial's settings are invalid, or the storage is away.
-            OSError: a file cannot be written.
-        """
+        """Run trials until there are enough."""
         with _silence_runs():
             self.study.optimize(self._run_trial)
 
     def test_best_trial(self) -> None:
-        """Test the best trial's checkpoint, once, and print the command that repeats the trial.
-
-        Raises:
-            InputError: no trial finished.
-        """
+        """Test the best trial's checkpoint, once, and print the command that repeats the trial."""
         best = self.study.best_trial()
-        settings = _format_settings(best.params)
-        message = "\nbest: trial %s, %s %.4f, with %s"
-        log.info(message, best.number, self.cfg.objective, best.value, settings)
+        value = f"{self.cfg.objective} {best.value:.4f}"
+        log.info("\nbest: trial %s, %s, with %s", best.number, value, _describe(best.params))
         run = self._trial_folder(best.number)
         if run.read_metrics().get(self.cfg.objective) != best.value:
             log.info("The best trial was trained on another machine, which tests it")
@@ -101,8 +87,8 @@ class Tuning:
                 if "test/accuracy" not in run.read_metrics():
                     self._test(run, best.params)
             log.info("test accuracy %.4f", run.read_metrics()["test/accuracy"])
-        overrides = shlex.join(self.overrides(best.params))
-        log.info("repeat it with: python -m sentiment.train %s", overrides)
+        repeat = shlex.join(self.overrides(best.params))
+        log.info("repeat it with: python -m sentiment.train %s", repeat)
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
         """The overrides with which `sentiment.train` repeats a trial."""
@@ -111,20 +97,18 @@ class Tuning:
     def _open_study(self, contents: str) -> Study:
         """Open the study, unless there are trials of another one in its folder."""
         earlier = {*self.folder.glob("trial_*")}
-        settings = {
-            key: value
-            for key, value in flatten(self.cfg).items()
-            if key not in ("data.path", "test_ckpt")
-            and key.split(".")[0] not in ("baseline", "tune")
-        }
+        settings = flatten(self.cfg)
+        for key in [*settings]:
+            if key in ("data.path", "test_ckpt") or key.split(".")[0] in ("baseline", "tune"):
+                del settings[key]
         settings |= {key: f"searched in {sweep}" for key, sweep in self.space.sweeps.items()}
-        settings |= {"the contents of the data": contents}
+        settings["the contents of the data"] = contents
         study = Study(self.cfg.tune, settings, self.folder)
         trials = study.optuna_study.trials
         others = earlier - {trial_path(self.folder, trial.number) for trial in trials}
         if others:
-            advice = "move it away, or choose another tune.name"
-            raise InputError(f"{min(others)}: is not of this study; {advice}")
+            problem = "is not of this study; move it away, or choose another tune.name"
+            raise InputError(f"{min(others)}: {problem}")
         return study
 
     def _run_trial(self, trial: Trial) -> float:
@@ -136,7 +120,7 @@ class Tuning:
         cfg.output_dir = str(run.path)
         retried = trial.user_attrs.get("retry_of")
         note = "" if retried is None else f", a retry of trial {retried}"
-        log.info("trial %s%s: %s", trial.number, note, _format_settings(trial.params))
+        log.info("trial %s%s: %s", trial.number, note, _describe(trial.params))
         pruning = Pruning(trial, cfg.objective)
         make_folder(run.path, exist_ok=False)
         with run.claim():
@@ -167,11 +151,7 @@ class Tuning:
 
 
 class Pruning(Callback):
-    """Reports the objective after every epoch and stops the training if the pruner asks for it.
-
-    Attributes:
-        pruned: whether the training was stopped.
-    """
+    """Reports the objective after every epoch and stops the training if the pruner asks for it."""
 
     def __init__(self, trial: Trial, objective: str) -> None:
         self.trial = trial
@@ -205,18 +185,13 @@ def _unset_sweeps(tune: DictConfig, named: Collection[str]) -> dict[str, Any]:
     """The search space without the keys that are null or set on the command line."""
     settings: Any = OmegaConf.to_container(tune, resolve=True)
     space = settings["space"] if isinstance(settings["space"], dict) else {}
-    sweeps = {
-        key: sweep
-        for key, sweep in space.items()
-        if sweep is not None and key.lstrip("+") not in named
-    }
-    if not sweeps:
-        example = "tune.space.model.units='range(32,129,32)'"
-        raise InputError(
-            "tune.space: is not a mapping, or every key is null or set on the command line; leave "
-            f"one to the search, such as {example}"
-        )
-    return sweeps
+    unset = {key: sweep for key, sweep in space.items() if key.lstrip("+") not in named}
+    if sweeps := {key: sweep for key, sweep in unset.items() if sweep is not None}:
+        return sweeps
+    raise InputError(
+        "tune.space: is not a mapping, or every key is null or set on the command line; leave one "
+        "to the search, such as tune.space.model.units='range(32,129,32)'"
+    )
 
 
 def _find_obstacle(cfg: DictConfig) -> str | None:
@@ -252,5 +227,5 @@ def _silence_runs() -> Iterator[None]:
             handler.removeFilter(is_of_study)
 
 
-def _format_settings(params: Mapping[str, Any]) -> str:
+def _describe(params: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={format_setting(value)}" for key, value in params.items())

@@ -1,4 +1,4 @@
-"""A figure that draws text of any script in the installed fonts."""
+"""Text in figures: fonts for any script, titles that fit, labels of axes."""
 
 import io
 import logging
@@ -8,8 +8,14 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.font_manager import fontManager
-from matplotlib.text import Text
+from matplotlib.text import Text as MatplotlibText
+from rich.console import Console
+from rich.text import Text
 
+from sentiment.runtime.config import Objective
+
+GREY = "0.45"
+CHARACTER = 0.65 / 72  # inches for each point of the font: an average character, with some room
 FAMILIES = (
     *("Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
     *("Arial Unicode MS", "PingFang HK", "Hiragino Sans", "Apple SD Gothic Neo"),  # macOS
@@ -30,7 +36,7 @@ class Figure(MatplotlibFigure):
     def draw(self, renderer: Any) -> None:
         """Draw as matplotlib does; the log says once if no font has a glyph."""
         installed = [family for family in FAMILIES if family in fontManager.get_font_names()]
-        for text in self.findobj(Text):  # here, since tick labels may not exist earlier
+        for text in self.findobj(MatplotlibText):  # here, since tick labels may not exist earlier
             if not text.get_text().isascii():
                 text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *installed])))
         with warnings.catch_warnings(record=True) as caught:
@@ -52,3 +58,27 @@ class Figure(MatplotlibFigure):
         file = io.BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()
+
+
+def axis_label(tag: str, objective: Objective) -> str:
+    """`val/accuracy, %`."""
+    return f"{tag}, %" if objective.is_accuracy else tag
+
+
+def set_title(figure: Figure, text: str) -> None:
+    """Set the title in lines that are no longer than the figure, which grows by their height."""
+    width, height = figure.get_size_inches()
+    title = wrap(text, width, 11)
+    figure.set_size_inches(width, height + 0.2 * title.count("\n"))
+    figure.suptitle(title, fontsize=11)
+
+
+def wrap(text: str, width: float, fontsize: float) -> str:
+    """Wrap a text to lines of at most `width` inches."""
+    lines = Text(text).wrap(Console(), int(width / (fontsize * CHARACTER)))
+    return escape_math("\n".join(line.plain.rstrip() for line in lines))
+
+
+def escape_math(text: str) -> str:
+    """Have matplotlib show dollar signs as they are."""
+    return text.replace("$", r"\$")

@@ -10,18 +10,22 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
-from sentiment.analysis.figures.fonts import Figure
-from sentiment.analysis.report.labels import label_values, shorten_keys
+from sentiment.analysis.figures.fonts import (
+    CHARACTER,
+    GREY,
+    Figure,
+    axis_label,
+    escape_math,
+    set_title,
+    wrap,
+)
+from sentiment.analysis.report.labels import describe_settings, label_values, shorten_keys
 from sentiment.analysis.results import Result, baseline_tags
-from sentiment.runtime.config import Objective, find_objective, format_setting
+from sentiment.runtime.config import find_objective, format_setting
 
-GREY = "0.45"
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
-CHARACTER = 0.65 / 72  # inches for each point of the font: an average character, with some room
 
 
 def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
@@ -55,7 +59,7 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     figure, axes = _make_panels(len(panels), [*lines, *baselines.values()])
     for axis, panel in zip(axes, panels, strict=True):
         _plot_panel(axis, frame[frame["panel"] == panel], baselines, connect=not by_seed)
-        axis.set_title(_wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
+        axis.set_title(wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
         axis.set_xlabel(names["x"])
         _label_ticks(axis, frame["x"].cat.categories)
     axes[0].set_ylabel(axis_label(objective_tag, objective))
@@ -128,12 +132,6 @@ def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
     return f"best: {value} with {settings}{rest}"
 
 
-def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
-    """`maxlen 200, units 64`: in full where these would look like others of `among`."""
-    labels = {key: label_values([chosen[key], *(other[key] for other in among)]) for key in chosen}
-    return ", ".join(f"{name} {labels[key][0]}" for key, name in shorten_keys([*chosen]).items())
-
-
 def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """Make a figure with panels in rows, and with room for its legend."""
     columns = min(count, PANELS_PER_ROW)
@@ -166,7 +164,7 @@ def _plot_panel(
         best = frame[frame["line"] == line].drop_duplicates("x").sort_values("x")
         sd = best["sd"] if best["sd"].any() else None
         style: Any = {"color": color, "marker": "o", "linestyle": "-" if connect else "none"}
-        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=_escape_math(line), **style)
+        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=escape_math(line), **style)
         for x, runs in zip(best["x"], best["runs"], strict=True):
             if len(runs) > 1:
                 axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)
@@ -182,28 +180,5 @@ def _plot_panel(
 def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
     crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
     slanted: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axis.set_xticks(range(len(labels)), [*map(_escape_math, labels)], **slanted)
+    axis.set_xticks(range(len(labels)), [*map(escape_math, labels)], **slanted)
     axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)
-
-
-def axis_label(tag: str, objective: Objective) -> str:
-    """`val/accuracy, %`."""
-    return f"{tag}, %" if objective.is_accuracy else tag
-
-
-def set_title(figure: Figure, text: str) -> None:
-    """Set the title in lines that are no longer than the figure, which grows by their height."""
-    width, height = figure.get_size_inches()
-    title = _wrap(text, width, 11)
-    figure.set_size_inches(width, height + 0.2 * title.count("\n"))
-    figure.suptitle(title, fontsize=11)
-
-
-def _wrap(text: str, width: float, fontsize: float) -> str:
-    """Wrap a text to lines of at most `width` inches."""
-    lines = Text(text).wrap(Console(), int(width / (fontsize * CHARACTER)))
-    return _escape_math("\n".join(line.plain.rstrip() for line in lines))
-
-
-def _escape_math(text: str) -> str:
-    return text.replace("$", r"\$")

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sentiment.analysis.figures.fonts import Figure
-from sentiment.analysis.figures.sweep import GREY, axis_label, describe_settings, set_title
+from sentiment.analysis.figures.fonts import GREY, Figure, axis_label, set_title
+from sentiment.analysis.report.labels import describe_settings
 from sentiment.runtime.config import find_objective
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Labels of settings in tables and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -24,6 +24,12 @@ def label_values(values: Sequence[Any]) -> list[str]:
     labels = [escape_control_chars(label) for label in format_distinctly(values)]
     short = [_shorten(label) for label in labels]
     return short if len({*short}) == len({*labels}) else labels
+
+
+def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """`maxlen 200, units 64`: in full where these would look like others of `among`."""
+    labels = {key: label_values([chosen[key], *(other[key] for other in among)]) for key in chosen}
+    return ", ".join(f"{name} {labels[key][0]}" for key, name in shorten_keys([*chosen]).items())
 
 
 def _shorten(text: str) -> str:

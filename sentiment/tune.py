@@ -41,9 +41,7 @@ def job(cfg: DictConfig) -> None:
     from sentiment.training.tune.tuning import Tuning
 
     prepare_process()
-    warnings.filterwarnings(
-        "ignore", category=optuna.exceptions.ExperimentalWarning
-    )  # about the heartbeat
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         exit_with_error("-m: a study is not a sweep; describe the search space in tune.space")

@@ -7,12 +7,15 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from sentiment.analysis.results import Result
 from sentiment.analysis.run import Run
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from tests.helpers import Compose, compose_config
 
+PATH = "/somewhere/else/$a$_long_folder/glove.840B.300d.txt"  # as a setting in figures
 PRUNED, FAIL = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
 
 
@@ -142,3 +145,20 @@ def write_study(composed: Compose, folder: Path) -> Path:
             composed, trial_path(folder, number), overrides, status="finished", val__accuracy=None
         )
     return folder
+
+
+def check_texts(figure: Figure) -> None:
+    """Draw a figure, and check that nothing is cut off and the title is above the panels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    drawn, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
+    assert 0 <= drawn.x0 <= drawn.x1 <= width
+    assert 0 <= drawn.y0 <= drawn.y1 <= height
+    assert figure._suptitle is not None  # type: ignore[attr-defined]
+    title = figure._suptitle.get_window_extent(renderer)  # type: ignore[attr-defined]
+    for axis in figure.axes:
+        panel = axis.get_tightbbox(renderer)
+        assert panel is not None
+        assert panel.y1 <= title.y0
+        assert axis.bbox.width > 100

@@ -241,7 +241,7 @@ def test_report_rejects_folders_without_runs(composed: Compose, tmp_path: Path) 
     with pytest.raises(InputError, match=r"contains no run \(no .hydra/config.yaml\); pass a run"):
         write_report([tmp_path])
     (tmp_path / "report.csv").touch()
-    with pytest.raises(InputError, match="and the other arguments contain no run"):
+    with pytest.raises(InputError, match=r"report.csv: contains no run \(no"):
         write_report([tmp_path / "report.csv", tmp_path])
     write_run(composed, tmp_path / "run", status="finished", val__accuracy=0.5)
     with pytest.raises(InputError, match="missing: no such folder"):

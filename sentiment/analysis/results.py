@@ -1,7 +1,8 @@
 """Reads the runs of sweeps and studies from their folders, and averages them over seeds."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import optuna
 
 # Results are averaged over seeds and devices; baselines do not change the network.
-NOT_COMPARED = ("seed", "baseline", "tune", "trainer.accelerator")
+NOT_COMPARED = {"seed", "baseline", "tune", "trainer.accelerator"}
 # Keys of `data` that determine the test set, by where it comes from.
 _TABLE = (
     *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
@@ -29,11 +30,8 @@ _DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
 _TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
-_STATUS = {
-    "COMPLETE": "finished",
-    "PRUNED": "pruned",
-    "RUNNING": "unfinished",
-}  # by state of an Optuna trial
+# By state of an Optuna trial.
+_STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,8 @@ class Result:
     @cached_property
     def sd(self) -> dict[str, float]:
         """Standard deviation over the seeds, by tag, of those that two runs or more have."""
-        return dict(
-            self.metrics.std().mask(self.metrics.nunique() == 1, 0.0)[self.metrics.count() > 1]
-        )
+        is_constant, has_several = self.metrics.nunique() == 1, self.metrics.count() > 1
+        return dict(self.metrics.std().mask(is_constant, 0.0)[has_several])
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
@@ -72,105 +69,93 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
         The runs, and a line for each that cannot be read.
     """
     runs: list[Run] = []
-    found, problems = _find_folders(folder)
-    configs = _read_configs(found, problems)
+    problems: list[str] = []
+    walk = os.walk(folder, onerror=lambda error: problems.append(str(error)))
+    found = {Path(parent) for parent, names, _ in walk if ".hydra" in names}
+    configs = _read_configs(sorted(found), problems)
     studies = {path for path, cfg in configs.items() if "tune" in cfg}
     for path, cfg in configs.items():
         is_teacher = path.parent.name == "teachers" and path.parents[1] in found
         if is_teacher or not studies.isdisjoint(path.parents):
             continue
-        try:
+        with _note_problem(problems):
             if path in studies:
                 runs += _read_trials(path, configs, problems)
             else:
-                run = RunFolder(path)
-                runs.append(Run(run, flatten(cfg), run.read_metrics()))
-        except InputError as error:
-            problems.append(str(error))
+                files = RunFolder(path)
+                runs.append(Run(files, flatten(cfg), files.read_metrics()))
     return runs, problems
 
 
-def _find_folders(folder: Path) -> tuple[list[Path], list[str]]:
-    """Return the folders that hold `.hydra`, and a line for each that cannot be listed."""
-    found, problems = [], []
-    for parent, names, _ in os.walk(folder, onerror=lambda error: problems.append(str(error))):
-        names.sort()
-        if ".hydra" in names:
-            found.append(Path(parent))
-    return found, problems
+@contextmanager
+def _note_problem(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        problems.append(str(error))
 
 
 def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, DictConfig]:
     configs = {}
-    for run in map(RunFolder, folders):
-        try:
-            cfg = run.read_config()
-        except InputError as error:
-            problems.append(str(error))
-            continue
-        if cfg is not None:
-            configs[run.path] = cfg
-        elif run.metrics_file.exists():
-            problems.append(f"{run.config_file}: not the configuration of a run")
+    for files in map(RunFolder, folders):
+        with _note_problem(problems):
+            cfg = files.read_config()
+            if cfg is not None:
+                configs[files.path] = cfg
+            elif files.metrics_file.exists():
+                problems.append(f"{files.config_file}: not the configuration of a run")
     return configs
 
 
 def is_study(folder: Path) -> bool:
-    """Return whether a folder is that of a study of `sentiment.tune`."""
+    """Whether a folder is that of a study of `sentiment.tune`."""
     cfg = RunFolder(folder).read_config()
     return cfg is not None and "tune" in cfg
 
 
 def load_study(folder: Path) -> "optuna.Study":
-    """Load the study of a folder, from there or from the storage that its configuration names.
-
-    Raises:
-        InputError: the storage cannot be read.
-    """
+    """Load the study of a folder, from there or from the storage that its configuration names."""
     import optuna  # takes seconds
 
     cfg = RunFolder(folder).read_config()
     assert cfg is not None
     file = folder / "study.db"
     try:
-        if not cfg.tune.storage and not file.exists():  # Optuna would make an empty one
-            raise FileNotFoundError(f"{file.name} is missing")
+        if not cfg.tune.storage:
+            file.stat()  # Optuna would make an empty one
         storage = cfg.tune.storage or f"sqlite:///{file}"
         return optuna.load_study(study_name=cfg.tune.name, storage=storage)
     except Exception as error:  # of the storage's driver, whichever that is
-        raise InputError(
-            f"{folder}: the study cannot be read ({one_line(error)}); check tune.storage"
-        ) from error
+        problem = f"the study cannot be read ({one_line(error)}); check tune.storage"
+        raise InputError(f"{folder}: {problem}") from error
 
 
 def _read_trials(
     folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]
 ) -> list[Run]:
-    """Read the trials of a study from its storage, which also knows those of workers on other machines."""
+    """Read the trials of a study from its storage, which also knows those of other machines."""
     study = flatten(configs[folder])
     runs = []
     for trial in load_study(folder).trials:
         if trial.state.name == "WAITING":
             continue
-        run = RunFolder(trial_path(folder, trial.number))
-        settings = flatten(configs[run.path]) if run.path in configs else study
+        files = RunFolder(trial_path(folder, trial.number))
+        settings = flatten(configs[files.path]) if files.path in configs else study
         # Another machine may have the data in another place, and only the best trial is tested.
         same = {key: study.get(key) for key in ("data.path", "test_ckpt")}
-        settings = settings | trial.params | same
-        metrics = _trial_metrics(run, trial, study["objective"], problems)
-        runs.append(Run(run, settings, metrics, frozenset(trial.params)))
+        metrics = _read_trial_metrics(files, trial, study["objective"], problems)
+        sampled = frozenset(trial.params)
+        runs.append(Run(files, settings | trial.params | same, metrics, sampled))
     return runs
 
 
-def _trial_metrics(
-    run: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
+def _read_trial_metrics(
+    files: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
 ) -> dict[str, Any]:
-    """Return the metrics of a trial: its folder's, with value and state from the study's storage."""
+    """The metrics in the folder of a trial, with value and state from the study's storage."""
     metrics: dict[str, Any] = {"status": "interrupted", objective: None}
-    try:
-        metrics |= run.read_metrics()
-    except InputError as error:
-        problems.append(str(error))
+    with _note_problem(problems):
+        metrics |= files.read_metrics()
     trained = metrics["status"] == "finished"
     metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
     if trial.value is not None:
@@ -184,34 +169,23 @@ def _trial_metrics(
 
 
 def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by the data set that tests them.
-
-    Returns:
-        The runs, by the settings that distinguish the data sets: `data=files data.path=reviews.csv`.
-    """
-    defaults = flatten(
-        OmegaConf.create({"data": OmegaConf.load(CONF_DIR / "data" / "default.yaml")})
-    )
+    """Group runs by what distinguishes the data sets that test them: `data=files data.path=a.csv`."""
+    data = OmegaConf.load(CONF_DIR / "data" / "default.yaml")
+    defaults = flatten(OmegaConf.create({"data": data}))
     groups: dict[tuple[tuple[str, str], ...], list[Run]] = {}
     for run in runs:
         groups.setdefault(tuple(_test_set(defaults | run.settings).items()), []).append(run)
     named = {}
-    for key, group in groups.items():
-        data_set = dict(key)
-        similar = [
-            other
-            for other in map(dict, groups)
-            if all(other.get(k) == data_set.get(k) for k in _NAMED)
-        ]
-        differing = [k for k, v in key if any(other.get(k) != v for other in similar)]
-        named[" ".join(f"{k}={data_set[k]}" for k in (*_NAMED, *differing) if k in data_set)] = (
-            group
-        )
+    for data_set, group in groups.items():
+        names = [pair for pair in data_set if pair[0] in _NAMED]
+        similar = [other for other in groups if {*names} <= {*other}]
+        differing = [pair for pair in data_set if not all(pair in other for other in similar)]
+        named[" ".join(f"{key}={value}" for key, value in (*names, *differing))] = group
     return named
 
 
 def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that determine the test set, as text."""
+    """The settings that determine the test set, as text."""
     source, path = str(settings["data.source"]), settings["data.path"]
     found = {"data": source}
     if source == "imdb" and path is None:
@@ -225,23 +199,20 @@ def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def data_has_changed(runs: Sequence[Run]) -> bool:
-    """Return whether runs that prepare their data alike have read different reviews."""
+    """Whether runs that prepare their data alike have read different reviews."""
     fingerprints: dict[str, set[str]] = {}
     for run in runs:
-        data = {
-            k: v
-            for k, v in run.settings.items()
-            if k.startswith("data.") and k not in _AT_BATCH_TIME
-        }
+        keys = [k for k in run.settings if k.startswith("data.") and k not in _AT_BATCH_TIME]
+        prepared = repr([(key, run.settings[key]) for key in keys])
         if "data_fingerprint" in run.metrics and not run.sampled:  # a study checks its data itself
-            fingerprints.setdefault(str(data), set()).add(run.metrics["data_fingerprint"])
+            fingerprints.setdefault(prepared, set()).add(run.metrics["data_fingerprint"])
     return any(len(different) > 1 for different in fingerprints.values())
 
 
 def varying_keys(runs: Sequence[Run]) -> list[str]:
-    """Return the keys of the settings that vary between the runs, or that a study sampled.
+    """The keys of the settings that vary between the runs, or that a study sampled.
 
-    The arguments of an object, such as `optimizer.lr`, are only compared between objects of the same class.
+    The arguments of an object, such as `optimizer.lr`, are compared between objects of one class.
     """
 
     def varies(key: str) -> bool:
@@ -250,19 +221,16 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
         return len(values) > len({of_parent for of_parent, _ in values})
 
     keys = dict.fromkeys(key for run in runs for key in run.settings)
-    compared = [
-        key for key in keys if key not in NOT_COMPARED and key.split(".")[0] not in NOT_COMPARED
-    ]
+    compared = [key for key in keys if NOT_COMPARED.isdisjoint((key, key.split(".")[0]))]
     sampled = {key for run in runs for key in run.sampled}
     return [key for key in compared if key in sampled or varies(key)]
 
 
 def has_result(run: Run, objective: str) -> bool:
-    """Return whether a run has come to its end with a number as its objective."""
+    """Whether a run has come to its end with a number as its objective."""
     value = run.metrics.get(objective)
-    return (
-        run.status == "finished" and isinstance(value, float | int) and not isinstance(value, bool)
-    )
+    is_number = isinstance(value, float | int) and not isinstance(value, bool)
+    return run.status == "finished" and is_number
 
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
@@ -272,15 +240,13 @@ def summarize(runs: Sequence[Run], objective: str) -> list[Result]:
     for run in runs:
         if has_result(run, objective):
             groups.setdefault(repr([run.settings.get(key) for key in keys]), []).append(run)
-    results = [
-        _collect_seeds({key: group[0].settings.get(key) for key in keys}, group)
-        for group in groups.values()
-    ]
+    results = [_collect_seeds(keys, group) for group in groups.values()]
     descending = find_objective(objective).direction == "maximize"
     return sorted(results, key=lambda result: result.mean[objective], reverse=descending)
 
 
-def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
+def _collect_seeds(keys: Sequence[str], runs: Sequence[Run]) -> Result:
+    settings = {key: runs[0].settings.get(key) for key in keys}
     seeds = [run.settings.get("seed", run.folder.path.name) for run in runs]
     metrics = pd.DataFrame([run.metrics for run in runs], index=seeds).select_dtypes("number")
     # Of repeated runs, the last number that is not missing.
@@ -290,11 +256,7 @@ def _collect_seeds(settings: dict[str, Any], runs: Sequence[Run]) -> Result:
 
 
 def baseline_tags(results: Sequence[Result], tag: str) -> dict[str, str]:
-    """Return the names of the baselines that have a metric `val/accuracy`, by tag: `baseline/<name>/val_accuracy`."""
+    """The baselines with a metric `val/accuracy`: names by tag, `baseline/<name>/val_accuracy`."""
     ending = f"/{tag.replace('/', '_')}"
-    tags = sorted({tag for result in results for tag in result.mean})
-    return {
-        tag: tag.split("/")[1]
-        for tag in tags
-        if tag.startswith("baseline/") and tag.endswith(ending)
-    }
+    tags = sorted({tag for result in results for tag in result.mean if tag.endswith(ending)})
+    return {tag: tag.split("/")[1] for tag in tags if tag.startswith("baseline/")}

@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -20,19 +21,14 @@ if TYPE_CHECKING:
     from sentiment.analysis.figures.fonts import Figure
     from sentiment.classifier import Classifier
 
-_ACCURACIES = ("train/loss", "val/loss", "train/accuracy", "val/accuracy")
-_OF_HISTORY = {"epoch": "int64", "step": "int64", **dict.fromkeys(_ACCURACIES, "float64")}
-_OF_PREDICTIONS = {"row": "int64", "label": "str", "predicted": "str", "text": "str"}
-_SHOWN = (
-    "val/accuracy",
-    "test/accuracy",
-    "lr_find/suggestion",
-)  # in the text of a run, besides the objective
+_CURVES = ["train/loss", "val/loss", "train/accuracy", "val/accuracy"]
+# In the text of a run, besides the objective.
+_SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")
 
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run as its folder describes it; a notebook shows its accuracies next to those of its baselines.
+    """A run as its folder describes it; a notebook shows its accuracies and those of its baselines.
 
     Attributes:
         folder: its files.
@@ -53,19 +49,15 @@ class Run:
         """Read the run in a folder, from Python or the command line.
 
         Args:
-            path: its folder.
+            path: its folder; an `InputError` says why it is none.
             trust: modules outside this package whose classes `model` may import, which runs their code.
-
-        Raises:
-            InputError: it is no run directory, or its configuration cannot be read.
         """
         folder = RunFolder(path)
         folder.check_contains(folder.config_file)
         cfg = folder.read_config()
         if cfg is None:
-            raise InputError(
-                f"{folder.config_file}: not the configuration of a run; pass the folder of a run"
-            )
+            problem = "not the configuration of a run; pass the folder of a run"
+            raise InputError(f"{folder.config_file}: {problem}")
         return cls(folder, flatten(cfg), folder.read_metrics(), trust=tuple(trust))
 
     @property
@@ -75,66 +67,63 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`finished`, `failed`, `interrupted`, `pruned`, or `unfinished`: killed or still running."""
+        """`finished`, `failed`, `interrupted`, `pruned`; `unfinished` if killed or still running."""
         return str(self.metrics.get("status", "unfinished"))
 
     @property
     def objective(self) -> float:
-        """The metric that the setting `objective` names, of the selected checkpoint; NaN if there is none."""
+        """The metric that the setting `objective` names, of the selected checkpoint, or NaN."""
         value = self.metrics.get(self.settings.get("objective", "val/accuracy"))
         return math.nan if value is None else float(value)
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """`history.csv`: a row per epoch, from 1; columns `step`, losses, accuracies, `lr` and `seconds`.
-
-        Raises:
-            InputError: the file is missing or damaged.
-        """
-        why_missing = "no epoch ended, or callbacks.history=null"
-        return _read_csv(self.path / "history.csv", _OF_HISTORY, why_missing).set_index("epoch")
+        """`history.csv`: a row per epoch, from 1; `step`, losses, accuracies, `lr` and `seconds`."""
+        path = self.path / "history.csv"
+        with _explain_damage(path, "no epoch ended, or callbacks.history=null"):
+            history = pd.read_csv(path, dtype="float64")
+            _ = history[_CURVES]
+            return history.astype({"epoch": "int64", "step": "int64"}).set_index("epoch")
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """`test_predictions.csv`: a row per test review, in the order of the test.
 
-        Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class as `p(class)`,
-        `text`, and perhaps `file` and `id`. All but numbers are text, without the apostrophe that the file has before
-        what a spreadsheet would evaluate.
-
-        Raises:
-            InputError: the file is missing or damaged.
+        Columns are `row`, from 1 in its file, `label`, `predicted`, the probability of each class
+        as `p(class)`, `text`, and perhaps `file` and `id`. All but numbers are text, without the
+        apostrophe that the file has before what a spreadsheet would evaluate.
         """
-        why_missing = "nothing was tested, as with test_ckpt=null"
-        frame = _read_csv(self.folder.predictions_file, _OF_PREDICTIONS, why_missing)
-        text = [name for name in ("file", "id", "label", "predicted", "text") if name in frame]
-        frame = frame.assign(**{name: frame[name].map(unescape_csv_formula) for name in text})
-        if unknown := {*frame["label"], *frame["predicted"]} - {*_class_names(frame)}:
-            raise _damaged(self.folder.predictions_file, f"no column p({min(unknown)})")
+        path = self.folder.predictions_file
+        with _explain_damage(path, "nothing was tested, as with test_ckpt=null"):
+            names = pd.read_csv(path, nrows=0).columns
+            numbers = {name: "float64" for name in names if name.startswith("p(")}
+            numbers["row"] = "int64"
+            dtypes = dict.fromkeys(names, "str") | numbers
+            frame = pd.read_csv(path, dtype=dtypes, keep_default_na=False)
+            for name in {*names} - numbers.keys():
+                frame[name] = frame[name].map(unescape_csv_formula)
+            classes = {*frame["label"], *frame["predicted"]}
+            _ = frame[["row", "text", *(f"p({name})" for name in sorted(classes))]]
         return frame
 
     @cached_property
     def model(self) -> "Classifier":
-        """The tested model, see `sentiment.load`.
-
-        Raises:
-            InputError: there is no checkpoint, or it names a class that is not trusted.
-        """
+        """The tested model, see `sentiment.load`."""
         from sentiment.classifier import load  # takes seconds
 
         return load(self.path, self.trust)
 
     @cached_property
     def figures(self) -> dict[str, "Figure"]:
-        """`history`, `confusion_matrix` and `reliability_diagram`, as far as the run has their files."""
-        from sentiment.analysis.figures.history import plot_history  # these take seconds
+        """`history`, `confusion_matrix` and `reliability_diagram`, as far as the run has the files."""
         from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
+        from sentiment.analysis.figures.training import plot_history  # these take seconds
 
         figures = {}
         if (self.path / "history.csv").exists():
             figures["history"] = plot_history(self.history, self.metrics.get("checkpoint_epoch"))
         if self.folder.predictions_file.exists():
-            names = _class_names(self.predictions)
+            names = [name[2:-1] for name in self.predictions if name.startswith("p(")]
             labels, predicted = (
                 pd.Categorical(self.predictions[column], names).codes.astype("int64")
                 for column in ("label", "predicted")
@@ -148,11 +137,10 @@ class Run:
         return figures
 
     @property
-    def results(self) -> pd.DataFrame:
-        """Accuracies of the model and its baselines: columns `val/accuracy` and `test/accuracy`, if it was tested."""
-        models = {
-            "model": {tag: self.metrics.get(tag) for tag in ("val/accuracy", "test/accuracy")}
-        }
+    def accuracies(self) -> pd.DataFrame:
+        """Of the model and its baselines: columns `val/accuracy` and, after a test, `test/accuracy`."""
+        tags = ("val/accuracy", "test/accuracy")
+        models = {"model": {tag: self.metrics.get(tag) for tag in tags}}
         for tag, value in self.metrics.items():
             if tag.startswith("baseline/") and tag.endswith("_accuracy"):
                 _, name, metric = tag.split("/")
@@ -169,40 +157,20 @@ class Run:
         return f"Run({os.path.relpath(self.path)}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:
-        """The text of the run, and its results in per cent."""
-        table = (100 * self.results).rename(columns=lambda tag: f"{tag.replace('/', ' ')}, %")
+        """The text of the run, and its accuracies in per cent."""
+        table = (100 * self.accuracies).rename(columns=lambda tag: f"{tag.replace('/', ' ')}, %")
         shown = "" if table.empty else table.to_html(float_format="{:.2f}".format, na_rep="")
         return f"<p>{escape(repr(self))}</p>{shown}"
 
 
-def _read_csv(path: Path, kinds: Mapping[str, str], why_missing: str) -> pd.DataFrame:
-    """Read a table of a run; text stays text, whatever it looks like.
-
-    Args:
-        path: of the file.
-        kinds: the dtypes of the columns that it must have; others are float64 in a history and
-            for the probability of a class, and else text.
-        why_missing: for the message.
-    """
+@contextmanager
+def _explain_damage(path: Path, why_missing: str) -> Iterator[None]:
+    """Raise `InputError` for a file that is missing or cannot be read."""
     check_regular(path)
     try:
-        names = pd.read_csv(path, nrows=0).columns
-        if missing := [name for name in kinds if name not in names]:
-            raise ValueError(f"no column {missing[0]}")
-        numbers = [name for name in names if "epoch" in kinds or name.startswith("p(")]
-        dtypes = {**dict.fromkeys(names, "str"), **dict.fromkeys(numbers, "float64"), **kinds}
-        empty = {name: [""] for name, dtype in dtypes.items() if dtype != "str"}
-        return pd.read_csv(path, dtype=dtypes, keep_default_na=False, na_values=empty)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: missing; {why_missing}") from error
-    except (OSError, ValueError) as error:
-        raise _damaged(path, one_line(error)) from error
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path}: cannot be read ({why}); remove it or repeat the run")
-
-
-def _class_names(predictions: pd.DataFrame) -> list[str]:
-    """The classes in their order, from the columns `p(class)`."""
-    return [name[2:-1] for name in predictions if name.startswith("p(") and name.endswith(")")]
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        damage = f"cannot be read ({one_line(error)}); remove it or repeat the run"
+        is_missing = isinstance(error, FileNotFoundError)
+        why = f"missing; {why_missing}" if is_missing else damage
+        raise InputError(f"{path}: {why}") from error

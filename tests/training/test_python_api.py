@@ -204,7 +204,7 @@ def test_run_reads_its_folder(run: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert Figure(figsize=(1, 1))._repr_png_().startswith(b"\x89PNG")
     assert (
-        read.results.loc["logistic_regression", "test/accuracy"]
+        read.accuracies.loc["logistic_regression", "test/accuracy"]
         == metrics["baseline/logistic_regression/test_accuracy"]
     )
     monkeypatch.chdir(run)
@@ -236,7 +236,7 @@ def test_missing_and_damaged_files_are_named(run: Path, tmp_path: Path) -> None:
         Run.read(tmp_path)
     (tmp_path / ".hydra").symlink_to(run / ".hydra")
     read = Run.read(tmp_path)
-    assert (read.status, read.figures, read.results.empty) == ("unfinished", {}, True)
+    assert (read.status, read.figures, read.accuracies.empty) == ("unfinished", {}, True)
     assert pd.isna(read.objective)
     assert read._repr_html_().endswith("unfinished)</p>")
     with pytest.raises(

@@ -1,48 +1,57 @@
-"""A figure that draws text of any script in the installed fonts."""
+"""Text in figures: fonts for any script, titles that fit, labels of axes."""
 
 import io
 import logging
-import unicodedata
 import warnings
-from collections.abc import Collection
-from functools import cache, lru_cache
 from typing import Any
 
-from matplotlib import rcParams
+import matplotlib
 from matplotlib.figure import Figure as MatplotlibFigure
-from matplotlib.font_manager import FontProperties, findfont, findSystemFonts, fontManager
-from matplotlib.ft2font import FT2Font
-from matplotlib.text import Text
+from matplotlib.font_manager import fontManager
+from matplotlib.text import Text as MatplotlibText
+from rich.console import Console
+from rich.text import Text
 
-LAST_RESORT = "Last Resort High-Efficiency"  # its glyphs show the number of a character
+from sentiment.runtime.config import Objective
+
+GREY = "0.45"
+CHARACTER = 0.65 / 72  # inches for each point of the font: an average character, with some room
+FAMILIES = (
+    *("Noto Sans CJK JP", "WenQuanYi Zen Hei", "Droid Sans Fallback"),
+    *("Arial Unicode MS", "PingFang HK", "Hiragino Sans", "Apple SD Gothic Neo"),  # macOS
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Nirmala UI", "Leelawadee UI"),  # Windows
+    *("Noto Sans Arabic", "Noto Sans Bengali", "Noto Sans Devanagari", "Noto Sans Hebrew"),
+    *("Noto Sans Tamil", "Noto Sans Telugu", "Noto Sans Thai", "Noto Sans Symbols2"),
+    *("Segoe UI Symbol", "Symbola", "Unifont", "DejaVu Sans Mono"),
+)
 
 log = logging.getLogger(__name__)
-_reported: set[str] = set()  # packages
 
 
 class Figure(MatplotlibFigure):
-    """A figure whose texts are drawn in other installed fonts where matplotlib's own has no glyph.
+    """A figure that draws in another installed font what matplotlib's own has no glyph for."""
 
-    They are chosen when it is drawn, since tick labels may exist only then. If no font has a character, the log says
-    once what to install.
-    """
+    _reported = False
 
     def draw(self, renderer: Any) -> None:
-        """Choose the fonts, then draw as matplotlib does, without its warning for each missing glyph."""
-        texts = self.findobj(Text)
-        characters = frozenset().union(*(text.get_text() for text in texts))
-        families, missing = find_fonts(characters)
-        for text in texts if families else ():
-            text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *families])))
-        if (
-            missing and rcParams["svg.fonttype"] != "none"
-        ):  # else the program that shows the file has fonts of its own
-            _report(missing)
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Glyph|Matplotlib currently does not support", UserWarning
-            )
+        """Draw as matplotlib does; the log says once if no font has a glyph."""
+        installed = [family for family in FAMILIES if family in fontManager.get_font_names()]
+        for text in self.findobj(MatplotlibText):  # here, since tick labels may not exist earlier
+            if not text.get_text().isascii():
+                text.set_fontfamily(list(dict.fromkeys([*text.get_fontfamily(), *installed])))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.filterwarnings("always", "Glyph", UserWarning)
             super().draw(renderer)
+        missing = [text for text in (str(w.message) for w in caught) if text.startswith("Glyph")]
+        is_drawn = matplotlib.rcParams["svg.fonttype"] != "none"  # else by the browser's fonts
+        if missing and is_drawn and not Figure._reported:
+            Figure._reported = True
+            log.warning(
+                "%s Install one that has it, such as fonts-noto-cjk or fonts-noto-core, "
+                "and remove %s",
+                missing[0],
+                matplotlib.get_cachedir(),
+            )
 
     def _repr_png_(self) -> bytes:
         """The picture that a notebook shows."""
@@ -51,85 +60,25 @@ class Figure(MatplotlibFigure):
         return file.getvalue()
 
 
-@lru_cache
-def find_fonts(characters: frozenset[str]) -> tuple[list[str], set[str]]:
-    """Find families of installed fonts for the characters that the default font lacks.
-
-    Returns:
-        The families, as few as possible, and the characters that no font has.
-    """
-    printable = {
-        character for character in characters if unicodedata.category(character)[0] not in "CZ"
-    }
-    missing = printable - _covered(findfont(FontProperties()), printable)
-    families: list[str] = []
-    fonts = _installed_fonts() if missing else {}
-    while missing:
-        covered = {family: _covered(path, missing) for family, path in fonts.items()}
-        best = max(covered, key=lambda family: len(covered[family]), default=None)
-        if best is None or not covered[best]:
-            break
-        families.append(best)
-        missing -= covered[best]
-    return families, missing
+def axis_label(tag: str, objective: Objective) -> str:
+    """`val/accuracy, %`."""
+    return f"{tag}, %" if objective.is_accuracy else tag
 
 
-def _covered(path: str, characters: Collection[str]) -> set[str]:
-    """Return which characters a font has as outlines; bitmaps, as of coloured emoji, cannot be drawn."""
-    try:
-        font = FT2Font(path)
-    except (OSError, RuntimeError):  # removed, or of a kind that matplotlib cannot read
-        return set()
-    return (
-        {character for character in characters if font.get_char_index(ord(character))}
-        if font.scalable
-        else set()
-    )
+def set_title(figure: Figure, text: str) -> None:
+    """Set the title in lines that are no longer than the figure, which grows by their height."""
+    width, height = figure.get_size_inches()
+    title = wrap(text, width, 11)
+    figure.set_size_inches(width, height + 0.2 * title.count("\n"))
+    figure.suptitle(title, fontsize=11)
 
 
-@cache
-def _installed_fonts() -> dict[str, str]:
-    """Return the path of each family, upright and of normal weight if there is such a one, sans serif first.
-
-    matplotlib lists the fonts once and for all: those that were installed later are added.
-    """
-    for path in set(findSystemFonts()) - {entry.fname for entry in fontManager.ttflist}:
-        try:
-            fontManager.addfont(path)
-        except (OSError, RuntimeError, ValueError):  # of a kind that matplotlib cannot read
-            continue
-    ranked = sorted(
-        (entry for entry in fontManager.ttflist if entry.name != LAST_RESORT),
-        key=lambda entry: (entry.style != "normal", entry.weight not in (400, "normal"), "Sans" not in entry.name,
-                           "Mono" in entry.name),
-    )  # fmt: skip
-    fonts: dict[str, str] = {}
-    for entry in ranked:
-        fonts.setdefault(entry.name, entry.fname)
-    return fonts
+def wrap(text: str, width: float, fontsize: float) -> str:
+    """Wrap a text to lines of at most `width` inches."""
+    lines = Text(text).wrap(Console(), int(width / (fontsize * CHARACTER)))
+    return escape_math("\n".join(line.plain.rstrip() for line in lines))
 
 
-def _report(missing: Collection[str]) -> None:
-    """Log what to install, once for each package."""
-    by_package: dict[str, list[str]] = {}
-    for character in sorted(missing):
-        by_package.setdefault(_find_package(character), []).append(character)
-    for package in sorted(by_package.keys() - _reported):
-        characters = by_package[package]
-        more = f" and {len(characters) - 3} others" if len(characters) > 3 else ""
-        log.warning(
-            "no installed font has %s%s: install one, for example %s",
-            ", ".join(characters[:3]),
-            more,
-            package,
-        )
-    _reported.update(by_package)
-
-
-def _find_package(character: str) -> str:
-    """Return a package of Debian and Ubuntu with a font that has the character."""
-    if ord(character) >= 0x1F000 and unicodedata.category(character)[0] == "S":
-        return "fonts-symbola"
-    return (
-        "fonts-noto-cjk" if unicodedata.east_asian_width(character) in "FW" else "fonts-noto-core"
-    )
+def escape_math(text: str) -> str:
+    """Have matplotlib show dollar signs as they are."""
+    return text.replace("$", r"\$")

@@ -3,35 +3,37 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
-from sentiment.analysis.figures.fonts import Figure
-from sentiment.analysis.report.labels import label_values, shorten_keys
+from sentiment.analysis.figures.fonts import (
+    CHARACTER,
+    GREY,
+    Figure,
+    axis_label,
+    escape_math,
+    set_title,
+    wrap,
+)
+from sentiment.analysis.report.labels import describe_settings, label_values, shorten_keys
 from sentiment.analysis.results import Result, baseline_tags
-from sentiment.runtime.config import Objective, find_objective, format_setting
+from sentiment.runtime.config import find_objective, format_setting
 
-GREY = "0.45"
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
-CHARACTER = (
-    0.65 / 72
-)  # inches for each point of the font: the width of an average character, with some room
 
 
 def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
-    """Plot the objective against one setting, with a line per value of a second and a panel per value of a third.
+    """Plot the objective against one setting, with a line per value of a second and a panel of a third.
 
-    Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary, a point is the best
-    result over the rest; if none does, the x axis shows the seeds. Small points are single runs, error bars their
-    standard deviation; dashed lines are baselines.
+    Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary,
+    a point is the best result over the rest; if none does, the x axis shows the seeds. Small points
+    are single runs, error bars their standard deviation; dashed lines are baselines.
 
     Args:
         results: at least one, the best first.
@@ -41,29 +43,25 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     scale = 100 if objective.is_accuracy else 1
     by_seed = not best.settings and len(best.runs) > 1
     points = _split_by_seed(best) if by_seed else results
-    x, line, panel = _choose_dimensions(points)
     baselines = baseline_tags(results, objective_tag)
-    columns: dict[str, list[Any]] = {
-        "x": x.positions,
-        "line": line.positions,
-        "panel": panel.positions,
-        "mean": [scale * point.mean[objective_tag] for point in points],
-        "sd": [scale * point.sd.get(objective_tag, np.nan) for point in points],
-        "runs": [scale * point.metrics[objective_tag].to_numpy() for point in points],
-    }
+    names, frame = _choose_dimensions(points)
+    frame["mean"] = [scale * point.mean[objective_tag] for point in points]
+    frame["sd"] = [scale * point.sd.get(objective_tag, np.nan) for point in points]
+    frame["runs"] = [scale * point.metrics[objective_tag].to_numpy() for point in points]
     for tag in baselines:
-        columns[tag] = [scale * point.mean.get(tag, np.nan) for point in points]
-    frame = pd.DataFrame(columns)
-
-    lines = [f"{line.name} {label}" for label in line.labels]
-    if not line.name:
+        frame[tag] = [scale * point.mean.get(tag, np.nan) for point in points]
+    lines = [f"{names['line']} {label}" for label in frame["line"].cat.categories]
+    if not names["line"]:
         lines = ["run" if by_seed else _name_network(results)]
-    figure, axes = _make_panels(len(panel.labels), [*lines, *baselines.values()])
-    for i, (axis, label) in enumerate(zip(axes, panel.labels, strict=True)):
-        _plot_panel(axis, frame[frame["panel"] == i], lines, baselines, connect=not by_seed)
-        axis.set_title(_wrap(f"{panel.name} {label}", PANEL_WIDTH, 10), fontsize=10)
-        axis.set_xlabel(x.name)
-        _label_ticks(axis, x.labels)
+    frame["line"] = frame["line"].cat.rename_categories(lines)
+
+    panels = frame["panel"].cat.categories
+    figure, axes = _make_panels(len(panels), [*lines, *baselines.values()])
+    for axis, panel in zip(axes, panels, strict=True):
+        _plot_panel(axis, frame[frame["panel"] == panel], baselines, connect=not by_seed)
+        axis.set_title(wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
+        axis.set_xlabel(names["x"])
+        _label_ticks(axis, frame["x"].cat.categories)
     axes[0].set_ylabel(axis_label(objective_tag, objective))
     if by_seed:
         mean, sd = (scale * statistic[objective_tag] for statistic in (best.mean, best.sd))
@@ -74,42 +72,34 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
     return figure
 
 
-class _Dimension(NamedTuple):
-    """A setting that the x axis, the lines or the panels show.
+def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.DataFrame]:
+    """Choose what the x axis, the lines and the panels show.
 
-    Attributes:
-        name: empty if too few settings vary.
-        labels: of its values, in their order.
-        positions: of the value of each result among them.
+    Returns:
+        The names of these settings, and the labels of their values: the columns `x`, `line` and
+        `panel`, ordered categories, a row per point. The name is empty if too few settings vary.
     """
-
-    name: str
-    labels: list[str]
-    positions: list[int]
-
-
-def _choose_dimensions(results: Sequence[Result]) -> tuple[_Dimension, _Dimension, _Dimension]:
-    """Return what the x axis, the lines and the panels show."""
-    names = shorten_keys(list(results[0].settings))
-    values = {key: _sorted_values(results, key) for key in names}
-    numeric = [key for key in names if all(map(_is_number, values[key]))]
-    numeric.sort(key=lambda key: (names[key] != "maxlen", -len(values[key])))
-    order = numeric + [key for key in names if key not in numeric]
-    dimensions = []
-    for key in order:
-        place = {repr(value): i for i, value in enumerate(values[key])}
-        positions = [place[repr(result.settings[key])] for result in results]
-        dimensions.append(_Dimension(names[key], label_values(values[key]), positions))
-    none = _Dimension("", [""], [0] * len(results))
-    x, line = [*dimensions, none, none][:2]
-    return x, line, dimensions[-1] if len(dimensions) > 2 else none
+    settings = pd.DataFrame([point.settings for point in points], dtype=object)
+    names = shorten_keys(list(settings))
+    numeric = [key for key in settings if all(map(_is_number, settings[key]))]
+    numeric.sort(key=lambda key: (names[key] != "maxlen", -settings[key].nunique()))
+    order = numeric + [key for key in settings if key not in numeric]
+    chosen = [order[:1], order[1:2], order[2:][-1:]]
+    frame, shown = pd.DataFrame(index=range(len(points))), {}
+    for dimension, keys in zip(("x", "line", "panel"), chosen, strict=True):
+        values = list(settings[keys[0]]) if keys else [""] * len(points)
+        shown[dimension] = names[keys[0]] if keys else ""
+        labels = label_values(values) if keys else values
+        in_order = sorted(zip(values, labels, strict=True), key=_number_or_text)
+        categories = dict.fromkeys(label for _, label in in_order)
+        frame[dimension] = pd.Categorical(labels, [*categories], ordered=True)
+    return shown, frame
 
 
-def _sorted_values(results: Sequence[Result], key: str) -> list[Any]:
-    """Return the different values of a setting, numbers first."""
-    values = {repr(result.settings[key]): result.settings[key] for result in results}
-    numbers = sorted(filter(_is_number, values.values()))
-    return numbers + [values[text] for text in sorted(values) if not _is_number(values[text])]
+def _number_or_text(pair: tuple[Any, str]) -> tuple[bool, Any]:
+    """Key that sorts values, numbers first."""
+    value, _ = pair
+    return (False, value) if _is_number(value) else (True, repr(value))
 
 
 def _is_number(value: Any) -> bool:
@@ -130,23 +120,16 @@ def _split_by_seed(result: Result) -> list[Result]:
 
 
 def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
-    (best, *_), objective = results, find_objective(objective_tag)
+    best, objective = results[0], find_objective(objective_tag)
     value = objective.format(best.mean[objective_tag])
     if objective_tag in best.sd:
         value = f"{value.removesuffix(' %')} ± {objective.format(best.sd[objective_tag])}"
     if not best.settings:
-        return f"{objective_tag} {value}" + (
-            f", {len(best.runs)} seeds" if len(best.runs) > 1 else ""
-        )
-    labels = {
-        key: label_values([result.settings[key] for result in results])[0] for key in best.settings
-    }
-    settings = ", ".join(
-        f"{name} {labels[key]}" for key, name in shorten_keys(list(labels)).items()
-    )
-    return f"best: {value} with {settings}" + (
-        "; points are the best over the other settings" if len(labels) > 3 else ""
-    )
+        seeds = f", {len(best.runs)} seeds" if len(best.runs) > 1 else ""
+        return f"{objective_tag} {value}{seeds}"
+    settings = describe_settings(best.settings, [result.settings for result in results])
+    rest = "; points are the best over the other settings" if len(best.settings) > 3 else ""
+    return f"best: {value} with {settings}{rest}"
 
 
 def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]:
@@ -154,48 +137,34 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
     columns = min(count, PANELS_PER_ROW)
     rows = math.ceil(count / columns)
     width = PANEL_WIDTH * columns + 10 * CHARACTER * max(map(cell_len, legend)) + 1.2
-    figure = Figure(
-        figsize=(width, max(PANEL_HEIGHT * rows, 0.25 * len(legend)) + 0.8), layout="constrained"
-    )
+    height = max(PANEL_HEIGHT * rows, 0.25 * len(legend)) + 0.8
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
 
 
-def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
-    crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
-    slanted: dict[str, Any] = (
-        {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    )
-    axis.set_xticks(range(len(labels)), [_escape_math(label) for label in labels], **slanted)
-    axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)
-
-
 def _plot_panel(
-    axis: Axes,
-    frame: pd.DataFrame,
-    line_labels: Sequence[str],
-    baselines: Mapping[str, str],
-    connect: bool,
+    axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str], connect: bool
 ) -> None:
-    """Plot the lines and the baselines of a panel.
+    """Plot a line per category, and the baselines.
 
     Args:
         axis: of the panel.
-        frame: its results, the best first: columns `x` and `line` (indices), `mean`, `sd`, `runs` (values of single
-            runs), and a column per baseline.
-        line_labels: by index.
+        frame: its results, the best first: `x` and `line` (categories), `mean`, `sd`, `runs`
+            (values of single runs), and a column per baseline.
         baselines: names by column.
-        connect: whether the points of a line are connected.
+        connect: whether lines connect the points.
     """
-    for i, color in enumerate(colormaps["viridis"](np.linspace(0, 0.85, len(line_labels)))):
-        best = frame[frame["line"] == i].drop_duplicates("x").sort_values("x")
+    frame = frame.assign(x=frame["x"].cat.codes)
+    lines = frame["line"].cat.categories
+    colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
+    for line, color in zip(lines, colors, strict=True):
+        best = frame[frame["line"] == line].drop_duplicates("x").sort_values("x")
         sd = best["sd"] if best["sd"].any() else None
         style: Any = {"color": color, "marker": "o", "linestyle": "-" if connect else "none"}
-        axis.errorbar(
-            best["x"], best["mean"], sd, capsize=3, label=_escape_math(line_labels[i]), **style
-        )
+        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=escape_math(line), **style)
         for x, runs in zip(best["x"], best["runs"], strict=True):
             if len(runs) > 1:
                 axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)
@@ -204,27 +173,12 @@ def _plot_panel(
         if len(mean) == 1:
             axis.axhline(mean.iloc[0], color=GREY, linestyle=dashes, label=name)
         else:
-            axis.plot(mean.index, mean, color=GREY, linestyle=dashes, label=name)
+            axis.plot(mean, color=GREY, linestyle=dashes, label=name)
     axis.grid(alpha=0.3)
 
 
-def axis_label(tag: str, objective: Objective) -> str:
-    return f"{tag}, %" if objective.is_accuracy else tag
-
-
-def set_title(figure: Figure, text: str) -> None:
-    """Set the title in lines that are no longer than the figure, which grows by their height."""
-    width, height = figure.get_size_inches()
-    title = _wrap(text, width, 11)
-    figure.set_size_inches(width, height + 0.2 * title.count("\n"))
-    figure.suptitle(title, fontsize=11)
-
-
-def _wrap(text: str, width: float, fontsize: float) -> str:
-    """Wrap a text to lines of at most `width` inches."""
-    lines = Text(text).wrap(Console(), int(width / (fontsize * CHARACTER)))
-    return _escape_math("\n".join(line.plain.rstrip() for line in lines))
-
-
-def _escape_math(text: str) -> str:
-    return text.replace("$", r"\$")
+def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
+    crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
+    slanted: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axis.set_xticks(range(len(labels)), [*map(escape_math, labels)], **slanted)
+    axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)

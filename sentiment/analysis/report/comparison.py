@@ -6,16 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sentiment.analysis.report.statistics import (
-    Correct,
-    Difference,
-    adjust_p_values,
-    compare_accuracies,
-)
+from sentiment.analysis.report.statistics import Difference, adjust_p_values, compare_accuracies
 from sentiment.analysis.results import Result
 from sentiment.runtime.errors import one_line
 
-Predictions = dict[Any, pd.DataFrame]  # by seed
+Correct = dict[Any, "pd.Series[bool]"]  # by seed; the index is the file, row and label of a review
 
 _COLUMNS = ("file", "row", "label", "predicted")
 
@@ -37,84 +32,59 @@ class Comparison(NamedTuple):
 
 
 def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
-    """Compare the first result with each of the others, where both have predictions for the same reviews.
-
-    Args:
-        results: the best first.
+    """Compare the first result, the best, with each of the others, where both tested the same reviews.
 
     Returns:
         By index of the others: the comparison, or why there is none.
     """
-    if len(results) < 2:
-        return {}
-    best = _read_predictions(results[0])
-    found = {
-        i: _compare(_read_predictions(result), best) for i, result in enumerate(results[1:], 1)
-    }
-    compared = {i: value for i, value in found.items() if not isinstance(value, str)}
+    best, *others = map(_read_correct, results)
+    found = {i: _compare(other, best) for i, other in enumerate(others, 1)}
+    compared = {i: value for i, value in found.items() if isinstance(value, Comparison)}
     adjusted = adjust_p_values([comparison.difference.p_value for comparison in compared.values()])
-    corrected = {
-        i: compared[i]._replace(adjusted_p=p) for i, p in zip(compared, adjusted, strict=True)
-    }
-    return {**found, **corrected}
+    for (i, comparison), p_value in zip(compared.items(), adjusted, strict=True):
+        found[i] = comparison._replace(adjusted_p=p_value)
+    return found
 
 
-def _compare(predictions: Predictions | str, best: Predictions | str) -> Comparison | str:
+def _compare(correct: Correct | str, best: Correct | str) -> Comparison | str:
     """Compare two settings by their predictions of each seed; the p-value is not corrected yet."""
     if isinstance(best, str):
         return best
-    if isinstance(predictions, str):
-        return predictions
-    if not predictions or not best:
+    if isinstance(correct, str):
+        return correct
+    if not correct or not best:
         return "no test predictions"
-    seeds = [seed for seed in best if seed in predictions]
-    pairs = [(predictions[seed], best[seed]) for seed in seeds]
-    if len(predictions) == len(best) == 1:  # whatever their seeds
-        pairs = [(*predictions.values(), *best.values())]
+    pairs = [(correct[seed], best[seed]) for seed in best if seed in correct]
+    if len(correct) == len(best) == 1:  # whatever their seeds
+        pairs = [(*correct.values(), *best.values())]
     if not pairs:
         return "no seed in common"
-    correct = _align([frame for pair in pairs for frame in pair])
-    if correct is None:
+    reviews = pairs[0][0].index
+    if not reviews.is_unique or any(
+        not one.index.equals(reviews) for pair in pairs for one in pair
+    ):
         return "other test reviews"
-    if correct.shape[1] == 1:
+    if len(reviews) < 2:
         return "a single test review"
-    difference = compare_accuracies(correct[::2], correct[1::2])
-    return Comparison(difference, difference.p_value, len(pairs), correct.shape[1])
+    first, second = (np.stack(of_seeds) for of_seeds in zip(*pairs, strict=True))
+    difference = compare_accuracies(first, second)
+    return Comparison(difference, difference.p_value, len(pairs), len(reviews))
 
 
-def _read_predictions(result: Result) -> Predictions | str:
-    """Read the predictions by seed, or return why they cannot be read.
-
-    Their columns are `row`, `label`, `predicted` and, of a folder of files, `file`.
-    """
-    predictions = {}
+def _read_correct(result: Result) -> Correct | str:
+    """Read by seed which reviews were classified correctly, or return why that is impossible."""
+    correct = {}
     for seed, run in result.runs.items():
         file = run.folder.predictions_file
         try:
             frame = pd.read_csv(
                 file, usecols=_COLUMNS.__contains__, dtype=str, keep_default_na=False
             )
-            if missing := {*_COLUMNS[1:]} - {*frame}:
-                raise ValueError(f"no column {min(missing)}")
-            if frame.empty:
-                raise ValueError("no row")
-            predictions[seed] = frame
+            review = [name for name in ("file", "row") if name in frame]
+            frame = frame.set_index([*review, "label"], drop=False).sort_index()
+            correct[seed] = frame["label"] == frame["predicted"]
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             return f"{file}: cannot be read ({one_line(error)})"
-    return predictions
-
-
-def _align(frames: Sequence[pd.DataFrame]) -> Correct | None:
-    """Return which reviews are classified correctly, `(frames, N)`; None if the frames are of different reviews."""
-    keys = [key for key in ("file", "row") if all(key in frame for frame in frames)]
-    if not keys:
-        return None
-    aligned = [frame.sort_values(keys, ignore_index=True) for frame in frames]
-    reviews = aligned[0][[*keys, "label"]]
-    if reviews.duplicated(keys).any() or not all(
-        reviews.equals(frame[[*keys, "label"]]) for frame in aligned
-    ):
-        return None
-    return np.stack([(frame["label"] == frame["predicted"]).to_numpy() for frame in aligned])
+    return correct

@@ -1,6 +1,6 @@
 """Labels of settings in tables and figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -12,7 +12,7 @@ MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
 
 
 def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
-    """Return labels of dotted keys: `maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
+    """`maxlen` for `data.maxlen`, unless another key ends in `maxlen` too."""
     names = [key.rpartition(".")[2] for key in keys]
     return {
         key: name if names.count(name) == 1 else key for key, name in zip(keys, names, strict=True)
@@ -20,14 +20,20 @@ def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def label_values(values: Sequence[Any]) -> list[str]:
-    """Return labels of the values of one setting, shortened unless that makes different values look alike."""
+    """The values of one setting, shortened unless that makes different ones look alike."""
     labels = [escape_control_chars(label) for label in format_distinctly(values)]
     short = [_shorten(label) for label in labels]
     return short if len({*short}) == len({*labels}) else labels
 
 
+def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """`maxlen 200, units 64`: in full where these would look like others of `among`."""
+    labels = {key: label_values([chosen[key], *(other[key] for other in among)]) for key in chosen}
+    return ", ".join(f"{name} {labels[key][0]}" for key, name in shorten_keys([*chosen]).items())
+
+
 def _shorten(text: str) -> str:
-    """Replace the middle of a long text by an ellipsis; the end of a path says more than its start."""
+    """Replace the middle by an ellipsis; the end of a path says more than its start."""
     if cell_len(text) <= MAX_WIDTH:
         return text
     start = MAX_WIDTH // 3

@@ -1,18 +1,18 @@
-"""The report on runs: tables in the terminal, report.md, .tex and .csv, report_mean.csv, and a picture per data set."""
+"""The report on runs: tables in the terminal, report.md, .tex and .csv, report_mean.csv, pictures."""
 
 import csv
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from sentiment.analysis.figures.study import plot_study
 from sentiment.analysis.figures.sweep import plot_sweep
+from sentiment.analysis.figures.training import plot_study
 from sentiment.analysis.report.comparison import Comparison, compare_with_best
 from sentiment.analysis.report.tables import (
     ReportTable,
@@ -42,6 +42,7 @@ from sentiment.runtime.files import escape_csv_formula, output_file
 _OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
 # At the start of report.md; the names of the files follow.
 _MARK = "<!-- written by python -m sentiment.report, which replaces"
+_COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")
 
 
 class Section(NamedTuple):
@@ -51,178 +52,128 @@ class Section(NamedTuple):
         name: settings that distinguish the data set.
         objective: that the results are sorted by.
         results: the best first, at least one.
-        comparisons: with the best result, by index of the others.
         folders: of the runs of each result, relative to that of the report.
-        table: of the results.
-        comparison_table: None if nothing is compared.
-        caption: of the second table.
+        comparisons: with the best result, by index of the others.
+        tables: of the results and, if there are any, of the comparisons, with captions.
         notes: what else readers should know.
     """
 
     name: str
     objective: str
     results: list[Result]
-    comparisons: Mapping[int, Comparison | str]
     folders: list[list[str]]
-    table: ReportTable
-    comparison_table: ReportTable | None
-    caption: str
+    comparisons: Mapping[int, Comparison | str]
+    tables: list[tuple[str, ReportTable]]
     notes: list[str]
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
-    """Print the comparison of runs, and write its files.
+    """Print the comparison of runs, and write its files; return the runs.
 
     Args:
         paths: folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
         output: folder for the files; the one of the runs by default, or the parent of several.
-
-    Returns:
-        The runs.
-
-    Raises:
-        InputError: no run can be read, or a file would replace one that no report wrote.
-        OSError: a file cannot be written.
     """
-    runs, skipped = _read_all(paths)
+    runs, problems = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))
     output = output.resolve() if output else parent
-    sections, failures = [], [*skipped]
+    sections = []
     for name, group in group_by_data(runs).items():
-        objective = _find_objective(group)
+        named = (run.settings["objective"] for run in group if "objective" in run.settings)
+        objective = str(next(named, "val/accuracy"))
         if results := summarize(group, objective):
             sections.append(_make_section(name, objective, group, results, output))
-        for run in group:
-            if run.status == "failed":
-                failures.append(f"{_name(run, output)}: {run.metrics.get('error')}")
-            elif run.status == "finished" and not has_result(run, objective):
-                failures.append(f"{_name(run, output)}: finished without {objective}")
+        problems += _find_problems(group, objective, output)
     status = Counter(run.status for run in runs).most_common()
     counts = ", ".join(f"{count} {name}" for name, count in status)
     summary = f"{len(runs)} run{'s' * (len(runs) != 1)}: {counts}"
+    _print_report(sections, [summary, *problems])
 
-    console = Console()
-    for section in sections:
-        if len(sections) > 1:
-            _print_lines(console, "", section.name)
-        _print_section(section, console)
-    _print_lines(console, summary, *failures)
-
-    figures = _draw_figures(parent, sections)
-    lines = [f"# {parent.name}", "", summary]
-    for section, figure in zip(sections, figures, strict=True):
-        lines += ["", *_format_section(section, figure)]
-    lines += ["", *(f"- {failure}" for failure in failures)]
-    files = {
-        "report.md": "\n".join(lines).rstrip() + "\n",
+    figures = {}
+    for i, section in enumerate(sections, 1):
+        name = "report.png" if len(sections) == 1 else f"report_{i}.png"
+        figures[name] = _draw_figure(parent, section)
+    texts = {
+        "report.md": _format_markdown(parent.name, summary, sections, [*figures], problems),
         "report.csv": _format_csv(_run_rows(runs, output)),
     }
     if sections:
-        latex = [line for section in sections for line in _format_latex_section(section)]
-        files["report_mean.csv"] = _format_csv(_mean_rows(sections, varying_keys(runs)))
-        files["report.tex"] = "\n".join(latex) + "\n"
-    texts = {name: text.encode(errors="backslashreplace") for name, text in files.items()}
-    _write_files(output, texts | figures)
-    _print_lines(console, f"{output}: {', '.join([*files, *figures])}")
+        texts["report_mean.csv"] = _format_csv(_mean_rows(sections, varying_keys(runs)))
+        texts["report.tex"] = _format_latex(sections)
+    files = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
+    _write_files(output, files | figures)
+    _print_lines(f"{output}: {', '.join([*files, *figures])}")
     return runs
 
 
+def _read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs, and a line for each that cannot be read and for each path that has none."""
+    runs: dict[Path, Run] = {}
+    advice = "pass a run, a sweep or a study"
+    missing = [f"{path}: no such folder; {advice}" for path in paths if not path.exists()]
+    unreadable, empty = [], []
+    for path in paths:
+        found, problems = read_runs(path) if path.is_dir() else ([], [])
+        runs |= {run.path.resolve(): run for run in found}
+        unreadable += problems
+        is_report = path.is_file() and _OWN_FILE.fullmatch(path.name)
+        if not found and not problems and not is_report:
+            empty.append(f"{path}: contains no run")
+    if missing or not runs:
+        nothing = f"{paths[0]}: contains no run (no .hydra/config.yaml); {advice}"
+        raise InputError([*missing, *unreadable, nothing][0])
+    return list(runs.values()), [f"skipped {line}" for line in [*unreadable, *empty]]
+
+
 def _name(run: Run, output: Path) -> str:
-    """Return the folder of a run, relative to that of the report."""
+    """The folder of a run, relative to that of the report."""
     path = run.path.resolve()
     return path.name if path == output else Path(os.path.relpath(path, output)).as_posix()
 
 
-def _read_all(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Read the runs in all folders.
-
-    Returns:
-        The runs, and a line for each that cannot be read and for each path that has none.
-    """
-    runs: dict[Path, Run] = {}
-    unreadable: list[str] = []
-    empty: list[str] = []
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such folder; pass a run, a sweep or a study")
-        found, problems = read_runs(path) if path.is_dir() else ([], [])
-        runs |= {run.path.resolve(): run for run in found}
-        unreadable += problems
-        if not found and not problems and not (path.is_file() and _OWN_FILE.fullmatch(path.name)):
-            empty.append(f"{path}: contains no run")
-    if not runs and unreadable:
-        raise InputError(unreadable[0])
-    if not runs:
-        contain = "contains" if len(paths) == 1 else "and the other arguments contain"
-        raise InputError(
-            f"{paths[0]}: {contain} no run (no .hydra/config.yaml); pass a run, a sweep or a study"
-        )
-    return list(runs.values()), [f"skipped {line}" for line in [*unreadable, *empty]]
-
-
-def _find_objective(runs: Sequence[Run]) -> str:
-    """Return the objective of the first run that has one."""
-    found = (run.settings["objective"] for run in runs if "objective" in run.settings)
-    return str(next(found, "val/accuracy"))
+def _find_problems(runs: Sequence[Run], objective: str, output: Path) -> Iterator[str]:
+    for run in runs:
+        if run.status == "failed":
+            yield f"{_name(run, output)}: {run.metrics.get('error')}"
+        elif run.status == "finished" and not has_result(run, objective):
+            yield f"{_name(run, output)}: finished without {objective}"
 
 
 def _make_section(
     name: str, objective: str, runs: Sequence[Run], results: list[Result], output: Path
 ) -> Section:
     comparisons = compare_with_best(results)
-    compared = [value for value in comparisons.values() if not isinstance(value, str)]
+    compared = [value for value in comparisons.values() if isinstance(value, Comparison)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
     notes = describe_baselines(results)
-    notes += [
-        f"Not compared with the best: {n} of {len(comparisons)}, {reason}"
-        for reason, n in reasons.items()
-    ]
+    for reason, number in reasons.items():
+        notes.append(f"Not compared with the best: {number} of {len(comparisons)}, {reason}")
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):
-        notes.append(
-            "data.validate_on=test: the best setting was chosen on the test set, so its lead is optimistic"
-        )
+        chosen = "the best setting was chosen on the test set, so its lead is optimistic"
+        notes.append(f"data.validate_on=test: {chosen}")
     for result in results:
         if result.repeated:
             earlier = ", ".join(_name(run, output) for run in result.repeated)
             counted = ", ".join(_name(run, output) for run in result.runs.values())
             notes.append(f"Of runs with the same settings and seed, {counted} count, not {earlier}")
     if data_has_changed(runs):
-        notes.append(
-            "The data changed between these runs: data_fingerprint differs although their settings do not"
-        )
-    table = make_result_table(results, objective)
-    comparison_table = make_comparison_table(results, comparisons) if compared else None
+        change = "data_fingerprint differs although their settings do not"
+        notes.append(f"The data changed between these runs: {change}")
     folders = [[_name(run, output) for run in result.runs.values()] for result in results]
-    caption = _describe_tests(compared)
-    return Section(
-        name, objective, results, comparisons, folders, table, comparison_table, caption, notes
-    )
-
-
-def _with_folders(section: Section) -> ReportTable:
-    """Return the table of the results, with the folders of the runs: `units-8_seed-{1,2}`."""
-    cells, settings = section.table
-    names = []
-    for folders in section.folders:
-        prefix = os.path.commonprefix(folders)  # noqa: RUF071 (of characters, not of folders)
-        rests = ",".join(folder.removeprefix(prefix) for folder in folders)
-        names.append(escape_control_chars(prefix if len(folders) == 1 else f"{prefix}{{{rests}}}"))
-    cells = cells.copy()
-    cells.insert(settings, "folder", names)
-    return ReportTable(cells, settings + 1)
+    shown = "accuracies in per cent, mean ± standard deviation over seeds"
+    order = f"Sorted by {objective}; {shown}."
+    tables = [(order, make_result_table(results, objective, folders))]
+    if compared:
+        tables.append((_describe_tests(compared), make_comparison_table(results, comparisons)))
+    return Section(name, objective, results, folders, comparisons, tables, notes)
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
-    """Return the caption of the comparisons, empty if there is none."""
-    if not compared:
-        return ""
-    tests = []
-    if any(comparison.seeds == 1 for comparison in compared):
-        tests.append("McNemar's exact test of single runs, which says nothing of other seeds")
-    if any(comparison.seeds > 1 for comparison in compared):
-        tests.append(
-            "t-test over the seeds that both have, whose variance includes that between reviews"
-        )
+    """The caption of the comparisons."""
+    single = "McNemar's exact test of single runs, which says nothing of other seeds"
+    paired = "t-test over the seeds that both have, whose variance includes that between reviews"
+    tests = [single] if any(comparison.seeds == 1 for comparison in compared) else []
+    tests += [paired] if any(comparison.seeds > 1 for comparison in compared) else []
     correction = f", corrected for {len(compared)} comparisons (Holm)" if len(compared) > 1 else ""
     return (
         "Compared with the best setting: difference of the test accuracies in points on the same "
@@ -230,51 +181,37 @@ def _describe_tests(compared: Sequence[Comparison]) -> str:
     )
 
 
-def _print_section(section: Section, console: Console) -> None:
-    print_table(_with_folders(section), console)
-    if section.comparison_table:
-        console.print(section.caption, highlight=False, markup=False)
-        print_table(section.comparison_table, console)
-    _print_lines(console, *section.notes)
+def _print_report(sections: Sequence[Section], lines: Sequence[str]) -> None:
+    for section in sections:
+        if len(sections) > 1:
+            _print_lines("", section.name)
+        for caption, table in section.tables:
+            Console().print(caption, highlight=False, markup=False)
+            print_table(table, Console())
+        _print_lines(*section.notes)
+    _print_lines(*lines)
 
 
-def _print_lines(console: Console, *lines: str) -> None:
-    if lines:
-        console.print(
-            *map(escape_control_chars, lines),
-            sep="\n",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+def _print_lines(*lines: str) -> None:
+    for line in lines:
+        Console().print(escape_control_chars(line), highlight=False, markup=False, soft_wrap=True)
 
 
-def _draw_figures(folder: Path, sections: Sequence[Section]) -> dict[str, bytes]:
-    """Draw `report.png`, or `report_1.png` and so on of several data sets; return them by name."""
-    figures = {}
-    for i, section in enumerate(sections, 1):
-        figure = (
-            plot_study(load_study(folder))
-            if is_study(folder)
-            else plot_sweep(section.results, section.objective)
-        )
-        file = io.BytesIO()
-        figure.savefig(file, dpi=150)
-        figures["report.png" if len(sections) == 1 else f"report_{i}.png"] = file.getvalue()
-    return figures
+def _draw_figure(folder: Path, section: Section) -> bytes:
+    study = load_study(folder) if is_study(folder) else None
+    figure = plot_study(study) if study else plot_sweep(section.results, section.objective)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150)
+    return file.getvalue()
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a report, report.md first, in place of those of an earlier one.
-
-    Raises:
-        InputError: a file would replace one that no report wrote.
-    """
+    """Write the files of a report, report.md first, in place of those of an earlier one."""
     earlier = _find_earlier_files(folder)
-    for name in files.keys() - earlier:
-        if os.path.lexists(folder / name):
+    for path in (folder / name for name in files.keys() - earlier):
+        if os.path.lexists(path):
             advice = "move it, or use --output FOLDER"
-            raise InputError(f"{folder / name}: is not of an earlier report; {advice}")
+            raise InputError(f"{path}: is not of an earlier report; {advice}")
     folder.mkdir(parents=True, exist_ok=True)
     for name in earlier - files.keys():
         (folder / name).unlink(missing_ok=True)
@@ -285,84 +222,79 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _find_earlier_files(folder: Path) -> set[str]:
-    """Return the names of the files of the last report in a folder, as its report.md lists them."""
+    """The names of the files of the last report in a folder, as its report.md lists them."""
     file = folder / "report.md"
     if not file.is_file():
         return set()
     with file.open(encoding="utf-8", errors="replace") as lines:
         first = lines.readline(1000)
-    if not first.startswith(_MARK):
-        return set()
-    return {name for name in first.split() if _OWN_FILE.fullmatch(name)}
+    is_own = first.startswith(_MARK)
+    return {name for name in first.split() if is_own and _OWN_FILE.fullmatch(name)}
 
 
-def _format_section(section: Section, figure: str) -> list[str]:
-    """Return the lines of a section of report.md."""
-    table = format_markdown(_with_folders(section))
-    lines = [f"## {section.name}", "", f"{_describe_order(section)}.", "", table]
-    lines += ["", f"![comparison]({figure})"]
-    if section.comparison_table:
-        lines += ["", section.caption, "", format_markdown(section.comparison_table)]
-    for note in section.notes:
-        lines += ["", f"{note}."]
-    return lines
+def _format_markdown(
+    title: str,
+    summary: str,
+    sections: Sequence[Section],
+    figures: Sequence[str],
+    problems: Sequence[str],
+) -> str:
+    blocks = [f"# {title}", summary]
+    for section, figure in zip(sections, figures, strict=True):
+        blocks.append(f"## {section.name}")
+        for caption, table in section.tables:
+            blocks += [caption, format_markdown(table)]
+        blocks += [f"![comparison]({figure})", *(f"{note}." for note in section.notes)]
+    blocks += ["\n".join(f"- {problem}" for problem in problems)] * bool(problems)
+    return "\n\n".join(blocks) + "\n"
 
 
-def _describe_order(section: Section) -> str:
-    return f"Sorted by {section.objective}; accuracies in per cent, mean ± standard deviation over seeds"
+def _format_latex(sections: Sequence[Section]) -> str:
+    """Comments and tables, which need the package booktabs."""
+    lines = []
+    for section in sections:
+        lines.append(f"% {section.name}")
+        for caption, table in section.tables:
+            lines += [f"% {caption}", format_latex(table)]
+    return "\n".join(lines) + "\n"
 
 
-def _format_latex_section(section: Section) -> list[str]:
-    """Return comments and tables; they need the package booktabs."""
-    lines = [f"% {section.name}", f"% {_describe_order(section)}", format_latex(section.table)]
-    if section.comparison_table:
-        lines += [f"% {section.caption}", format_latex(section.comparison_table)]
-    return lines
-
-
-def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[list[Any]]:
-    """Yield the header, and a row per run: folder, status, the settings that vary, seed, and all metrics."""
+def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[dict[str, Any]]:
+    """A row per run: folder, status, the settings that vary, seed, and all metrics."""
     keys = [*varying_keys(runs), "seed"]
     tags = sorted({tag for run in runs for tag in run.metrics} - {"status", *keys})
-    yield ["folder", "status", *keys, *tags]
     for run in runs:
-        yield [
-            _name(run, output),
-            run.status,
-            *map(run.settings.get, keys),
-            *map(run.metrics.get, tags),
-        ]
+        row: dict[str, Any] = {"folder": _name(run, output), "status": run.status}
+        row |= {key: run.settings.get(key) for key in keys}
+        yield row | {tag: run.metrics.get(tag) for tag in tags}
 
 
-def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[list[Any]]:
-    """Yield the header, and a row per result: folders, settings, number, mean and sd of each metric.
+def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """A row per result: folders, settings, number, mean and sd of each metric.
 
     Then follows the comparison with the best result of the same data set; accuracies are fractions.
     """
-    tags = sorted(
-        {tag for section in sections for result in section.results for tag in result.mean}
-    )
-    compared = [f"vs best {name}" for name in ("difference", "low", "high", "p", "p_holm", "seeds")]
-    yield [
-        "folders",
-        *keys,
-        *(f"{tag} {name}" for tag in tags for name in ("n", "mean", "sd")),
-        *compared,
-    ]
+    results = [result for section in sections for result in section.results]
+    tags = sorted({tag for result in results for tag in result.mean})
     for section in sections:
         for i, result in enumerate(section.results):
             settings = next(iter(result.runs.values())).settings
-            counts = result.metrics.count()
-            row = [", ".join(section.folders[i]), *(settings.get(key) for key in keys)]
+            row: dict[str, Any] = {"folders": ", ".join(section.folders[i])}
+            row |= {key: settings.get(key) for key in keys}
             for tag in tags:
-                row += [counts.get(tag, 0), result.mean.get(tag), result.sd.get(tag)]
+                row[f"{tag} n"] = result.metrics.count().get(tag, 0)
+                row |= {f"{tag} mean": result.mean.get(tag), f"{tag} sd": result.sd.get(tag)}
+            figures: Sequence[Any] = [None] * len(_COMPARED)
             comparison = section.comparisons.get(i)
             if isinstance(comparison, Comparison):
-                row += [*comparison.difference, comparison.adjusted_p, comparison.seeds]
-            yield row + [None] * (1 + len(keys) + 3 * len(tags) + len(compared) - len(row))
+                figures = (*comparison.difference, comparison.adjusted_p, comparison.seeds)
+            yield row | {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
 
 
-def _format_csv(rows: Iterable[Sequence[Any]]) -> str:
+def _format_csv(rows: Iterator[dict[str, Any]]) -> str:
+    escaped = [{escape_csv_formula(k): escape_csv_formula(row[k]) for k in row} for row in rows]
     file = io.StringIO(newline="")
-    csv.writer(file).writerows(map(escape_csv_formula, row) for row in rows)
+    writer = csv.DictWriter(file, escaped[0])
+    writer.writeheader()
+    writer.writerows(escaped)
     return file.getvalue()

@@ -37,11 +37,12 @@ class Difference(NamedTuple):
 def compare_accuracies(first: Correct, second: Correct) -> Difference:
     """Compare two settings, each trained with the same seeds.
 
-    One seed: exact McNemar test, and the interval of Agresti & Min (2005); they say nothing of other seeds. Several: a
-    t-test of the mean difference, whose variance is that between seeds plus that between reviews, so that the result
-    holds for other seeds and other reviews. Critical values are those of a paired t-test over the seeds and of a normal
-    test over the reviews, weighted by the two variances (Cochran 1964). The sum errs on the safe side: it counts what
-    is due to neither seed nor review twice (Owen 2007).
+    One seed: exact McNemar test, and the interval of Agresti & Min (2005); they say nothing of
+    other seeds. Several: a t-test of the mean difference, whose variance is that between seeds plus
+    that between reviews, so that the result holds for other seeds and other reviews. Critical
+    values are those of a paired t-test over the seeds and of a normal test over the reviews,
+    weighted by the two variances (Cochran 1964). The sum errs on the safe side: it counts what is
+    due to neither seed nor review twice (Owen 2007).
 
     Args:
         first: whether each review was classified correctly, `(seeds, N)`.
@@ -55,19 +56,13 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     value = float(differences.mean())
     if seeds == 1:
         only_first, only_second = float((first & ~second).sum()), float((second & ~first).sum())
-        center, variance = (
-            (only_first - only_second) / (n + 2),
-            (only_first + only_second + 1) / (n + 2),
-        )
+        center = (only_first - only_second) / (n + 2)
+        variance = (only_first + only_second + 1) / (n + 2)
         margin = norm.isf(0.025) * np.sqrt((variance - center**2) / (n + 2))
-        p_value = mcnemar_p_value(first[0], second[0])
-        return Difference(
-            value, max(-1.0, float(center - margin)), min(1.0, float(center + margin)), p_value
-        )
-    of_seeds, of_reviews = (
-        differences.mean(1).var(ddof=1) / seeds,
-        differences.mean(0).var(ddof=1) / n,
-    )
+        low, high = max(-1.0, float(center - margin)), min(1.0, float(center + margin))
+        return Difference(value, low, high, mcnemar_p_value(first[0], second[0]))
+    of_seeds = differences.mean(1).var(ddof=1) / seeds
+    of_reviews = differences.mean(0).var(ddof=1) / n
     variance = of_seeds + of_reviews
     if variance == 0:
         return Difference(value, value, value, float(value == 0))
@@ -79,9 +74,8 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     smallest = -200.0  # logarithm of a p-value; smaller ones are cut
     statistic = min(abs(value) / np.sqrt(variance), critical_value(np.exp(smallest)))
     log_p = brentq(lambda log_p: critical_value(np.exp(log_p)) - statistic, smallest, 0)
-    return Difference(
-        value, max(-1.0, value - margin), min(1.0, value + margin), float(np.exp(log_p))
-    )
+    low, high = max(-1.0, value - margin), min(1.0, value + margin)
+    return Difference(value, low, high, float(np.exp(log_p)))
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:

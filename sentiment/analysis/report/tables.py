@@ -1,8 +1,9 @@
 """Tables of one test set and of the runs of a report, for the terminal, Markdown and LaTeX."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,6 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,16 +18,20 @@ from sentiment.analysis.report.comparison import Comparison
 from sentiment.analysis.report.labels import label_values, shorten_keys
 from sentiment.analysis.report.statistics import Correct, format_p_value, mcnemar_p_value
 from sentiment.analysis.results import Result, baseline_tags
+from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.config import find_objective
 
-MIN_SETTINGS_WIDTH = (
-    30  # of the column in which settings are stacked, even if the terminal is too narrow
-)
+FOLDER = "folder"  # column of a `ReportTable`
 NBSP = "\N{NO-BREAK SPACE}"
-_WIDE = Console(width=10_000)  # measures tables
-_LATEX = str.maketrans(
-    {"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"}
-)
+MIN_WIDTH = 5  # of a column of settings, in columns of a terminal
+_LATEX: dict[str, str | int | None] = {
+    "±": r"$\pm$",
+    NBSP: "~",
+    "…": r"\dots{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
 
 
 def format_result_table(
@@ -69,12 +73,7 @@ def format_result_table(
 def format_class_table(
     labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], label_names: Sequence[str]
 ) -> str:
-    """Describe the predictions of each class.
-
-    Args:
-        labels: true classes, `(N,)`.
-        predicted: predicted classes, `(N,)`.
-        label_names: names of the classes.
+    """Describe the predictions of each class; labels and predictions are int64 `(N,)`.
 
     Returns:
         A line per class: its number of reviews, precision, recall and F1 in per cent, as in
@@ -89,71 +88,82 @@ def format_class_table(
     scores[0][(counts > 0) & np.isnan(scores[0])] = 0  # never predicted
     columns = {"class": [*label_names], "reviews": [f"{int(count):,}" for count in counts]}
     for heading, of_classes in zip(("precision", "recall", "F1"), scores, strict=True):
-        columns[heading] = [
-            "–" if np.isnan(score) else f"{100 * score:.2f}" for score in of_classes
-        ]
+        texts = [f"{100 * score:.2f}" for score in of_classes]
+        columns[heading] = ["–" if text == "nan" else text for text in texts]
     return _format_columns("Classes, in per cent", columns)
 
 
 def _format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
-    """Format a title and columns, of which the first one holds names, for log files of 80 columns."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for i, heading in enumerate(columns):
-        options: Any = {"justify": "right", "no_wrap": True} if i else {"overflow": "fold"}
-        table.add_column(Text(heading), **options)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, cells))
+    """A title and a table, of which the first column holds names, for log files of 80 columns."""
     console = Console(force_terminal=False, width=80)
     with console.capture() as text:
+        table = _draw(pd.DataFrame(columns), names=1)
         console.print(title, "", table, sep="\n", highlight=False, markup=False, soft_wrap=True)
     return text.get()
 
 
-class ReportTable(NamedTuple):
-    """A table of text, the same in all formats.
+def _draw(cells: pd.DataFrame, names: int) -> Table:
+    """Draw a table whose first columns hold names, which are folded where there is no room."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for i, heading in enumerate(cells):
+        widest = max(map(cell_len, [*heading.split("\n"), *cells[heading]]))
+        if i < names:
+            table.add_column(Text(heading), overflow="fold", min_width=min(widest, MIN_WIDTH))
+        else:
+            table.add_column(Text(heading), justify="right", no_wrap=True, min_width=widest)
+    for row in cells.values:
+        table.add_row(*map(Text, row))
+    return table
 
-    Attributes:
-        cells: a row per result, a column per setting, then those of figures.
-        settings: number of the settings.
-    """
+
+class ReportTable(NamedTuple):
+    """A table of text, the same in all formats: a column per setting, then those of figures."""
 
     cells: pd.DataFrame
     settings: int
 
 
-def make_result_table(results: Sequence[Result], objective: str) -> ReportTable:
-    """Make a table with a row per result: settings, objective, test accuracy, baselines, number of seeds.
+def make_result_table(
+    results: Sequence[Result], objective: str, folders: Sequence[Sequence[str]] = ()
+) -> ReportTable:
+    """Make a table with a row per result: settings, objective, test accuracy, baselines, seeds.
 
-    Baselines that are the same for all results are left to `describe_baselines`.
+    Baselines that are the same for all results are left to `describe_baselines`. Folders of the
+    runs of each result become `units-8_seed-{1,2}` in a last column of the settings.
     """
-    tested = any("test/accuracy" in result.mean for result in results)
-    headings = {objective: objective.replace("/", " ")} | (
-        {"test/accuracy": "test accuracy"} if tested else {}
-    )
+    columns = {objective.replace("/", " "): _format_means(results, objective, objective)}
+    if any("test/accuracy" in result.mean for result in results):
+        columns["test accuracy"] = _format_means(results, "test/accuracy")
     split, baselines = _format_baselines(results)
-    columns = {heading: _format_means(results, tag, objective) for tag, heading in headings.items()}
-    columns |= {
-        f"{split} {name}": column for name, column in baselines.items() if len(set(column)) > 1
-    }
+    for name, column in baselines.items():
+        if len(set(column)) > 1:
+            columns[f"{split} {name}"] = column
     if any(len(result.runs) > 1 for result in results):
         columns["seeds"] = [str(len(result.runs)) for result in results]
-    return _join_settings(results, columns, results)
+    cells, settings = _join_settings(results, columns, results)
+    if folders:
+        cells.insert(settings, FOLDER, [*map(_join_folders, folders)])
+    return ReportTable(cells, settings + bool(folders))
+
+
+def _join_folders(folders: Sequence[str]) -> str:
+    prefix = os.path.commonprefix(folders)  # noqa: RUF071 (of characters, not of folders)
+    rests = ",".join(folder.removeprefix(prefix) for folder in folders)
+    return escape_control_chars(prefix if len(folders) == 1 else f"{prefix}{{{rests}}}")
 
 
 def describe_baselines(results: Sequence[Result]) -> list[str]:
-    """Return a line on the baselines that are the same for all results; none if there are none."""
+    """A line on the baselines that are the same for all results, if there are any."""
     split, baselines = _format_baselines(results)
     shared = [f"{name} {column[0]}" for name, column in baselines.items() if len(set(column)) == 1]
     return [f"Baselines, {split} accuracy: {', '.join(shared)}"] if shared else []
 
 
 def _format_baselines(results: Sequence[Result]) -> tuple[str, dict[str, list[str]]]:
-    """Return the split on which the baselines are compared, and their accuracies in per cent by name."""
+    """The split on which baselines are compared, and their accuracies in per cent by name."""
     split = "test" if any("test/accuracy" in result.mean for result in results) else "val"
-    tags = baseline_tags(results, f"{split}/accuracy")
-    return split, {
-        name.replace("_", " "): _format_means(results, tag) for tag, name in tags.items()
-    }
+    names = baseline_tags(results, f"{split}/accuracy")
+    return split, {names[tag].replace("_", " "): _format_means(results, tag) for tag in names}
 
 
 def make_comparison_table(
@@ -172,97 +182,68 @@ def make_comparison_table(
 
 
 def _format_means(results: Sequence[Result], tag: str, objective: str = "") -> list[str]:
-    """Return `84.00 ± 1.41`, or `84.00` of a single run, for each result; empty where the runs lack the metric.
+    """`84.00 ± 1.41` of each result, `84.00` of a single run, empty if the runs lack the metric.
 
-    A baseline has a standard deviation only if its fits differ: those on the same rows are one fit for all seeds.
+    A baseline has a standard deviation only if its fits differ: those on the same rows are one fit
+    for all seeds.
     """
     is_accuracy = tag != objective or find_objective(objective).is_accuracy
+    scale, digits = (100, 2) if is_accuracy else (1, 4)
     cells = []
-    for mean, sd in ((result.mean.get(tag), result.sd.get(tag)) for result in results):
-        numbers = (
-            [mean, sd] if sd or (sd is not None and not tag.startswith("baseline/")) else [mean]
-        )
-        texts = (
-            f"{100 * number:.2f}" if is_accuracy else f"{number:.4f}"
-            for number in numbers
-            if number is not None
-        )
-        cells.append(f"{NBSP}±{NBSP}".join(texts))
+    for result in results:
+        mean, sd = result.mean.get(tag), result.sd.get(tag)
+        if sd == 0 and tag.startswith("baseline/"):
+            sd = None
+        numbers = [scale * number for number in (mean, sd) if number is not None]
+        cells.append(f"{NBSP}±{NBSP}".join(f"{number:.{digits}f}" for number in numbers))
     return cells
 
 
 def _join_settings(
     results: Sequence[Result], columns: dict[str, list[str]], among: Sequence[Result]
 ) -> ReportTable:
-    """Put the settings of the results before other columns; their labels differ where settings differ in `among`."""
+    """Put settings before other columns; their labels differ where settings differ in `among`."""
     names = shorten_keys(list(results[0].settings))
     settings = {}
     for key, name in names.items():
         values = [result.settings[key] for result in among]
-        labels = dict(zip(map(str, values), label_values(values), strict=True))
-        settings[name] = [labels[str(result.settings[key])] for result in results]
+        labels = dict(zip(map(repr, values), label_values(values), strict=True))
+        settings[name] = [labels[repr(result.settings[key])] for result in results]
     return ReportTable(pd.DataFrame(settings | columns), len(names))
 
 
 def print_table(table: ReportTable, console: Console) -> None:
-    """Print a table; if it is wider than the terminal, all settings share a column and headings take several lines."""
-    cells = table.cells
-    for separator in ("\n", " "):  # between the lines of a heading
-        widths = [max(map(cell_len, [*name.split(separator), *cells[name]])) for name in cells]
-        drawn = _draw(cells, widths)
-        if _width(drawn) <= console.width or not table.settings:
-            break
-    else:
-        names, figures = list(cells)[: table.settings], cells.iloc[:, table.settings :]
-        stacked = [" ".join(map("{}={}".format, names, row)) for row in cells[names].values]
-        widths = widths[table.settings :]
-        room = console.width - _width(_draw(figures, widths)) - 2
-        figures.insert(0, "settings", stacked)
-        drawn = _draw(figures, [max(room, MIN_SETTINGS_WIDTH), *widths])
-    console.print(drawn, crop=False)
+    """Print a table; where there is no room, settings and headings are folded, but no cell is cut."""
+    drawn = _draw(table.cells, table.settings)
+    if _narrowest(drawn) > console.width:
+        folded = table.cells.rename(columns=lambda heading: heading.replace(" ", "\n"))
+        drawn = _draw(folded, table.settings)
+        drawn.width = max(_narrowest(drawn), console.width)
+    console.print("", drawn, "", sep="\n", crop=False)
 
 
-def _draw(cells: pd.DataFrame, widths: Sequence[int]) -> Table:
-    """Draw columns of these widths, without regard to the terminal's."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for name, width in zip(cells, widths, strict=True):
-        table.add_column(
-            Text(name),
-            justify="left" if name == "settings" else "right",
-            width=width,
-            overflow="fold",
-        )
-    for row in cells.values:
-        table.add_row(*map(Text, row))
-    table.width = _width(table)
-    return table
-
-
-def _width(table: Table) -> int:
-    return Measurement.get(_WIDE, _WIDE.options, table).maximum
+def _narrowest(table: Table) -> int:
+    return sum((column.min_width or 0) + 2 for column in table.columns)
 
 
 def format_markdown(table: ReportTable) -> str:
     """Format a table as Markdown."""
     alignment = ["---"] * table.settings + ["--:"] * (len(table.cells.columns) - table.settings)
-    rows = [
-        [cell.replace("|", r"\|") for cell in row]
-        for row in (table.cells.columns, *table.cells.values)
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], alignment, *rows[1:]))
+    rows = [table.cells.columns, alignment, *table.cells.values]
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
 
 def format_latex(table: ReportTable) -> str:
-    """Format a table as a `tabular` of LaTeX, with the rules of booktabs."""
-    style = table.cells.style.hide(axis="index").format_index(
-        _format_latex_cell, axis="columns", escape="latex"
-    )
-    style = style.format(
-        _format_latex_cell, escape="latex"
-    )  # what LaTeX would obey is escaped before the call
-    columns = "l" * table.settings + "r" * (len(table.cells.columns) - table.settings)
+    """Format a table without the folders as a `tabular` of LaTeX, with the rules of booktabs."""
+    cells = table.cells.drop(columns=FOLDER, errors="ignore")
+    figures = len(table.cells.columns) - table.settings
+    style = cells.style.hide(axis="index")
+    style = style.format_index(_format_latex_cell, axis="columns", escape="latex")
+    style = style.format(_format_latex_cell, escape="latex")  # escapes before the call
+    columns = "l" * (len(cells.columns) - figures) + "r" * figures
     return str(style.to_latex(hrules=True, column_format=columns))
 
 
 def _format_latex_cell(text: str) -> str:
-    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(_LATEX))
+    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(str.maketrans(_LATEX)))

@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser, create_functions
 from hydra.core.override_parser.types import (
     ChoiceSweep,
+    IntervalSweep,
     QuotedString,
     RangeSweep,
     Sweep,
@@ -35,18 +37,10 @@ _UNORDERED = ("glob", "shuffle", "sort")  # functions of Hydra that make no diff
 class SearchSpace:
     """What a study searches.
 
-    `A,B` and `choice(A,B)` are categorical, `range(START,STOP,STEP)` is a grid without STOP, as in Python,
-    `interval(LOW,HIGH)` is continuous, `int(interval(LOW,HIGH))` are the whole numbers from LOW to HIGH, and
-    `tag(log,…)` samples a range or an interval on a logarithmic scale, as in hydra-optuna-sweeper.
-
-    Args:
-        sweeps: a sweep in Hydra's syntax for each key of the configuration.
-
-    Attributes:
-        sweeps: as given.
-
-    Raises:
-        InputError: a value is not such a sweep.
+    `A,B` and `choice(A,B)` are categorical, `range(START,STOP,STEP)` is a grid without STOP, as in
+    Python, `interval(LOW,HIGH)` is continuous, `int(interval(LOW,HIGH))` are the whole numbers from
+    LOW to HIGH, and `tag(log,…)` samples a range or an interval on a logarithmic scale, as in
+    hydra-optuna-sweeper.
     """
 
     def __init__(self, sweeps: Mapping[str, Any]) -> None:
@@ -56,15 +50,14 @@ class SearchSpace:
         for key, sweep in sweeps.items():
             try:
                 parsed = _parse(key, sweep)
-                self._texts[key] = _choices(parsed) if isinstance(parsed, ChoiceSweep) else {}
-                self._distributions[key] = _distribution(parsed, [*self._texts[key]])
+                problem = _find_problem(parsed)
+                if not problem:
+                    self._texts[key] = _write_choices(parsed)
+                    self._distributions[key] = _make_distribution(parsed, [*self._texts[key]])
             except (ValueError, HydraException) as error:
-                hint = (
-                    "; null is written A,B,null without choice()"
-                    if "NoneType" in str(error)
-                    else ""
-                )
-                raise InputError(f"tune.space.{key}={sweep}: {one_line(error)}{hint}") from error
+                problem = one_line(error)
+            if problem:
+                raise InputError(f"tune.space.{key}={sweep}: {problem}")
 
     def suggest(self, trial: Trial) -> None:
         """Have Optuna choose a value for each key, which becomes one of `trial.params`."""
@@ -91,90 +84,71 @@ class SearchSpace:
             yield [f"{key}={choices[number % len(choices)]}" for key, choices in texts.items()]
 
 
-def _parse(key: str, sweep: Any) -> Sweep:
-    """Parse a sweep by Hydra's grammar.
-
-    Raises:
-        ValueError: it is something else, or has an unknown tag.
-        HydraException: it cannot be parsed.
-    """
+def _parse(key: str, sweep: Any) -> Any:
     functions = create_functions()
     for name in _UNORDERED:
         del functions.definitions[name]
-    value = (
-        OverridesParser(functions).parse_override(f"{key}={sweep}").value()
-        if isinstance(sweep, str)
-        else sweep
-    )
-    if not isinstance(value, Sweep):
-        raise ValueError(f"is not a sweep; type {_EXAMPLES}")
-    if unknown := value.tags - {"log"}:
-        raise ValueError(f"tag {', '.join(sorted(unknown))}: the only tag is log")
-    return value
+    is_text = isinstance(sweep, str)
+    return OverridesParser(functions).parse_override(f"{key}={sweep}").value() if is_text else sweep
 
 
-def _choices(sweep: ChoiceSweep) -> dict[Any, str]:
-    """The choices and how to write them in an override; Optuna stores a list or a mapping as its text."""
+def _find_problem(sweep: Any) -> str | None:
+    """What Optuna cannot sample, or would sample otherwise than it is written."""
+    match sweep:
+        case Sweep(tags=tags) if tags - {"log"}:
+            return f"tag {min(tags - {'log'})}: the only tag is log"
+        case ChoiceSweep(tags=tags) if tags:
+            return "only a range or an interval can have the tag log"
+        case ChoiceSweep(list=choices) if any(isinstance(choice, Sweep) for choice in choices):
+            return "a choice cannot be a sweep"
+        case ChoiceSweep(list=choices) if len(_write_choices(sweep)) < len(choices):
+            return "two of its choices are equal"
+        case RangeSweep(step=0):
+            return "its step is 0"
+        case RangeSweep() | IntervalSweep() if not all(map(math.isfinite, _numbers(sweep))):
+            return "its numbers must be finite"
+        case Sweep():
+            return None
+    return f"is not a sweep; type {_EXAMPLES}"
+
+
+def _write_choices(sweep: Sweep) -> dict[Any, str]:
+    """The choices and how to write them in an override; Optuna stores lists and mappings as text."""
     texts: dict[Any, str] = {}
-    for element in sweep.list:
-        if isinstance(element, Sweep):
-            raise ValueError("a choice cannot be a sweep")
-        text = Transformer.str(element)
-        if isinstance(element, QuotedString):
-            texts[element.text] = text
-        elif isinstance(element, str):  # choice() removes quotes
-            texts[element] = text if _is_text(text, element) else quote(element)
-        else:
-            texts[text if isinstance(element, list | dict) else element] = text
-    if len(texts) < len(sweep.list):
-        raise ValueError("two of its choices are equal")
+    for element in sweep.list if isinstance(sweep, ChoiceSweep) else ():
+        value = element.text if isinstance(element, QuotedString) else element
+        text = Transformer.str(value)
+        if isinstance(value, str) and not _means_text(value):
+            text = quote(value)
+        texts[text if isinstance(value, list | dict) else value] = text
     return texts
 
 
-def _is_text(text: str, value: str) -> bool:
+def _means_text(text: str) -> bool:
     """Whether a text without quotes means a string, unlike `null` or `80`."""
-    try:
-        return bool(parse_overrides([f"key={text}"])[0].value() == value)
-    except OverrideParseException:
-        return False
+    with suppress(OverrideParseException):
+        return bool(parse_overrides([f"key={text}"])[0].value() == text)
+    return False
 
 
-def _distribution(sweep: Sweep, choices: list[Any]) -> BaseDistribution:
-    """What Optuna samples from.
+def _numbers(sweep: RangeSweep | IntervalSweep) -> list[Any]:
+    if isinstance(sweep, RangeSweep):
+        return [sweep.start, sweep.stop, sweep.step]
+    return [sweep.start, sweep.end]
 
-    Args:
-        sweep: as parsed.
-        choices: those of a `ChoiceSweep`.
 
-    Raises:
-        ValueError: it has no values, or none that can be sampled on its scale.
-    """
-    log = "log" in sweep.tags
-    if isinstance(sweep, ChoiceSweep):
-        if log:
-            raise ValueError("only a range or an interval can have the tag log")
+def _make_distribution(sweep: Sweep, choices: list[Any]) -> BaseDistribution:
+    if not isinstance(sweep, RangeSweep | IntervalSweep):
         return CategoricalDistribution(choices)
-    is_range = isinstance(sweep, RangeSweep)
-    numbers: list[Any] = [
-        getattr(sweep, name) for name in ("start", *(("stop", "step") if is_range else ("end",)))
-    ]
-    if not all(map(math.isfinite, numbers)):
-        raise ValueError("its numbers must be finite")
-    low, high, step = _grid(*numbers) if is_range else (*numbers, None)
-    if low == high and not is_range:
-        raise ValueError("the interval is empty")
+    numbers, log = _numbers(sweep), "log" in sweep.tags
+    low, high, step = _find_grid(*numbers) if isinstance(sweep, RangeSweep) else (*numbers, None)
     if all(isinstance(number, int) for number in numbers):
         return IntDistribution(int(low), int(high), log, int(step or 1))
     return FloatDistribution(float(low), float(high), log, float(step) if step else None)
 
 
-def _grid(start: float, stop: float, step: float) -> tuple[Decimal, Decimal, Decimal]:
-    """The smallest and the largest value of a range, and its step; decimal, since 3 * 0.1 exceeds 0.3 in binary."""
+def _find_grid(start: float, stop: float, step: float) -> tuple[Decimal, Decimal, Decimal]:
+    """The smallest and the largest value of a range, and its step; 3 * 0.1 exceeds 0.3 in binary."""
     first, end, width = (Decimal(str(number)) for number in (start, stop, step))
-    if not width:
-        raise ValueError("its step is 0")
-    count = math.ceil((end - first) / width)
-    if count < 1:
-        raise ValueError("the range is empty")
-    last = first + (count - 1) * width
-    return min(first, last), max(first, last), abs(width)
+    last = first + (math.ceil((end - first) / width) - 1) * width
+    return (first, last, width) if width > 0 else (last, first, -width)

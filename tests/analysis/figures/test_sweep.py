@@ -1,36 +1,9 @@
-"""Figures of sweeps and studies."""
-
-from typing import Any
-
 import numpy as np
-import optuna
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from sentiment.analysis.figures.study import plot_study
 from sentiment.analysis.figures.sweep import plot_sweep
-from tests.report_helpers import grid, make_result
-
-PATH = "/somewhere/else/$a$_long_folder/glove.840B.300d.txt"
-
-
-def check_texts(figure: Figure) -> None:
-    """Draw a figure, and check that nothing is cut off and the title is above the panels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    drawn, (width, height) = figure.get_tightbbox(renderer), figure.get_size_inches()
-    assert 0 <= drawn.x0 <= drawn.x1 <= width
-    assert 0 <= drawn.y0 <= drawn.y1 <= height
-    assert figure._suptitle is not None  # type: ignore[attr-defined]
-    title = figure._suptitle.get_window_extent(renderer)  # type: ignore[attr-defined]
-    for axis in figure.axes:
-        panel = axis.get_tightbbox(renderer)
-        assert panel is not None
-        assert panel.y1 <= title.y0
-        assert axis.bbox.width > 100
+from tests.report_helpers import PATH, check_texts, grid, make_result
 
 
 @pytest.mark.parametrize(
@@ -98,33 +71,4 @@ def test_figure_of_seeds_shows_each_with_mean_and_standard_deviation() -> None:
     assert isinstance(band, Rectangle)
     assert band.get_height() == pytest.approx(2 * np.std([80, 82, 90], ddof=1))
     assert figure._suptitle.get_text() == "val/accuracy 84.00 ± 5.29 %, 3 seeds"  # type: ignore[attr-defined]
-    check_texts(figure)
-
-
-@pytest.mark.parametrize(
-    ("direction", "best"), [("maximize", [80, 90, 90, 90]), ("minimize", [80, 80, 70, 70])]
-)
-def test_study_figure_shows_the_best_value_so_far(direction: Any, best: list[float]) -> None:
-    space: dict[str, Any] = {
-        "model.units": optuna.distributions.IntDistribution(1, 100),
-        "model.embedding_init": optuna.distributions.CategoricalDistribution([PATH]),
-        **{
-            f"optimizer.a_rather_long_name_{i}": optuna.distributions.CategoricalDistribution(
-                ["x" * 15]
-            )
-            for i in "abcd"
-        },
-    }
-    study = optuna.create_study(direction=direction)
-    study.set_user_attr("objective", "val/accuracy")
-    for units, value in ((8, 0.8), (16, 0.9), (32, 0.7)):
-        params = dict.fromkeys(space, "x" * 15) | {
-            "model.units": units,
-            "model.embedding_init": PATH,
-        }
-        study.add_trial(optuna.create_trial(params=params, distributions=space, value=value))
-    figure = plot_study(study)
-    left, right = figure.axes
-    assert np.asarray(left.lines[-1].get_ydata()) == pytest.approx(best)
-    assert "model.units" in [label.get_text() for label in right.get_yticklabels()]
     check_texts(figure)

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sentiment.analysis.report.tables import format_class_table, format_result_table
-from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
+from sentiment.classifier import Ensemble, average_probabilities, count_words, find_problems, load
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.encoding import EMPTY, Integers, hash_tokens
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
 FILE_KEYS = {field.name for field in dataclasses.fields(sources.FileSettings)} - {"unlabelled"}
-SOURCE_KEYS = {"source", *FILE_KEYS}
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -67,19 +67,18 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     known = _read_hashes(runs, ensemble)
     log.info("\n".join(corpus.notes))
 
-    check = TextCheck(ensemble.members[0].encoder)
-    by_member = _classify(ensemble, reviews, check)
+    by_member, counts = _classify(ensemble, reviews, known)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
     metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
-    copies = _count_copies(known, reviews) if known else None
-    for problem in corpus.warnings + check.find_problems():
+    for problem in corpus.warnings + find_problems(counts, ensemble.members[0].encoder):
         log.warning(problem)
-    if copies:
-        found = f"{copies:,} of {len(rows):,} reviews are copies of reviews"
+    if counts["copies"]:
+        found = f"{counts['copies']:,} of {len(rows):,} reviews are copies of reviews"
         log.warning(f"{found} that a checkpoint was trained on")
 
     output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
     output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
+    copies = counts["copies"] if known else None
     record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "copies": copies}
     output.write_metrics(metrics | record | {"status": "finished", **provenance()})
     title = f"{'Test set' if corpus.train_rows else data.path}, {len(rows):,} reviews"
@@ -88,85 +87,19 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     return metrics
 
 
-def _classify(ensemble: Ensemble, reviews: Dataset, check: TextCheck) -> Tensor:
-    """Log-probabilities by each member, float32 `(members, N, classes)`."""
-    starts = range(0, len(reviews), CHUNK_SIZE)
-    parts = [
-        ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"], check)
-        for start in track(starts, "Classifying reviews", transient=True)
-    ]
-    return torch.cat(parts, 1)
-
-
-def _print_tables(
-    title: str,
-    ensemble: Ensemble,
-    by_member: Tensor,
-    labels: Integers,
-    metrics: Mapping[str, float],
-) -> None:
-    """Log the accuracies of the ensemble and of its members, the classes, and the other metrics."""
-    names = [member.net.display_name for member in ensemble.members]
-    predicted = average_probabilities(by_member).argmax(1).numpy()
-    correct = {names[0] if len(names) == 1 else f"ensemble of {len(names)}": predicted == labels}
-    if len(names) > 1:
-        for i, (name, member) in enumerate(zip(names, by_member, strict=True), 1):
-            correct[f"{name} {i}"] = member.argmax(1).numpy() == labels
-    log.info(format_result_table(f"{title}: accuracy in per cent", correct, {}))
-    log.info(format_class_table(labels, predicted, ensemble.label_names))
-    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
-    shown = (f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value))
-    log.info(", ".join(shown))
-
-
-def _read_hashes(
-    runs: Sequence[RunFolder | None], ensemble: Ensemble
-) -> dict[Tokenizer, list[Integers]]:
-    """The hashes of the reviews that the members were trained on, as far as their runs have them.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    known: dict[Tokenizer, list[Integers]] = {}
-    for run, member in zip(runs, ensemble.members, strict=True):
-        if run and (file := run.train_hashes_file).exists():
-            check_regular(file)
-            try:  # mapped, or numpy would make room for whatever size the file states
-                hashes = np.load(file, mmap_mode="r")
-                known.setdefault(member.encoder.tokenize, []).append(hashes)
-            except (OSError, ValueError, EOFError) as error:
-                raise InputError(
-                    f"{file}: cannot be read ({one_line(error)}); remove it"
-                ) from error
-    return known
-
-
-def _count_copies(known: Mapping[Tokenizer, list[Integers]], reviews: Dataset) -> int:
-    """How many reviews have the same tokens as one of these hashes, by tokenizer."""
-    is_copy = np.zeros(len(reviews), dtype=bool)
-    for tokenize, hashes in known.items():
-        for start in range(0, len(reviews), CHUNK_SIZE):
-            texts = reviews[start : start + CHUNK_SIZE]["text"]
-            found = np.array([hash_tokens(tokenize(text)) for text in texts])
-            is_known = np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
-            is_copy[start : start + len(texts)] |= is_known
-    return int(is_copy.sum())
-
-
 def _run_of(path: Path) -> RunFolder | None:
     """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
-    if path.is_dir():
-        return RunFolder(path)
-    folder = path.resolve().parent
-    return RunFolder(folder.parent) if folder.name == "checkpoints" else None
+    if path.is_dir() or path.resolve().parent.name == "checkpoints":
+        return RunFolder.of(path)
+    return None
 
 
 def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
     """The data of the run with the named keys changed, or the composed one if its group is named."""
-    keys = [key for key in named if key.startswith("data.")]
-    for key in keys:
-        if key.split(".")[1] not in SOURCE_KEYS:
-            raise InputError(f"{key}: part of the checkpoint, cannot be changed; remove it")
+    keys = [key.removeprefix("data.") for key in named if key.startswith("data.")]
+    fixed = [key for key in keys if key.split(".")[0] not in {"source", *FILE_KEYS}]
+    if fixed:
+        raise InputError(f"data.{fixed[0]}: part of the checkpoint, cannot be changed; remove it")
     if "data" in named or (run is None and keys):
         return cast(DictConfig, cfg.data)
     if run is None:
@@ -174,14 +107,14 @@ def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) 
         raise InputError(f"checkpoint: the .hydra folder of its run is missing; {advice}")
     data = cast(DictConfig, run.data.copy())
     for key in keys:
-        value = OmegaConf.select(cfg, key)
-        OmegaConf.update(data, key.removeprefix("data."), value, merge=False, force_add=True)
+        value = OmegaConf.select(cfg.data, key)
+        OmegaConf.update(data, key, value, merge=False, force_add=True)
     return data
 
 
 def _training_source(run: DictConfig | None) -> sources.Source | None:
     """Where a run's reviews came from; None if that is unknown or the data is gone."""
-    with contextlib.suppress(InputError):
+    with contextlib.suppress(InputError, OmegaConfBaseException):
         return _resolve(run.data) if run else None
     return None
 
@@ -210,16 +143,9 @@ def _select_source(
 
 
 def _resolve(data: Any) -> sources.Source:
-    try:
-        settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key}: {one_line(error)}") from error
-    if "source" not in settings:
-        raise InputError(
-            "data.source: missing; say what to test on, such as data=files data.path=FILE"
-        )
+    settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
     reading = {key: settings[key] for key in FILE_KEYS if key in settings}
-    return sources.resolve_source(settings["source"], sources.FileSettings(**reading))
+    return sources.resolve_source(settings.get("source", "files"), sources.FileSettings(**reading))
 
 
 def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
@@ -227,8 +153,10 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
     found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
     if unknown := [name for name in found if name not in label_names]:
-        free = [name for name in label_names if name not in found]
-        mapping = _map_labels(unknown, label_names, free)
+        # What a label may mean: the class that means the same, else the next free one.
+        closest = {label: find_closest(label, label_names) for label in unknown}
+        free = iter([n for n in label_names if n not in found and n not in closest.values()])
+        mapping = {label: name or next(free, None) for label, name in closest.items()}
         trained = f"the model was trained on ({', '.join(label_names)})"
         advice = f"map labels, for example {suggest_mapping(mapping)}"
         raise InputError(f"data: unknown class {unknown[0]!r}; {trained}; {advice}")
@@ -236,13 +164,40 @@ def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, In
     return rows, np.array(numbers)[corpus.labels[rows]]
 
 
-def _map_labels(
-    unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]
-) -> dict[str, str | None]:
-    """Map labels to the class that means the same, else to the next free one."""
-    closest = {label: find_closest(label, label_names) for label in unknown}
-    rest = (name for name in free if name not in closest.values())
-    return {label: name or next(rest, None) for label, name in closest.items()}
+def _read_hashes(
+    runs: Sequence[RunFolder | None], ensemble: Ensemble
+) -> dict[Tokenizer, list[Integers]]:
+    """The hashes of the reviews that the members were trained on, as far as their runs have them."""
+    known: dict[Tokenizer, list[Integers]] = {}
+    for run, member in zip(runs, ensemble.members, strict=True):
+        if run and (file := run.train_hashes_file).exists():
+            check_regular(file)
+            try:  # mapped, or numpy would make room for whatever size the file states
+                hashes = np.load(file, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:
+                problem = f"cannot be read ({one_line(error)}); remove it"
+                raise InputError(f"{file}: {problem}") from error
+            known.setdefault(member.encoder.tokenize, []).append(hashes)
+    return known
+
+
+def _classify(
+    ensemble: Ensemble, reviews: Dataset, known: Mapping[Tokenizer, Sequence[Integers]]
+) -> tuple[Tensor, Counter[str]]:
+    """Log-probabilities by each member, float32 `(members, N, classes)`; words, and copies of known reviews."""
+    parts = []
+    counts: Counter[str] = Counter()
+    for start in track(range(0, len(reviews), CHUNK_SIZE), "Classifying reviews", transient=True):
+        texts = reviews[start : start + CHUNK_SIZE]["text"]
+        encoded = ensemble.encode(texts)
+        parts.append(ensemble.log_probabilities(encoded))
+        counts += count_words(encoded[0])
+        is_copy = np.zeros(len(texts), dtype=bool)
+        for tokenize, hashes in known.items():
+            found = np.array([hash_tokens(tokenize(text)) for text in texts])
+            is_copy |= np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+        counts["copies"] += int(is_copy.sum())
+    return torch.cat(parts, 1), counts
 
 
 def _compute_metrics(
@@ -254,3 +209,24 @@ def _compute_metrics(
     metrics.update("test", loss, log_probabilities.exp(), labels, torch.arange(len(labels)))
     values, _ = metrics.compute("test")
     return {tag: float(value) for tag, value in values.items()}
+
+
+def _print_tables(
+    title: str,
+    ensemble: Ensemble,
+    by_member: Tensor,
+    labels: Integers,
+    metrics: Mapping[str, float],
+) -> None:
+    """Log the accuracies of the ensemble and of its members, the classes, and the other metrics."""
+    names = [member.net.display_name for member in ensemble.members]
+    predicted = average_probabilities(by_member).argmax(1).numpy()
+    correct = {names[0] if len(names) == 1 else f"ensemble of {len(names)}": predicted == labels}
+    if len(names) > 1:
+        for i, (name, member) in enumerate(zip(names, by_member, strict=True), 1):
+            correct[f"{name} {i}"] = member.argmax(1).numpy() == labels
+    log.info(format_result_table(f"{title}: accuracy in per cent", correct, {}))
+    log.info(format_class_table(labels, predicted, ensemble.label_names))
+    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
+    shown = (f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value))
+    log.info(", ".join(shown))

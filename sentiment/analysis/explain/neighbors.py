@@ -11,11 +11,7 @@ from sentiment.runtime.errors import InputError
 
 
 def find_word(classifier: Classifier, word: str) -> str:
-    """Return a word as it is in the vocabulary, tokenized as in training.
-
-    Raises:
-        InputError: it is not in the vocabulary; the message suggests similar spellings.
-    """
+    """A word as it is in the vocabulary, tokenized as in training."""
     tokens, _ = classifier.encoder.split(word)
     ids = classifier.encoder.vocabulary.ids
     if len(tokens) == 1 and tokens[0] in ids:
@@ -26,22 +22,15 @@ def find_word(classifier: Classifier, word: str) -> str:
 
 
 def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:
-    """Return the words with the highest cosine similarity to a word of the vocabulary, and that similarity.
-
-    Raises:
-        InputError: the network has no embedding.
-    """
+    """The words with the highest cosine similarity to one of the vocabulary, and that similarity."""
     net = classifier.net
     if not net.has_embedding:
-        raise InputError(
-            f"neighbors: {type(net).__name__} has no nn.Embedding; call it embedding, see {Network.__module__}"
-        )
+        problem = f"{type(net).__name__} has no nn.Embedding"
+        raise InputError(f"neighbors: {problem}; call it embedding, see {Network.__module__}")
     words, id_ = classifier.encoder.vocabulary.words, classifier.encoder.vocabulary.ids[word]
     vectors = F.normalize(net.embedding.weight.detach())  # (V, E)
     similarity = vectors @ vectors[id_]  # (V,)
     similarity[id_] = similarity[: len(SPECIALS)] = -2.0  # below any cosine
     nearest = similarity.topk(min(count, len(words) - len(SPECIALS) - 1))
-    return [
-        (words[i], cosine)
-        for cosine, i in zip(nearest.values.tolist(), nearest.indices.tolist(), strict=True)
-    ]
+    found = [words[i] for i in nearest.indices.tolist()]
+    return list(zip(found, nearest.values.tolist(), strict=True))

@@ -80,12 +80,12 @@ def _decode(line: bytes, number: int) -> str:
 
 
 def make_read_options(
-    checkpoint: Path, header: bool, flags: Mapping[str, str], **changes: str | None
+    run: RunFolder, header: bool, flags: Mapping[str, str], **changes: str | None
 ) -> "ReadOptions":
-    """How to read a file: as the files of the run of a model, but for changes.
+    """How to read a file: as the files of a run, but for changes.
 
     Args:
-        checkpoint: of the model, or the folder of its run.
+        run: of the model.
         header: False if the first line is a row.
         flags: see `ReadOptions`.
         changes: `text_column` (its number from 1 without a header), `separator`, `encoding` and `encoding_errors`.
@@ -93,7 +93,7 @@ def make_read_options(
     from sentiment.data.files.formats import ReadOptions  # these take seconds
     from sentiment.data.source import find_separator
 
-    cfg = RunFolder.of(checkpoint).read_config()
+    cfg = run.read_config()
     of_run = cfg.data if cfg else {}
 
     def choose(key: str, default: str | None) -> Any:

@@ -100,17 +100,14 @@ def _check_output(source: Path | int) -> None:
 def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
     """Yield the texts in chunks."""
     from sentiment.file_predictions import TextChunk, make_read_options, read_file, read_lines
+    from sentiment.runtime.run_folder import RunFolder
 
     if arguments.file:
         names = ("separator", "encoding", "encoding_errors")
         changes = {name: getattr(arguments, name) for name in names}
-        options = make_read_options(
-            arguments.checkpoint,
-            not arguments.no_header,
-            FLAGS,
-            text_column=arguments.column,
-            **changes,
-        )
+        changes["text_column"] = arguments.column
+        run = RunFolder.of(arguments.checkpoint)
+        options = make_read_options(run, not arguments.no_header, FLAGS, **changes)
         yield from read_file(arguments.file, options)
     elif arguments.text:
         yield TextChunk(arguments.text)

@@ -1,14 +1,12 @@
 """The application: which address answers what."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,18 +14,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from sentiment import __version__
-from sentiment.runtime.errors import InputError, shorten
-from sentiment.serving.examples import find_examples
-from sentiment.serving.labelling import FileToLabel, LabelledFile
-from sentiment.serving.limits import Limits, ProtectRequests
+from sentiment.runtime.errors import InputError, check_choice, shorten
+from sentiment.serving.labelling import LabelledFile, keep_file
+from sentiment.serving.limits import Limits, Places, ProtectRequests, check_limit
 from sentiment.serving.messages import (
     AsciiJSONResponse,
     ErrorAnswer,
-    Example,
     ExplainAnswer,
     ExplainRequest,
-    HealthAnswer,
-    JSONRequest,
+    JSONRoute,
     ModelsAnswer,
     Name,
     NeighborsAnswer,
@@ -37,8 +32,8 @@ from sentiment.serving.messages import (
     ReviewsAnswer,
     answer_error,
 )
+from sentiment.serving.scheduling import SlowWork
 from sentiment.serving.served_model import ServedModel
-from sentiment.serving.slow_work import SlowWork
 
 PAGE = Path(__file__).with_name("page")
 MAX_FILES = 4  # that are received, checked and labelled at a time
@@ -65,22 +60,6 @@ LABELLED = {
 }
 
 
-class JSONRoute(APIRoute):
-    """A route that reads JSON as `JSONRequest` does, and no other body."""
-
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        """A function that answers a request."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if self.body_field and kind != "application/json":
-                raise HTTPException(415, "send Content-Type: application/json")
-            return await handler(JSONRequest(request.scope, request.receive))
-
-        return answer
-
-
 def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[str]) -> ASGIApp:
     """Make the application.
 
@@ -98,47 +77,38 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         docs_url=None,
     )
     app.router.route_class = JSONRoute
+    _add_addresses(app, models, limits)
+    _add_errors(app)
+    _add_page(app)
+    return ProtectRequests(app, limits, names, SECURITY_HEADERS)
+
+
+def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> None:
     by_name = {model.name: model for model in models}
     explanations, searches, checks = SlowWork(), SlowWork(), SlowWork()
-    files = asyncio.Semaphore(MAX_FILES)
+    files = Places(MAX_FILES)
 
     def find(name: str | None) -> ServedModel:
-        if name is None:
-            return models[0]
-        if name not in by_name:
-            raise HTTPException(
-                404, f"model: there is no {shorten(name)}; choose one of {', '.join(by_name)}"
-            )
-        return by_name[name]
-
-    def check_length(text: str) -> None:
-        if len(text) > limits.max_characters:
-            raise HTTPException(
-                413,
-                f"text: has {len(text):,} characters; at most {limits.max_characters:,} are allowed",
-            )
+        if name is not None:
+            check_choice(tuple(by_name), model=name)
+        return models[0] if name is None else by_name[name]
 
     @app.post("/predict", responses={200: {"model": PredictAnswer}})
     async def predict(body: PredictRequest) -> Any:
         """Classify one text or several."""
-        model, texts = find(body.model), body.text
-        if len(texts) > limits.max_texts:
-            raise HTTPException(
-                413, f"text: {len(texts):,} texts; at most {limits.max_texts:,} are allowed"
-            )
-        for text in texts:
-            check_length(text)
+        model = find(body.model)
+        texts = [body.text] if isinstance(body.text, str) else body.text
+        check_limit(len(texts), limits.max_texts, "texts", "text")
+        check_limit(max(map(len, texts), default=0), limits.max_characters, "characters", "text")
         answers = await model.predict(texts)
-        predictions = [
-            prediction._asdict() | {"warning": warning} for prediction, warning in answers
-        ]
+        predictions = [found._asdict() | {"warning": warning} for found, warning in answers]
         return {"model": model.name, "predictions": predictions}
 
     @app.post("/explain", responses={200: {"model": ExplainAnswer}})
     async def explain(body: ExplainRequest, request: Request) -> Any:
         """Explain the prediction for a text: attributions, prefix probabilities and, if wanted, gates."""
         model = find(body.model)
-        check_length(body.text)
+        check_limit(len(body.text), limits.max_characters, "characters", "text")
         return await explanations.run(
             request, lambda check: model.explain(body.text, body.target, body.gates, check)
         )
@@ -167,11 +137,6 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
             request, lambda _: found.test_set.find(search, label, predicted, order, start, count)
         )
 
-    @app.get("/examples", responses={200: {"model": list[Example]}})
-    async def examples(request: Request) -> Any:
-        """Texts of the test sets on which the models disagree or are most wrong."""
-        return await searches.run(request, lambda _: find_examples(models))
-
     @app.post(
         "/label",
         status_code=200,
@@ -188,17 +153,15 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
     ) -> Any:
         """The columns of a file, the body of the request, beside the prediction for each row, as CSV."""
         found = find(model)
-        if files.locked():
-            raise HTTPException(503, f"busy: {MAX_FILES} files are being labelled; try again later")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(files)
-            file = stack.enter_context(FileToLabel(name, found, limits, column, no_header))
+            stack.enter_context(files.take())
+            file = stack.enter_context(keep_file(name, found, limits, column, no_header))
             async for part in request.stream():
                 file.write(part)
             rows, empty = await checks.run(request, file.check)
             return LabelledFile(file.label(), rows, empty, stack.pop_all())
 
-    @app.get("/health", responses={200: {"model": HealthAnswer}})
+    @app.get("/health", responses={200: {"model": dict[str, str]}})
     async def health() -> Any:
         """Whether the server answers."""
         return {"status": "ok"}
@@ -208,21 +171,26 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
         """The models: classes, network, commit and metrics; and the limits of a request."""
         return {"models": [model.describe() for model in models], "limits": vars(limits)}
 
+
+def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def answer_http_error(request: Request, error: HTTPException) -> Response:
         answer = answer_error(error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
 
+    @app.exception_handler(ModuleNotFoundError)  # of captum, which is an extra
     @app.exception_handler(InputError)
-    async def answer_input_error(request: Request, error: InputError) -> Response:
+    async def answer_input_error(request: Request, error: Exception) -> Response:
         return answer_error(400, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def answer_invalid_request(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        return answer_error(422, f"{shorten(place)}: {first['msg']}")
+        problems = []
+        for problem in error.errors()[:2]:  # of a text that is neither a string nor a list
+            place = ".".join(str(part) for part in problem["loc"][1:]) or "body"
+            problems.append(f"{shorten(place)}: {problem['msg']}")
+        return answer_error(422, "; ".join(problems))
 
     @app.exception_handler(ClientDisconnect)
     async def answer_nobody(request: Request, error: ClientDisconnect) -> Response:
@@ -232,6 +200,8 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
     async def answer_failure(request: Request, error: Exception) -> Response:
         return answer_error(500, "the server failed; see its log")
 
+
+def _add_page(app: FastAPI) -> None:
     page = StaticFiles(directory=PAGE)
 
     async def send_page(request: Request) -> Response:
@@ -239,4 +209,3 @@ def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[st
 
     for path in ("", *(file.name for file in PAGE.iterdir())):
         app.add_route(f"/{path}", send_page, include_in_schema=False)
-    return ProtectRequests(app, limits, names, SECURITY_HEADERS)

@@ -38,10 +38,10 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
         show(f"\nexplained class: {target}\n")
     show(_color_words(e, words))
     if not all(e.in_vocabulary):
-        listed = dict.fromkeys(
+        unknown = dict.fromkeys(
             word for word, known in zip(words, e.in_vocabulary, strict=True) if not known
         )
-        show(f"not in the vocabulary: {', '.join(listed)}", style="dim")
+        show(f"not in the vocabulary: {', '.join(unknown)}", style="dim")
     show(f"\np({target}) after each word")
     for line in draw_line_chart(
         probabilities.tolist(), min(console.width - 6, max(60, len(words)))

@@ -20,27 +20,16 @@ OUTPUT_COLUMNS = ("row", "label", "probabilities")
 
 
 class TextChunk(NamedTuple):
-    """Texts to classify, and what stands beside them in their file.
-
-    Attributes:
-        texts: `N` texts.
-        cells: values of every column of the file, in its order, and the number of each `row`; empty without a file.
-        fraction: how much of the file has been read.
-        notes: how the file was read, if that was a choice.
-    """
+    """Texts to classify, and the `row` and all cells of each in its file, by column."""
 
     texts: Sequence[str]
     cells: Mapping[str, Sequence[Any]] = {}
-    fraction: float = 0.0
-    notes: Sequence[str] = ()
+    fraction: float = 0.0  # of the file that has been read
+    notes: Sequence[str] = ()  # how the file was read, if that was a choice
 
 
 def read_file(file: Path, options: "ReadOptions") -> Iterator[TextChunk]:
-    """Yield the texts of a file in chunks; columns that have the name of one of the output get the prefix `file_`.
-
-    Raises:
-        InputError: the file cannot be read, see `read_rows`.
-    """
+    """Yield the texts of a file in chunks; its columns with a name of the output get the prefix `file_`."""
     from sentiment.data.files.rows import read_rows  # takes seconds
 
     for rows in read_rows(file, options, all_columns=True):
@@ -82,14 +71,7 @@ def _decode(line: bytes, number: int) -> str:
 def make_read_options(
     run: RunFolder, header: bool, flags: Mapping[str, str], **changes: str | None
 ) -> "ReadOptions":
-    """How to read a file: as the files of a run, but for changes.
-
-    Args:
-        run: of the model.
-        header: False if the first line is a row.
-        flags: see `ReadOptions`.
-        changes: `text_column` (its number from 1 without a header), `separator`, `encoding` and `encoding_errors`.
-    """
+    """How to read a file: as the files of a run, but for changes of `ReadOptions`."""
     from sentiment.data.files.formats import ReadOptions  # these take seconds
     from sentiment.data.source import find_separator
 

@@ -46,9 +46,6 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     Returns:
         The metrics, with the tags of a run's.
-
-    Raises:
-        InputError: a checkpoint or the data cannot be read, or they do not match.
     """
     if not cfg.checkpoint:
         advice = "pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
@@ -122,15 +119,9 @@ def _training_source(run: DictConfig | None) -> sources.Source | None:
 def _select_source(
     data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool
 ) -> sources.Source:
-    """The source of the test rows, which excludes every table that a model was trained on, except its held-out rows.
+    """The source of the test rows; of a table that a model was trained on, they are those held out.
 
-    Args:
-        data: its configuration.
-        trained_on: what the models were trained on, as far as it is known.
-        all_rows: test all rows of files without a test set, that no model was trained on.
-
-    Raises:
-        InputError: a model was trained on rows that would be tested.
+    With `all_rows`, they are all rows of files without a test set that no model was trained on.
     """
     source = _resolve(data)
     seen = [known for known in trained_on if known and known.train_files & source.test_files]

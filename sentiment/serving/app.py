@@ -61,13 +61,7 @@ LABELLED = {
 
 
 def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[str]) -> ASGIApp:
-    """Make the application.
-
-    Args:
-        models: the first one answers requests that name none.
-        limits: of a request.
-        names: by which the server may be called, see `ProtectRequests`.
-    """
+    """Make the application; the first model answers requests that name none."""
     app = FastAPI(
         title="sentiment",
         version=__version__,

@@ -32,15 +32,7 @@ FLAGS = {"text_column": "column={}", "encoding": "", "header": "no_header=true"}
 def keep_file(
     name: str, model: ServedModel, limits: Limits, column: str | None, no_header: bool
 ) -> Iterator["FileToLabel"]:
-    """Keep a file until its rows are labelled.
-
-    Args:
-        name: of the file, of which only the suffixes are used.
-        model: that labels it.
-        limits: of the file and its texts.
-        column: of the texts; by default as in the files of the model's run.
-        no_header: whether the first line is a row.
-    """
+    """Keep a file, of whose name only the suffixes are used, until its rows are labelled."""
     options = make_read_options(model.folder, not no_header, FLAGS, text_column=column)
     suffixes = re.sub(r"[^.\w]", "", "".join(Path(name.lower()).suffixes[-2:]), flags=re.ASCII)
     with tempfile.TemporaryDirectory(prefix="sentiment_") as folder:
@@ -54,18 +46,7 @@ def keep_file(
 
 
 class FileToLabel:
-    """A file that is received, checked and labelled.
-
-    Args:
-        path: where it is kept.
-        name: for messages.
-        model: that labels it.
-        limits: of the file and its texts.
-        options: how it is read.
-
-    Raises:
-        InputError: the suffix is that of no known format.
-    """
+    """A file at `path` that is received, checked and labelled, and in messages called `name`."""
 
     def __init__(
         self, path: Path, name: str, model: ServedModel, limits: Limits, options: ReadOptions
@@ -82,17 +63,14 @@ class FileToLabel:
             file.write(part)
 
     def check(self, before_chunk: Callable[[], None]) -> tuple[int, int]:
-        """Unpack the file and read it once.
+        """Unpack the file, read it once, and count its rows and those without a text.
 
         Args:
             before_chunk: may raise an error to end the work.
 
-        Returns:
-            The number of its rows, and of those without a text.
-
         Raises:
             InputError: it cannot be read.
-            HTTPException: it has too many rows or columns, a text is too long, or it is too large when unpacked.
+            HTTPException: something is above a limit.
         """
         with self._in_words_of_the_client():
             self._unpack()

@@ -68,13 +68,8 @@ class ProtectRequests:
 
     A page of another site may send requests to any address that its visitor reaches. Browsers say so, in
     `Sec-Fetch-Site` or `Origin`, unless the site has pointed a name of its own to the address of this
-    server (DNS rebinding). Hence `Host` must be an IP address, which no site can make its own, or a known name.
-
-    Args:
-        app: what answers the requests.
-        limits: of the body.
-        names: by which the server may be called, in lower case.
-        headers: of every answer.
+    server (DNS rebinding). Hence `Host` must be an IP address, which no site can make its own, or one of
+    `names`, in lower case. Every answer gets these headers.
     """
 
     def __init__(

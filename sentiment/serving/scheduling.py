@@ -28,8 +28,7 @@ class _Request:
 class Batcher:
     """Collects the texts of all waiting requests while a batch is computed, and computes them together.
 
-    Args:
-        compute: answers texts, in their order; runs in a thread of its own, one batch at a time.
+    `compute` answers texts, in their order, in a thread of its own.
     """
 
     def __init__(self, compute: Callable[[Sequence[str]], Sequence[Any]]) -> None:
@@ -93,13 +92,7 @@ class SlowWork:
     async def run(self, request: Request, work: Callable[[Callable[[], None]], Any]) -> Any:
         """The result of some work, once it is its turn.
 
-        Args:
-            request: that wants it.
-            work: is passed a function to call between its steps, which ends it if the client has left.
-
-        Raises:
-            HTTPException: too many requests wait.
-            ClientDisconnect: the client has left.
+        The work is passed a function to call between its steps, which ends it if the client has left.
         """
         has_left = threading.Event()
         result = None

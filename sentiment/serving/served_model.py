@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from sentiment.analysis.explain.explanation import LayerTrace, explain
-from sentiment.analysis.explain.neighbors import find_word, nearest_words
+from sentiment.analysis.explain.neighbors import find_neighbors, find_word
 from sentiment.classifier import Classifier, Prediction, load
 from sentiment.data.text.vocabulary import UNKNOWN
 from sentiment.runtime.errors import InputError
@@ -27,16 +27,7 @@ NEIGHBORS = 8
 
 
 class ServedModel:
-    """A trained model under a name by which requests choose it.
-
-    Args:
-        name: of the model.
-        path: its run directory or checkpoint.
-        trust: modules outside this package whose classes it may import.
-
-    Raises:
-        InputError: it cannot be loaded, see `sentiment.load`.
-    """
+    """A trained model, see `sentiment.load`, under a name by which requests choose it."""
 
     def __init__(self, name: str, path: Path, trust: Collection[str] = ()) -> None:
         self.name = name
@@ -90,14 +81,7 @@ class ServedModel:
         with_gates: bool,
         check: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """Explain the prediction for a text, see `analysis.explain.explanation`.
-
-        Args:
-            text: of any length.
-            target: name of the explained class.
-            with_gates: add the gates and the state of every unit.
-            check: is called between the steps; may raise an error to end the work.
-        """
+        """Explain the prediction for a text; `check` may raise an error between two steps."""
         e = explain(self.classifier, text, target, MAX_STEPS, MAX_PREFIXES, check)
         prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
         keys = ("token", "in_vocabulary", "attribution", "probability")
@@ -119,24 +103,17 @@ class ServedModel:
         }
 
     def find_neighbors(self, word: str) -> list[dict[str, Any]]:
-        """The nearest neighbors of a word, with cosine similarity and polarity; the word itself first."""
-        found = find_word(self.classifier, word)
-        neighbors = [(found, 1.0), *nearest_words(self.classifier, found, NEIGHBORS)]
-        ids = [self.classifier.encoder.vocabulary.ids[word] for word, _ in neighbors]
-        polarity = self.classifier.polarity(ids).tolist()
+        """A word and its nearest neighbors, with cosine similarity and polarity."""
+        found = find_neighbors(self.classifier, find_word(self.classifier, word), NEIGHBORS)
         names = self.classifier.output_names
         return [
             {"word": word, "cosine": cosine, "polarity": dict(zip(names, logits, strict=True))}
-            for (word, cosine), logits in zip(neighbors, polarity, strict=True)
+            for word, cosine, logits in found
         ]
 
     @cached_property
     def test_set(self) -> "TestSet":
-        """The test set of the run and the predictions for it.
-
-        Raises:
-            InputError: nothing was tested, or the run has changed since the model was loaded.
-        """
+        """The test set of the run and the predictions for it, if it is that of the loaded model."""
         from sentiment.serving.test_set import TestSet  # takes seconds
 
         test_set = TestSet(self.folder.path)

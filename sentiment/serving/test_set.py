@@ -11,11 +11,7 @@ from sentiment.runtime.errors import check_choice
 
 
 class TestSet:
-    """The test texts of a run and the predictions for them.
-
-    Raises:
-        InputError: nothing was tested, or the file is damaged.
-    """
+    """The test texts of a run and the predictions for them."""
 
     __test__ = False  # pytest takes the name for that of a test
 
@@ -41,19 +37,7 @@ class TestSet:
         start: int,
         count: int,
     ) -> dict[str, Any]:
-        """Find texts.
-
-        Args:
-            search: what they contain, in any case.
-            label: their class.
-            predicted: their predicted class.
-            order: a key of `orders`.
-            start: how many of those found to skip.
-            count: how many to return.
-
-        Returns:
-            The number of texts found, `total`, and the `reviews`.
-        """
+        """The `total` number of texts of these classes that contain `search`, and some of their `reviews`."""
         found = self.reviews.iloc[self.orders[order]]
         for key, name in (("label", label), ("predicted", predicted)):
             if name is not None:

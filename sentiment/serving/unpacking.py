@@ -22,16 +22,7 @@ BLOCK = 1 << 20  # bytes
 def unpack(sent: Path, unpacked: Path, name: str, limits: Limits, has_lines: bool) -> None:
     """Copy a file, decompressed if it is compressed.
 
-    Args:
-        sent: the file.
-        unpacked: the copy.
-        name: for messages.
-        limits: of which a copy may have `MAX_EXPANSION` times the megabytes.
-        has_lines: whether it is read line by line, so that each must be shorter than two blocks.
-
-    Raises:
-        InputError: it is compressed twice.
-        HTTPException: it is too large, or has too many lines or too long ones.
+    If it is read line by line, `has_lines`, each line must be shorter than two blocks.
     """
     size = lines = 0
     with open_text(sent, "latin-1") as stream, unpacked.open("wb") as copy:

@@ -21,8 +21,10 @@ def find_word(classifier: Classifier, word: str) -> str:
     raise InputError(f"{word!r}: not in the vocabulary of {len(ids):,} words; {advice}")
 
 
-def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:
-    """The words with the highest cosine similarity to one of the vocabulary, and that similarity."""
+def find_neighbors(
+    classifier: Classifier, word: str, count: int
+) -> list[tuple[str, float, list[float]]]:
+    """A word of the vocabulary and its nearest others: cosine similarity, and polarity by logit of each."""
     net = classifier.net
     if not net.has_embedding:
         problem = f"{type(net).__name__} has no nn.Embedding"
@@ -30,7 +32,9 @@ def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[s
     words, id_ = classifier.encoder.vocabulary.words, classifier.encoder.vocabulary.ids[word]
     vectors = F.normalize(net.embedding.weight.detach())  # (V, E)
     similarity = vectors @ vectors[id_]  # (V,)
-    similarity[id_] = similarity[: len(SPECIALS)] = -2.0  # below any cosine
-    nearest = similarity.topk(min(count, len(words) - len(SPECIALS) - 1))
-    found = [words[i] for i in nearest.indices.tolist()]
-    return list(zip(found, nearest.values.tolist(), strict=True))
+    similarity[: len(SPECIALS)] = -2.0  # below any cosine
+    similarity[id_] = 2.0  # above
+    nearest = similarity.topk(min(count + 1, len(words) - len(SPECIALS)))
+    ids, cosines = nearest.indices.tolist(), [1.0, *nearest.values.tolist()[1:]]
+    polarity = classifier.polarity(ids).tolist()
+    return [(words[i], *values) for i, *values in zip(ids, cosines, polarity, strict=True)]

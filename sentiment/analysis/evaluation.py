@@ -56,8 +56,7 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     runs = [_run_of(path) for path in paths]
     configs = [run.read_config() if run else None for run in runs]
     data = _data_config(cfg, configs[0], named)
-    trained_on = [_training_source(config) for config in configs]
-    source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
+    source = _select_source(data, configs, all_rows="data.test_fraction" not in named)
     corpus = source.load()
     rows, labels = _test_rows(corpus, ensemble.label_names)
     reviews = corpus.reviews.select(rows)
@@ -66,7 +65,7 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     by_member, counts = _classify(ensemble, reviews, known)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
-    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
+    metrics = _compute_metrics(log_probabilities, labels, ensemble.label_names)
     for problem in corpus.warnings + find_problems(counts, ensemble.members[0].encoder):
         log.warning(problem)
     if counts["copies"]:
@@ -75,9 +74,13 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
     output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
-    copies = counts["copies"] if known else None
-    record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "copies": copies}
-    output.write_metrics(metrics | record | {"status": "finished", **provenance()})
+    record = {
+        "checkpoint": [str(path) for path in paths],
+        "reviews": len(rows),
+        "copies": counts["copies"] if known else None,
+        "status": "finished",
+    }
+    output.write_metrics(metrics | record | provenance())
     title = f"{'Test set' if corpus.train_rows else data.path}, {len(rows):,} reviews"
     _print_tables(title, ensemble, by_member, labels, metrics)
     log.info("results in %s", os.path.relpath(output.path))
@@ -109,22 +112,19 @@ def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) 
     return data
 
 
-def _training_source(run: DictConfig | None) -> sources.Source | None:
-    """Where a run's reviews came from; None if that is unknown or the data is gone."""
-    with contextlib.suppress(InputError, OmegaConfBaseException):
-        return _resolve(run.data) if run else None
-    return None
-
-
 def _select_source(
-    data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool
+    data: DictConfig, runs: Sequence[DictConfig | None], all_rows: bool
 ) -> sources.Source:
     """The source of the test rows; of a table that a model was trained on, they are those held out.
 
     With `all_rows`, they are all rows of files without a test set that no model was trained on.
     """
     source = _resolve(data)
-    seen = [known for known in trained_on if known and known.train_files & source.test_files]
+    trained_on = []
+    for run in filter(None, runs):
+        with contextlib.suppress(InputError, OmegaConfBaseException):  # the data may be gone
+            trained_on.append(_resolve(run.data))
+    seen = [known for known in trained_on if known.train_files & source.test_files]
     if all_rows and not seen and not source.has_test_set:
         return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
     if any(known.fingerprint != source.fingerprint for known in seen):
@@ -192,12 +192,11 @@ def _classify(
 
 
 def _compute_metrics(
-    log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]
+    log_probabilities: Tensor, labels: Integers, label_names: Sequence[str]
 ) -> dict[str, float]:
-    """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
-    metrics = ClassificationMetrics(label_names)
-    loss = F.nll_loss(log_probabilities, labels)
-    metrics.update("test", loss, log_probabilities.exp(), labels, torch.arange(len(labels)))
+    metrics, true = ClassificationMetrics(label_names), torch.from_numpy(labels)
+    loss = F.nll_loss(log_probabilities, true)
+    metrics.update("test", loss, log_probabilities.exp(), true, torch.arange(len(true)))
     values, _ = metrics.compute("test")
     return {tag: float(value) for tag, value in values.items()}
 

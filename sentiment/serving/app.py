@@ -15,23 +15,10 @@ from starlette.types import ASGIApp
 
 from sentiment import __version__
 from sentiment.runtime.errors import InputError, check_choice, shorten
+from sentiment.serving import messages
 from sentiment.serving.labelling import LabelledFile, keep_file
 from sentiment.serving.limits import Limits, Places, ProtectRequests, check_limit
-from sentiment.serving.messages import (
-    AsciiJSONResponse,
-    ErrorAnswer,
-    ExplainAnswer,
-    ExplainRequest,
-    JSONRoute,
-    ModelsAnswer,
-    Name,
-    NeighborsAnswer,
-    NeighborsRequest,
-    PredictAnswer,
-    PredictRequest,
-    ReviewsAnswer,
-    answer_error,
-)
+from sentiment.serving.messages import AsciiJSONResponse, JSONRoute, Name, answer_error
 from sentiment.serving.scheduling import SlowWork
 from sentiment.serving.served_model import ServedModel
 
@@ -43,7 +30,8 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 403, 404, 405, 413, 414, 415, 422, 500, 503)
+    status: {"model": messages.ErrorAnswer}
+    for status in (400, 403, 404, 405, 413, 414, 415, 422, 500, 503)
 }
 FILE = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
@@ -51,12 +39,9 @@ FILE = {
 }
 LABELLED = {
     "description": "A row per row of the file: `row`, its columns, and the prediction. An apostrophe stands before "
-    "cells that a spreadsheet would evaluate, such as `=1+1`.",
+    "cells that a spreadsheet would evaluate, such as `=1+1`. X-Rows counts all rows, X-Empty those without a text.",
     "content": {"text/csv": {"schema": {"type": "string"}}},
-    "headers": {
-        "X-Rows": {"description": "rows of the file", "schema": {"type": "integer"}},
-        "X-Empty": {"description": "those of them without a text", "schema": {"type": "integer"}},
-    },
+    "headers": {name: {"schema": {"type": "integer"}} for name in ("X-Rows", "X-Empty")},
 }
 
 
@@ -87,8 +72,8 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
             check_choice(tuple(by_name), model=name)
         return models[0] if name is None else by_name[name]
 
-    @app.post("/predict", responses={200: {"model": PredictAnswer}})
-    async def predict(body: PredictRequest) -> Any:
+    @app.post("/predict", responses={200: {"model": messages.PredictAnswer}})
+    async def predict(body: messages.PredictRequest) -> Any:
         """Classify one text or several."""
         model = find(body.model)
         texts = [body.text] if isinstance(body.text, str) else body.text
@@ -98,8 +83,8 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
         predictions = [found._asdict() | {"warning": warning} for found, warning in answers]
         return {"model": model.name, "predictions": predictions}
 
-    @app.post("/explain", responses={200: {"model": ExplainAnswer}})
-    async def explain(body: ExplainRequest, request: Request) -> Any:
+    @app.post("/explain", responses={200: {"model": messages.ExplainAnswer}})
+    async def explain(body: messages.ExplainRequest, request: Request) -> Any:
         """Explain the prediction for a text: attributions, prefix probabilities and, if wanted, gates."""
         model = find(body.model)
         check_limit(len(body.text), limits.max_characters, "characters", "text")
@@ -107,14 +92,14 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
             request, lambda check: model.explain(body.text, body.target, body.gates, check)
         )
 
-    @app.post("/neighbors", responses={200: {"model": NeighborsAnswer}})
-    async def neighbors(body: NeighborsRequest, request: Request) -> Any:
+    @app.post("/neighbors", responses={200: {"model": messages.NeighborsAnswer}})
+    async def neighbors(body: messages.NeighborsRequest, request: Request) -> Any:
         """The nearest neighbors of a word."""
         model = find(body.model)
         found = await explanations.run(request, lambda _: model.find_neighbors(body.word))
         return {"model": model.name, "neighbors": found}
 
-    @app.get("/reviews", responses={200: {"model": ReviewsAnswer}})
+    @app.get("/reviews", responses={200: {"model": messages.ReviewsAnswer}})
     async def reviews(
         request: Request,
         model: Name | None = None,
@@ -160,7 +145,7 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
         """Whether the server answers."""
         return {"status": "ok"}
 
-    @app.get("/model", responses={200: {"model": ModelsAnswer}})
+    @app.get("/model", responses={200: {"model": messages.ModelsAnswer}})
     async def model() -> Any:
         """The models: classes, network, commit and metrics; and the limits of a request."""
         return {"models": [model.describe() for model in models], "limits": vars(limits)}

@@ -33,16 +33,14 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": messages.ErrorAnswer}
     for status in (400, 403, 404, 405, 413, 414, 415, 422, 500, 503)
 }
-FILE = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    "required": True,
-}
-LABELLED = {
-    "description": "A row per row of the file: `row`, its columns, and the prediction. An apostrophe stands before "
-    "cells that a spreadsheet would evaluate, such as `=1+1`. X-Rows counts all rows, X-Empty those without a text.",
-    "content": {"text/csv": {"schema": {"type": "string"}}},
-    "headers": {name: {"schema": {"type": "integer"}} for name in ("X-Rows", "X-Empty")},
-}
+BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+A_FILE = {"requestBody": {"content": BYTES, "required": True}}
+ROWS = (
+    "A row per row of the file: `row`, its columns, and the prediction. An apostrophe stands before cells that a "
+    "spreadsheet would evaluate, such as `=1+1`. X-Rows counts all rows, X-Empty those without a text."
+)
+COUNTS = {name: {"schema": {"type": "integer"}} for name in ("X-Rows", "X-Empty")}
+LABELLED: dict[int | str, dict[str, Any]] = {200: {"description": ROWS, "headers": COUNTS}}
 
 
 def make_app(models: Sequence[ServedModel], limits: Limits, names: Collection[str]) -> ASGIApp:
@@ -116,13 +114,7 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
             request, lambda _: found.test_set.find(search, label, predicted, order, start, count)
         )
 
-    @app.post(
-        "/label",
-        status_code=200,
-        response_class=LabelledFile,
-        responses={200: LABELLED},
-        openapi_extra={"requestBody": FILE},
-    )
+    @app.post("/label", response_class=LabelledFile, responses=LABELLED, openapi_extra=A_FILE)
     async def label(
         request: Request,
         name: Name,
@@ -138,7 +130,11 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
             async for part in request.stream():
                 file.write(part)
             rows, empty = await checks.run(request, file.check)
-            return LabelledFile(file.label(), rows, empty, stack.pop_all())
+            headers = {"X-Rows": str(rows), "X-Empty": str(empty)}
+            headers["Content-Disposition"] = "attachment; filename=labelled.csv"
+            answer = LabelledFile(file.label(), headers=headers)
+            answer.stack = stack.pop_all()
+            return answer
 
     @app.get("/health", responses={200: {"model": dict[str, str]}})
     async def health() -> Any:

@@ -43,7 +43,6 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
         return next(self.net.parameters()).device
 
     @property
@@ -52,17 +51,12 @@ class Classifier:
         return self.label_names[-count_outputs(self.label_names) :]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify texts of any length, including empty ones.
-
-        Raises:
-            TypeError: a single string instead of a list.
-        """
+        """Classify texts of any length, including empty ones."""
         if isinstance(texts, str):
             raise TypeError("texts: expected a list of strings, not a single string")
         return self.classify(self.encode(texts))
 
     def classify(self, reviews: PaddedReviews) -> list[Prediction]:
-        """Classify encoded texts."""
         return to_predictions(self.log_probabilities(reviews), self.label_names)
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
@@ -97,20 +91,16 @@ class Classifier:
 
 
 class Ensemble:
-    """Averages the probabilities of several classifiers.
-
-    Raises:
-        InputError: they have different classes.
-    """
+    """Averages the probabilities of several classifiers, which have the same classes."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
         self.members = members
         self.label_names = members[0].label_names
-        other = next((m for m in members if m.label_names != self.label_names), None)
-        if other:
-            first, second = (", ".join(m.label_names) for m in (members[0], other))
-            advice = f"all members of an ensemble need the same classes, not {first} and {second}"
-            raise InputError(f"checkpoint: {advice}")
+        different = dict.fromkeys(tuple(member.label_names) for member in members)
+        if len(different) > 1:
+            listed = " and ".join(", ".join(names) for names in different)
+            need = "all members of an ensemble need the same classes"
+            raise InputError(f"checkpoint: {need}, not {listed}")
 
     def encode(self, texts: Sequence[str]) -> list[PaddedReviews]:
         """The texts as each member reads them."""
@@ -173,10 +163,12 @@ def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifie
 
     Args:
         path: a run directory, of which the tested checkpoint is taken, or a checkpoint.
-        trust: modules outside this package whose networks and tokenizers may be imported, which runs their code.
+        trust: modules outside this package whose networks and tokenizers may be imported, which runs
+            their code.
 
     Raises:
-        InputError: there is no checkpoint, or it is damaged, of another program, or holds more than plain values.
+        InputError: there is no checkpoint, or it is damaged, of another program, or holds more than
+            plain values.
     """
     file = Path(path).expanduser()
     if file.is_dir():

@@ -47,7 +47,6 @@ def run(arguments: Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     page = "also write an HTML page with the gates"
     parser = CommandParser("explain", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")

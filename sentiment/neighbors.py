@@ -39,7 +39,6 @@ def run(arguments: Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     parser = CommandParser("neighbors", __doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="run directory or checkpoint")

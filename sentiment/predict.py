@@ -84,11 +84,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _check_output(source: Path | int) -> None:
-    """Raise `InputError` if the predictions go to the file of the texts, which might never end.
-
-    Args:
-        source: the file or the descriptor of standard input.
-    """
+    """Refuse to write the predictions to the file of the texts, which might never end."""
     with suppress(OSError):  # no such file, or standard output is closed
         found = os.stat(source)
         if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(1)):
@@ -118,7 +114,6 @@ def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     of_run = "default: as in the files of the run"
     errors = f"replace reads bytes that are not in the encoding as U+FFFD ({of_run})"
     ensemble = "another model, with which probabilities are averaged; may be repeated"

@@ -106,7 +106,6 @@ def _flag(name: str) -> str:
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     host = "address to listen at (default: 127.0.0.1, this machine only)"
     allowed = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
     parser = CommandParser("serve", __doc__)

@@ -61,7 +61,6 @@ class FileToLabel:
             find_format(self.path)
 
     def write(self, part: bytes) -> None:
-        """Append bytes."""
         with self.path.open("ab") as file:
             file.write(part)
 
@@ -129,6 +128,5 @@ class LabelledFile(StreamingResponse):
     stack: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
         async with self.stack:
             await super().__call__(scope, receive, send)

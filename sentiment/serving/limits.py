@@ -35,7 +35,6 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes of a body."""
         return self.max_megabytes * 1_000_000
 
 
@@ -53,7 +52,6 @@ class Places:
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Be one of them."""
         if not self._free:
             raise HTTPException(503, "busy with other requests; try again in some seconds")
         self._free -= 1
@@ -81,7 +79,6 @@ class ProtectRequests:
         self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -153,7 +150,6 @@ class Connection(H11Protocol):
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
         super().connection_made(transport)
         self._request_began = self.loop.time()
         self._timer = self.loop.call_later(PERIOD, self._check)
@@ -161,12 +157,10 @@ class Connection(H11Protocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
         self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Go on with a request."""
         if self._is_refused:
             return
         self._received += len(data)

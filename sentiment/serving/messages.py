@@ -21,7 +21,6 @@ class AsciiJSONResponse(JSONResponse):
     """JSON in ASCII, which can hold any string, also one that is not valid Unicode."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
         return json.dumps(content, separators=(",", ":")).encode()
 
 
@@ -34,7 +33,6 @@ class JSONRequest(Request):
     """A request whose body is JSON, in which no key is given twice and few keys are given."""
 
     async def json(self) -> Any:
-        """The body."""
         try:
             return json.loads(await self.body(), object_pairs_hook=_make_object)
         except (ValueError, RecursionError) as error:
@@ -52,7 +50,6 @@ class JSONRoute(APIRoute):
     """A route that reads JSON as `JSONRequest` does, and no other body."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        """A function that answers a request."""
         handler = super().get_route_handler()
 
         async def answer(request: Request) -> Response:

@@ -30,9 +30,9 @@ def job(cfg: DictConfig) -> None:
     from sentiment.analysis.evaluation import evaluate
 
     output = RunFolder(cfg.output_dir)
-    overrides = parse_overrides(HydraConfig.get().overrides.task)
     try:
         with exit_on_user_error(cfg.output_dir), output.claim(), output.log_to("evaluate.log"):
+            overrides = parse_overrides(HydraConfig.get().overrides.task)
             evaluate(cfg, [override.key_or_group for override in overrides])
     except KeyboardInterrupt:
         sys.exit(130)

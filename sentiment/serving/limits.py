@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import h11
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -61,6 +61,7 @@ class Places:
             self._free += 1
 
 
+@dataclass(frozen=True)
 class ProtectRequests:
     """ASGI application around another: refuses requests of other sites and bodies that are too large.
 
@@ -70,13 +71,10 @@ class ProtectRequests:
     `names`, in lower case. Every answer gets these headers.
     """
 
-    def __init__(
-        self, app: ASGIApp, limits: Limits, names: Collection[str], headers: Mapping[str, str]
-    ) -> None:
-        self.app = app
-        self.limits = limits
-        self.names = names
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    app: ASGIApp
+    limits: Limits
+    names: Collection[str]
+    headers: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,7 +94,7 @@ class ProtectRequests:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *self.headers]
+                MutableHeaders(scope=message).update(self.headers)
             await send(message)
 
         if refusal := self._find_refusal(scope, headers):

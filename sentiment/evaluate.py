@@ -16,9 +16,10 @@ test_fraction and split_seed; the rest is part of the checkpoint.
 import logging
 import sys
 from pathlib import Path
+from typing import cast
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import parse_overrides
@@ -32,8 +33,8 @@ def job(cfg: DictConfig) -> None:
     output = RunFolder(cfg.output_dir)
     try:
         with exit_on_user_error(cfg.output_dir), output.claim(), output.log_to("evaluate.log"):
-            overrides = parse_overrides(HydraConfig.get().overrides.task)
-            evaluate(cfg, [override.key_or_group for override in overrides])
+            typed = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+            evaluate(cfg, [override.key_or_group for override in parse_overrides(typed)])
     except KeyboardInterrupt:
         sys.exit(130)
 

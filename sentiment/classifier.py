@@ -8,7 +8,8 @@ load("outputs/runs/2026-01-31_12-00-00").predict(["A slow start, but what an end
 import itertools
 import math
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,30 +27,14 @@ from sentiment.runtime.run_folder import RunFolder
 
 
 class Prediction(NamedTuple):
-    """A prediction for one text.
-
-    Attributes:
-        label: name of the most probable class.
-        probabilities: by the name of the class.
-    """
+    """The most probable class of a text, and the probability of each class by its name."""
 
     label: str
     probabilities: dict[str, float]
 
 
 class Classifier:
-    """A trained model; it encodes texts as in training.
-
-    Args:
-        net: a trained network.
-        encoder: how a text becomes word ids.
-        label_names: names of the classes.
-
-    Attributes:
-        net: in evaluation mode.
-        encoder: as given.
-        label_names: as given.
-    """
+    """A trained model; it encodes texts as in training. Its network is in evaluation mode."""
 
     def __init__(self, net: Network, encoder: TextEncoder, label_names: Sequence[str]) -> None:
         self.net = net.eval()
@@ -58,13 +43,21 @@ class Classifier:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
         return next(self.net.parameters()).device
 
     @property
     def output_names(self) -> list[str]:
         """The class that each logit stands for: the second of two classes, or all of them."""
         return self.label_names[-count_outputs(self.label_names) :]
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify texts of any length, including empty ones."""
+        if isinstance(texts, str):
+            raise TypeError("texts: expected a list of strings, not a single string")
+        return self.classify(self.encode(texts))
+
+    def classify(self, reviews: PaddedReviews) -> list[Prediction]:
+        return to_predictions(self.log_probabilities(reviews), self.label_names)
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
         """Encode texts, to be padded in batches."""
@@ -75,9 +68,8 @@ class Classifier:
         offsets = np.cumsum([0, *map(len, ids)])
         flat = np.fromiter(itertools.chain.from_iterable(ids), np.int32, offsets[-1])
         rows = np.arange(len(ids))
-        return PaddedReviews(
-            EncodedReviews(flat, offsets, labels=np.zeros_like(rows), rows=rows), self.encoder
-        )
+        reviews = EncodedReviews(flat, offsets, labels=np.zeros_like(rows), rows=rows)
+        return PaddedReviews(reviews, self.encoder)
 
     @torch.inference_mode()
     def logits(self, reviews: PaddedReviews) -> Tensor:
@@ -92,114 +84,37 @@ class Classifier:
         """Log-probabilities of the classes for encoded texts, float32 `(N, classes)`."""
         return log_probabilities(self.logits(reviews))
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify texts of any length, including empty ones."""
-        return Ensemble([self]).predict(texts)
-
-    def find_problems(self, texts: Sequence[str]) -> list[str]:
-        """Why predictions for texts may mean nothing, one line each."""
-        check = TextCheck(self.encoder)
-        check.add(self.encode(texts))
-        return check.find_problems()
-
     def polarity(self, ids: Sequence[int]) -> Tensor:
-        """How far each word alone moves the logits from those of an unknown word alone, float32 `(N, C)`."""
+        """How far each word alone moves the logits from those of an unknown word, float32 `(N, C)`."""
         logits = self.logits(self.make_reviews([[UNKNOWN], *([id_] for id_ in ids)]))
         return logits[1:] - logits[0]
 
 
 class Ensemble:
-    """Averages the probabilities of several classifiers.
-
-    Args:
-        members: at least one.
-
-    Raises:
-        InputError: they have different classes.
-    """
+    """Averages the probabilities of several classifiers, which have the same classes."""
 
     def __init__(self, members: Sequence[Classifier]) -> None:
         self.members = members
         self.label_names = members[0].label_names
-        for member in members:
-            if member.label_names != self.label_names:
-                first, other = (
-                    ", ".join(names) for names in (self.label_names, member.label_names)
-                )
-                raise InputError(
-                    f"checkpoint: all members of an ensemble need the same classes, not {first} and {other}"
-                )
+        different = dict.fromkeys(tuple(member.label_names) for member in members)
+        if len(different) > 1:
+            listed = " and ".join(", ".join(names) for names in different)
+            need = "all members of an ensemble need the same classes"
+            raise InputError(f"checkpoint: {need}, not {listed}")
 
-    def log_probabilities(self, texts: Sequence[str], check: "TextCheck | None" = None) -> Tensor:
-        """Log-probabilities of the classes by each member, float32 `(members, N, classes)`.
+    def encode(self, texts: Sequence[str]) -> list[PaddedReviews]:
+        """The texts as each member reads them."""
+        return [member.encode(texts) for member in self.members]
 
-        Args:
-            texts: `N` texts.
-            check: gets the texts as the first member reads them.
-        """
-        encoded = [member.encode(texts) for member in self.members]
-        if check:
-            check.add(encoded[0])
-        by_member = zip(self.members, encoded, strict=True)
-        return torch.stack([member.log_probabilities(reviews) for member, reviews in by_member])
+    def classify(self, reviews: Sequence[PaddedReviews]) -> list[Prediction]:
+        """Classify what `encode` returns."""
+        average = average_probabilities(self.log_probabilities(reviews))
+        return to_predictions(average, self.label_names)
 
-    def predict(self, texts: Sequence[str], check: "TextCheck | None" = None) -> list[Prediction]:
-        """Classify texts of any length, including empty ones.
-
-        Args:
-            texts: `N` texts.
-            check: see `log_probabilities`.
-
-        Raises:
-            TypeError: a single string instead of a list.
-        """
-        if isinstance(texts, str):
-            raise TypeError("texts: expected a list of strings, not a single string")
-        rows = average_probabilities(self.log_probabilities(texts, check)).exp().tolist()
-        return [
-            Prediction(
-                self.label_names[row.index(max(row))], dict(zip(self.label_names, row, strict=True))
-            )
-            for row in rows
-        ]
-
-
-class TextCheck:
-    """Finds out whether a model knows the words of the texts that it reads.
-
-    Args:
-        encoder: of the model.
-    """
-
-    def __init__(self, encoder: TextEncoder) -> None:
-        self._tokenizer = encoder.tokenizer
-        self._texts = self._wordless = self._tokens = self._unknown = 0
-
-    def add(self, reviews: PaddedReviews) -> None:
-        """Count the words of further texts."""
-        for ids in reviews.reviews:
-            unknown = int((ids == UNKNOWN).sum())
-            self._texts += 1
-            self._wordless += unknown == len(ids)
-            if len(ids) > 1:  # an empty text is a single unknown word
-                self._tokens += len(ids)
-                self._unknown += unknown
-
-    def find_problems(self) -> list[str]:
-        """Why predictions for the texts may mean nothing, one line each."""
-        problems = []
-        share = self._unknown / max(1, self._tokens)
-        if share > MAX_UNKNOWN:
-            problems.append(
-                f"{share:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
-                f"{self._tokenizer}; it has not learned to read such texts"
-            )
-        if self._wordless:
-            problems.append(
-                f"{self._wordless:,} of {self._texts:,} texts are empty or have no word that the model knows; "
-                "the predictions for them mean nothing"
-            )
-        return problems
+    def log_probabilities(self, reviews: Sequence[PaddedReviews]) -> Tensor:
+        """Log-probabilities by each member of what `encode` returns, float32 `(members, N, classes)`."""
+        by_member = zip(self.members, reviews, strict=True)
+        return torch.stack([member.log_probabilities(encoded) for member, encoded in by_member])
 
 
 def average_probabilities(log_probabilities: Tensor) -> Tensor:
@@ -207,15 +122,53 @@ def average_probabilities(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
+def to_predictions(log_probabilities: Tensor, label_names: Sequence[str]) -> list[Prediction]:
+    """Predictions by log-probabilities `(N, classes)`."""
+    return [
+        Prediction(label_names[row.index(max(row))], dict(zip(label_names, row, strict=True)))
+        for row in log_probabilities.exp().tolist()
+    ]
+
+
+def count_words(reviews: PaddedReviews) -> Counter[str]:
+    """What `find_problems` needs to know about encoded texts; the counts of several add up."""
+    counts: Counter[str] = Counter(texts=len(reviews))
+    for ids in reviews.reviews:
+        unknown = int((ids == UNKNOWN).sum())
+        counts["wordless"] += unknown == len(ids)
+        if len(ids) > 1:  # an empty text is a single unknown word
+            counts.update(tokens=len(ids), unknown=unknown)
+    return counts
+
+
+def find_problems(counts: Mapping[str, int], encoder: TextEncoder) -> list[str]:
+    """Why predictions for the texts that `count_words` counted may mean nothing, one line each."""
+    problems = []
+    share = counts["unknown"] / max(1, counts["tokens"])
+    if share > MAX_UNKNOWN:
+        problems.append(
+            f"{share:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
+            f"{encoder.tokenizer}; it has not learned to read such texts"
+        )
+    if counts["wordless"]:
+        problems.append(
+            f"{counts['wordless']:,} of {counts['texts']:,} texts are empty or have no word that the "
+            "model knows; the predictions for them mean nothing"
+        )
+    return problems
+
+
 def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifier:
     """Load a trained model, onto a CUDA device if there is one.
 
     Args:
         path: a run directory, of which the tested checkpoint is taken, or a checkpoint.
-        trust: modules outside this package whose networks and tokenizers may be imported, which runs their code.
+        trust: modules outside this package whose networks and tokenizers may be imported, which runs
+            their code.
 
     Raises:
-        InputError: there is no checkpoint, or it is damaged, of another program, or holds more than plain values.
+        InputError: there is no checkpoint, or it is damaged, of another program, or holds more than
+            plain values.
     """
     file = Path(path).expanduser()
     if file.is_dir():

@@ -27,7 +27,6 @@ from sentiment.runtime.run_folder import RunFolder
 
 
 def job(cfg: DictConfig) -> None:
-    """Run one evaluation."""
     from sentiment.analysis.evaluation import evaluate
 
     output = RunFolder(cfg.output_dir)
@@ -37,7 +36,6 @@ def job(cfg: DictConfig) -> None:
 
 
 def main() -> None:
-    """Parse the command line."""
     logging.raiseExceptions = False  # a closed pipe is not worth a message
     if len(sys.argv) > 1 and Path(sys.argv[1]).exists():
         exit_with_error(f"{sys.argv[1]}: did you mean checkpoint={sys.argv[1]}?")

@@ -11,6 +11,7 @@ the text and those for a baseline, zero vectors in place of the embedded words, 
 
 import sys
 from argparse import Namespace
+from itertools import chain
 from pathlib import Path
 
 from sentiment.runtime.cli import CommandParser
@@ -20,14 +21,18 @@ from sentiment.runtime.files import output_file
 
 def run(arguments: Namespace) -> None:
     """Explain the text of a command line or of standard input."""
-    text = arguments.text if arguments.text is not None else _read_stdin()
-
     from rich.console import Console  # these take seconds
 
     from sentiment.analysis.explain.explanation import explain
     from sentiment.analysis.explain.views import print_explanation, render_html
     from sentiment.classifier import load
+    from sentiment.file_predictions import read_lines
 
+    text = arguments.text
+    if text is None:
+        if sys.stdin.isatty():
+            print("reading a text from the terminal; Ctrl-D ends it", file=sys.stderr)
+        text = "\n".join(chain.from_iterable(read_lines(sys.stdin.buffer)))
     classifier = load(arguments.checkpoint, arguments.trust)
     tokens, _ = classifier.encoder.split(text)
     if not tokens:
@@ -41,25 +46,12 @@ def run(arguments: Namespace) -> None:
         print(f"\n{arguments.html}: open it in a browser")
 
 
-def _read_stdin() -> str:
-    if sys.stdin.isatty():
-        print("reading a text from the terminal; Ctrl-D ends it", file=sys.stderr)
-    try:
-        return sys.stdin.buffer.read().decode()
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"standard input: not UTF-8 ({error.reason} at byte {error.start}); convert it"
-        ) from error
-
-
 def main() -> None:
-    """Parse the command line and run the command."""
+    page = "also write an HTML page with the gates"
     parser = CommandParser("explain", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("text", nargs="?", help="standard input if omitted")
-    parser.add_argument(
-        "--html", type=Path, metavar="PAGE", help="also write an HTML page with the gates"
-    )
+    parser.add_argument("--html", type=Path, metavar="PAGE", help=page)
     parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
     parser.add_trust()
     parser.run(run)

@@ -27,7 +27,6 @@ from sentiment.runtime.cli import CommandParser
 
 
 def run(arguments: Namespace) -> None:
-    """Export the checkpoint of a command line."""
     from sentiment.classifier import load  # these take seconds
     from sentiment.model.onnx_export import CHECKED_SIZES, export_onnx
 
@@ -40,7 +39,6 @@ def run(arguments: Namespace) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     parser = CommandParser("export", __doc__)
     parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
     parser.add_argument("file", type=Path, help="ONNX file to write")

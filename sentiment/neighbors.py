@@ -10,20 +10,19 @@ from argparse import Namespace
 from pathlib import Path
 
 from sentiment.runtime.cli import CommandParser, escape_control_chars
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import check_at_least
 
 
 def run(arguments: Namespace) -> None:
     """Print a table for each word of a command line."""
-    if arguments.count < 1:
-        raise InputError(f"--count {arguments.count}: must be at least 1")
+    check_at_least(1, **{"--count": arguments.count})
 
     from rich.box import SIMPLE_HEAD  # these take seconds
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from sentiment.analysis.explain.neighbors import find_word, nearest_words
+    from sentiment.analysis.explain.neighbors import find_neighbors, find_word
     from sentiment.classifier import load
 
     classifier = load(arguments.checkpoint, arguments.trust)
@@ -32,28 +31,19 @@ def run(arguments: Namespace) -> None:
         table.add_column(Text(escape_control_chars(word)), no_wrap=True)
         for heading in ("cosine", *(f"polarity ({name})" for name in classifier.output_names)):
             table.add_column(Text(escape_control_chars(heading)), justify="right")
-        neighbors = [(word, 1.0), *nearest_words(classifier, word, arguments.count)]
-        ids = [classifier.encoder.vocabulary.ids[neighbor] for neighbor, _ in neighbors]
-        for (neighbor, cosine), logits in zip(
-            neighbors, classifier.polarity(ids).tolist(), strict=True
-        ):
-            table.add_row(
-                Text(escape_control_chars(neighbor)),
-                f"{cosine:.3f}",
-                *(f"{logit:+.2f}" for logit in logits),
-            )
+        for neighbor, cosine, polarity in find_neighbors(classifier, word, arguments.count):
+            numbers = (f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in polarity))
+            table.add_row(Text(escape_control_chars(neighbor)), *numbers)
         Console().print(table)
     print("polarity: logit of the word alone, minus that of an unknown word")
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     parser = CommandParser("neighbors", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
-    parser.add_argument("word", nargs="+", help="word of the vocabulary")
-    parser.add_argument(
-        "--count", type=int, default=10, help="neighbors of each word (default: 10)"
-    )
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="run directory or checkpoint")
+    add("word", nargs="+", help="word of the vocabulary")
+    add("--count", type=int, default=10, help="neighbors of each word (default: 10)")
     parser.add_trust()
     parser.run(run)
 

@@ -10,22 +10,22 @@ number of each row are printed beside the predictions; its own columns row, labe
 file_label and file_probabilities.
 """
 
-import io
 import os
 import stat
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from sentiment.runtime.cli import CommandParser
 from sentiment.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from sentiment.analysis.file_predictions import Texts
+    from sentiment.file_predictions import TextChunk
 
 FLAGS = {  # instead of the keys of a configuration, in messages
     "text_column": "--column {}",
@@ -41,59 +41,50 @@ def run(arguments: Namespace) -> None:
         raise InputError(f"--file {arguments.file}: texts are given too; pass one or the other")
 
     from rich.console import Console  # these take seconds
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    from sentiment.analysis.file_predictions import Texts, format_csv_header, format_predictions
-    from sentiment.classifier import Ensemble, TextCheck, load
+    from sentiment.classifier import Ensemble, count_words, find_problems, load
+    from sentiment.file_predictions import TextChunk, format_csv, format_csv_header, format_json
 
     if not arguments.text:
         _check_output(arguments.file or 0)
     paths = [arguments.checkpoint, *arguments.ensemble]
-    classifier = Ensemble([load(path, arguments.trust) for path in paths])
-    chunks = read_texts(arguments)
-    first = next(chunks, Texts([]))
+    ensemble = Ensemble([load(path, arguments.trust) for path in paths])
+    chunks = read_chunks(arguments)
+    first = next(chunks, TextChunk([]))
     columns = list(first.cells)
-    if arguments.format == "csv":
-        sys.stdout.write(format_csv_header(columns, classifier.label_names))
+    as_csv = arguments.format == "csv"
+    if as_csv:
+        sys.stdout.write(format_csv_header(columns, ensemble.label_names))
     if first.notes:
         print(f"note: {arguments.file}: {', '.join(first.notes)}", file=sys.stderr)
 
-    check = TextCheck(classifier.members[0].encoder)
-    damaged = 0
-    show_progress = sys.stderr.isatty() and not sys.stdout.isatty()
-    time_left = TimeRemainingColumn(elapsed_when_finished=True)
-    bar = (BarColumn(), TaskProgressColumn(show_speed=False), time_left)
-    console = Console(stderr=True)
-    with Progress(
-        *bar, console=console, redirect_stdout=False, disable=not show_progress
-    ) as progress:
+    counts: Counter[str] = Counter()
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    with Progress(console=Console(stderr=True), redirect_stdout=False, disable=hidden) as progress:
         task = progress.add_task("", total=1)
-        for texts in chain([first], chunks):
-            added = [name for name in texts.cells if name not in first.cells]
-            if added and arguments.format == "csv":
-                raise InputError(
-                    f"{arguments.file}: the first rows have no column {added[0]}; use --format jsonl"
-                )
-            predictions = classifier.predict(texts.texts, check)
-            lines = format_predictions(predictions, texts.cells, columns, arguments.format)
+        for texts, cells, fraction, _ in chain([first], chunks):
+            if as_csv and (added := [name for name in cells if name not in first.cells]):
+                problem = f"the first rows have no column {added[0]}; use --format jsonl"
+                raise InputError(f"{arguments.file}: {problem}")
+            reviews = ensemble.encode(texts)
+            found = ensemble.classify(reviews)
+            lines = format_csv(found, cells, columns) if as_csv else format_json(found, cells)
             sys.stdout.write(lines)
             sys.stdout.flush()
-            damaged += sum("\ufffd" in text for text in texts.texts)
-            progress.update(task, completed=texts.fraction)
-    problems = check.find_problems()
-    if damaged:
-        count = f"{damaged:,} texts have a character"
-        problems.append(f"{count} that could not be decoded (U+FFFD)")
+            counts += count_words(reviews[0])
+            counts["damaged"] += sum("\ufffd" in text for text in texts)
+            progress.update(task, completed=fraction)
+    problems = find_problems(counts, ensemble.members[0].encoder)
+    if counts["damaged"]:
+        what = "texts have a character that could not be decoded (U+FFFD)"
+        problems.append(f"{counts['damaged']:,} {what}")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
 
 
 def _check_output(source: Path | int) -> None:
-    """Raise `InputError` if the predictions go to the file of the texts, which might never end.
-
-    Args:
-        source: the file or the descriptor of standard input.
-    """
+    """Refuse to write the predictions to the file of the texts, which might never end."""
     with suppress(OSError):  # no such file, or standard output is closed
         found = os.stat(source)
         if stat.S_ISREG(found.st_mode) and os.path.samestat(found, os.stat(1)):
@@ -102,97 +93,47 @@ def _check_output(source: Path | int) -> None:
             raise InputError(f"{name}: is standard output too; {advice}")
 
 
-def read_texts(arguments: Namespace) -> Iterator["Texts"]:
-    """Yield the texts in chunks.
-
-    Raises:
-        InputError: the file or standard input cannot be read.
-    """
-    from sentiment.analysis.file_predictions import Texts, make_read_options, read_file
+def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
+    """Yield the texts in chunks."""
+    from sentiment.file_predictions import TextChunk, make_read_options, read_file, read_lines
     from sentiment.runtime.run_folder import RunFolder
 
     if arguments.file:
-        path: Path = arguments.checkpoint
-        run = RunFolder(path if path.is_dir() else path.resolve().parents[1])
-        options = make_read_options(
-            run,
-            arguments.column,
-            arguments.no_header,
-            arguments.separator,
-            arguments.encoding,
-            arguments.encoding_errors,
-            FLAGS,
-        )
+        names = ("separator", "encoding", "encoding_errors")
+        changes = {name: getattr(arguments, name) for name in names}
+        changes["text_column"] = arguments.column
+        run = RunFolder.of(arguments.checkpoint)
+        options = make_read_options(run, not arguments.no_header, FLAGS, **changes)
         yield from read_file(arguments.file, options)
     elif arguments.text:
-        yield Texts(arguments.text)
+        yield TextChunk(arguments.text)
     else:
         if sys.stdin.isatty():
             print("reading one text per line from the terminal; Ctrl-D ends it", file=sys.stderr)
-        yield from map(Texts, read_lines(sys.stdin.buffer))
-
-
-def read_lines(stream: BinaryIO) -> Iterator[list[str]]:
-    """Yield the lines of a stream as they arrive, so that a slow pipe is answered at once.
-
-    Raises:
-        InputError: a line is not UTF-8.
-    """
-    assert isinstance(stream, io.BufferedReader)
-    number, rest = 0, b""
-    while block := stream.read1(1 << 20):
-        *lines, rest = (rest + block).split(b"\n")
-        if lines:
-            yield _decode(lines, number)
-        number += len(lines)
-    if rest:
-        yield _decode([rest], number)
-
-
-def _decode(lines: Sequence[bytes], lines_before: int) -> list[str]:
-    texts = []
-    for number, line in enumerate(lines, lines_before + 1):
-        codec = "utf-8-sig" if number == 1 else "utf-8"
-        try:
-            texts.append(line.decode(codec).rstrip("\r"))
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"standard input: line {number} is not UTF-8 ({error.reason}); convert it"
-            ) from error
-    return texts
+        yield from map(TextChunk, read_lines(sys.stdin.buffer))
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
+    of_run = "default: as in the files of the run"
+    errors = f"replace reads bytes that are not in the encoding as U+FFFD ({of_run})"
+    ensemble = "another model, with which probabilities are averaged; may be repeated"
     parser = CommandParser("predict", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
-    parser.add_argument(
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="run directory or checkpoint")
+    add(
         "text",
         nargs="*",
         default=[],
-        help="texts; lines of standard input if omitted, unless --file is given",
+        help="texts; without --file and texts, lines of standard input",
     )
-    parser.add_argument("--file", type=Path, help="CSV, TSV, JSON, Parquet or .txt file of texts")
-    of_run = "default: as in the files of the run"
-    parser.add_argument(
-        "--column", help=f"column of the texts in the file; its number with --no-header ({of_run})"
-    )
-    parser.add_argument(
-        "--no-header", action="store_true", help="the first line of the file is a row"
-    )
-    parser.add_argument("--separator", help=f"of CSV or TSV: a character or tab ({of_run})")
-    parser.add_argument("--encoding", help=f"of the file, such as cp1252 ({of_run})")
-    errors = f"replace reads bytes that are not in the encoding as U+FFFD ({of_run})"
-    parser.add_argument("--encoding-errors", choices=["strict", "replace"], help=errors)
-    parser.add_argument(
-        "--format", choices=["jsonl", "csv"], default="jsonl", help="of the output (default: jsonl)"
-    )
-    ensemble = (
-        "another model, whose probabilities are averaged with those of the first; may be repeated"
-    )
-    parser.add_argument(
-        "--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble
-    )
+    add("--file", type=Path, help="CSV, TSV, JSON, Parquet or .txt file of texts")
+    add("--column", help=f"column of the texts; its number with --no-header ({of_run})")
+    add("--no-header", action="store_true", help="the first line of the file is a row")
+    add("--separator", help=f"of CSV or TSV: a character or tab ({of_run})")
+    add("--encoding", help=f"of the file, such as cp1252 ({of_run})")
+    add("--encoding-errors", choices=["strict", "replace"], help=errors)
+    add("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
+    add("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
     parser.add_trust()
     parser.run(run)
 

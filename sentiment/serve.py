@@ -19,25 +19,24 @@ from pathlib import Path
 from sentiment.runtime.cli import CommandParser
 from sentiment.runtime.errors import InputError, check_at_least
 
-LIMITS = ("max_texts", "max_characters", "max_megabytes", "max_rows")
+LIMITS = {  # of a request
+    "max_texts": (1000, "texts of a request"),
+    "max_characters": (100_000, "characters of a text"),
+    "max_megabytes": (20, "megabytes of a request"),
+    "max_rows": (100_000, "rows of a file"),
+}
 
 
 def run(arguments: Namespace) -> None:
     """Load the models and answer requests until Ctrl-C."""
     limits = {name: getattr(arguments, name) for name in LIMITS}
-    for name, value in limits.items():
-        check_at_least(1, **{f"--{name.replace('_', '-')}": value})
+    check_at_least(1, **{_flag(name): value for name, value in limits.items()})
     listener = listen(arguments.host, arguments.port)
-    try:
-        import uvicorn
 
-        from sentiment.serving.app import make_app
-        from sentiment.serving.connections import Connection
-    except ImportError as error:
-        raise InputError(
-            f"serve needs {error.name}; install it: pip install fastapi uvicorn"
-        ) from error
-    from sentiment.serving.limits import Limits
+    import uvicorn
+
+    from sentiment.serving.app import make_app
+    from sentiment.serving.limits import Connection, Limits
     from sentiment.serving.served_model import ServedModel
 
     models = [
@@ -68,106 +67,55 @@ def run(arguments: Namespace) -> None:
 def describe_address(host: str, port: int) -> tuple[str, str]:
     """A URL that reaches an address of this machine, and what to warn of if others reach it, too."""
     address = ipaddress.ip_address(host)
-    name = (
-        "127.0.0.1"
-        if host == "0.0.0.0"
-        else "[::1]"
-        if host == "::"
-        else f"[{host}]"
-        if ":" in host
-        else host
-    )
+    any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    name = any_address.get(host, host)
+    url = f"http://{f'[{name}]' if ':' in name else name}:{port}"
     if address.is_loopback:
-        return f"http://{name}:{port}", ""
-    called = socket.gethostname() if address.is_unspecified else name
-    return f"http://{name}:{port}", (
-        f"--host {host}: whoever reaches this machine, as http://{called}:{port} or otherwise, can use the models and "
+        return url, ""
+    called = f"http://{socket.gethostname()}:{port}" if host in any_address else url
+    return url, (
+        f"--host {host}: whoever reaches this machine, as {called} or otherwise, can use the models and "
         "read their test sets, without a password"
     )
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen at an address.
-
-    Raises:
-        InputError: it is taken or not of this machine.
-    """
+    """Listen at an address of this machine."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError, TypeError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"--host {host} --port {port}: cannot listen there ({reason}); choose another port"
-        ) from error
-    listener.setsockopt(
-        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-    )  # or a body waits 40 ms for the head to be received
+        problem = f"cannot listen there ({getattr(error, 'strerror', None) or error})"
+        raise InputError(f"--host {host} --port {port}: {problem}; choose another port") from error
+    # Or a body waits 40 ms for the head to be received.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def name_models(paths: Sequence[Path]) -> dict[str, Path]:
-    """Names of models, the last parts of their paths by which they differ, and their paths.
-
-    Raises:
-        InputError: a model is given twice.
-    """
-    resolved = [path.resolve() for path in paths]
-    for path in paths:
-        if resolved.count(path.resolve()) > 1:
-            raise InputError(f"{path}: is given twice; remove one")
+    """Different models by name, the last parts of their paths by which they differ."""
+    given = {path.resolve(): path for path in paths}
     length = 1
-    while len({path.parts[-length:] for path in resolved}) < len(resolved):
+    while len({path.parts[-length:] for path in given}) < len(given):
         length += 1
-    return {
-        "/".join(path.parts[-length:]): given for path, given in zip(resolved, paths, strict=True)
-    }
+    return {"/".join(resolved.parts[-length:]): path for resolved, path in given.items()}
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
+    host = "address to listen at (default: 127.0.0.1, this machine only)"
+    allowed = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
     parser = CommandParser("serve", __doc__)
     parser.add_argument("checkpoint", type=Path, nargs="+", help="run directory or checkpoint")
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen at (default: 127.0.0.1, this machine only)",
-    )
-    parser.add_argument(
-        "--port", type=int, default=8000, help="(default: 8000; 0 chooses a free one)"
-    )
-    parser.add_argument(
-        "--max-texts",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="texts of a request (default: 1000)",
-    )
-    parser.add_argument(
-        "--max-characters",
-        type=int,
-        default=100_000,
-        metavar="N",
-        help="characters of a text (default: 100,000)",
-    )
-    parser.add_argument(
-        "--max-megabytes",
-        type=int,
-        default=20,
-        metavar="N",
-        help="megabytes of a request (default: 20)",
-    )
-    parser.add_argument(
-        "--max-rows",
-        type=int,
-        default=100_000,
-        metavar="N",
-        help="rows of a file (default: 100,000)",
-    )
-    allow_host = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help=allow_host
-    )
+    parser.add_argument("--host", default="127.0.0.1", help=host)
+    parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
+    for name, (value, what) in LIMITS.items():
+        text = f"{what} (default: {value:,})"
+        parser.add_argument(_flag(name), type=int, default=value, metavar="N", help=text)
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allowed)
     parser.add_trust()
     parser.run(run)
 

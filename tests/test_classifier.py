@@ -9,7 +9,7 @@ import torch
 import sentiment
 from sentiment.analysis.explain.explanation import trace
 from sentiment.analysis.run import Run
-from sentiment.classifier import Classifier, Ensemble, load
+from sentiment.classifier import Classifier, Ensemble, count_words, find_problems, load
 from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.errors import InputError
 from tests.helpers import train_quick
@@ -70,11 +70,10 @@ def test_prediction_does_not_depend_on_the_other_texts(classifier: Classifier) -
 
 
 def test_ensemble_averages_probabilities(run: Path, masked_run: Path) -> None:
-    members = [load(run), load(masked_run)]
-    by_member = [member.predict(TEXTS) for member in members]
-    for text, average, *alone in zip(
-        TEXTS, Ensemble(members).predict(TEXTS), *by_member, strict=True
-    ):
+    ensemble = Ensemble([load(run), load(masked_run)])
+    together = ensemble.classify(ensemble.encode(TEXTS))
+    by_member = [member.predict(TEXTS) for member in ensemble.members]
+    for text, average, *alone in zip(TEXTS, together, *by_member, strict=True):
         mean = sum(prediction.probabilities["good"] for prediction in alone) / 2
         assert average.probabilities["good"] == pytest.approx(mean, abs=1e-6), text
 
@@ -145,10 +144,15 @@ def test_folder_that_is_not_a_run_is_rejected(tmp_path: Path) -> None:
 
 def test_texts_that_a_model_cannot_read_are_found(run: Path) -> None:
     classifier = load(run)
-    assert classifier.find_problems(["a good film"]) == []
-    (empty,) = classifier.find_problems(["", "a good film"])
-    assert empty.startswith("1 of 2 texts are empty or have no word that the model knows")
-    share, wordless = classifier.find_problems(["电影 真的 很好"])
+    good, empty, other = (
+        count_words(classifier.encode(texts))
+        for texts in (["a good film"], ["", "a good film"], ["电影 真的 很好"])
+    )
+    assert find_problems(good, classifier.encoder) == []
+    (problem,) = find_problems(empty, classifier.encoder)
+    assert problem.startswith("1 of 2 texts are empty or have no word that the model knows")
+    share, wordless = find_problems(other, classifier.encoder)
     assert share.startswith("100% of the tokens are not in the vocabulary")
     assert wordless.startswith("1 of 1 texts")
-    assert classifier.find_problems(["a good film"]) == []  # nothing is remembered
+    (wordless,) = find_problems(good + empty, classifier.encoder)
+    assert wordless.startswith("1 of 3 texts")

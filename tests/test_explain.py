@@ -161,7 +161,7 @@ def test_another_class_can_be_explained(run_of_three: Path, run: Path) -> None:
         explanation.trace.prefix_probabilities[-1], abs=1e-5
     )
     assert explanation.attributions[1] < 0  # the word a
-    with pytest.raises(InputError, match=r"^--class x: no such class; choose one of a, b, c$"):
+    with pytest.raises(InputError, match=r"^class=x: must be one of a, b, c$"):
         explain(classifier, "film a", "x")
     good, bad = (explain(load(run), TEXT, name) for name in ("good", "bad"))
     assert bad.trace.prefix_probabilities == pytest.approx(

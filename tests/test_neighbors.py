@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sentiment import neighbors as neighbors_command
-from sentiment.analysis.explain.neighbors import find_word, nearest_words
+from sentiment.analysis.explain.neighbors import find_neighbors, find_word
 from sentiment.classifier import load
 from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
@@ -13,15 +13,18 @@ from sentiment.runtime.errors import InputError
 
 def test_nearest_words_are_sorted_by_cosine_similarity(run: Path) -> None:
     classifier = load(run)
-    found = nearest_words(classifier, "convincing", 5)
+    itself, *found = find_neighbors(classifier, "convincing", 5)
+    assert itself[:2] == ("convincing", 1.0)
     vectors, ids = classifier.net.embedding.weight.detach(), classifier.encoder.vocabulary.ids
     cosine = torch.cosine_similarity(vectors, vectors[ids["convincing"]][None])
     expected = sorted(
         (float(cosine[id_]) for word, id_ in ids.items() if word != "convincing"), reverse=True
     )[:5]
-    assert [value for _, value in found] == pytest.approx(expected, abs=1e-6)
-    assert [float(cosine[ids[word]]) for word, _ in found] == pytest.approx(expected, abs=1e-6)
-    assert len(nearest_words(classifier, "convincing", 10**6)) == len(ids) - 1
+    assert [value for _, value, _ in found] == pytest.approx(expected, abs=1e-6)
+    assert [float(cosine[ids[word]]) for word, *_ in found] == pytest.approx(expected, abs=1e-6)
+    polarity = classifier.polarity([ids[word] for word, *_ in (itself, *found)]).tolist()
+    assert [logits for *_, logits in (itself, *found)] == polarity
+    assert len(find_neighbors(classifier, "convincing", 10**6)) == len(ids)
 
 
 def test_network_without_an_embedding_is_rejected(run: Path) -> None:
@@ -30,7 +33,7 @@ def test_network_without_an_embedding_is_rejected(run: Path) -> None:
     with pytest.raises(
         InputError, match=r"^neighbors: Network has no nn\.Embedding; call it embedding, see"
     ):
-        nearest_words(classifier, "film", 5)
+        find_neighbors(classifier, "film", 5)
 
 
 def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
@@ -54,7 +57,7 @@ def test_command_prints_a_table_per_word(run: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(("words", "count", "message"), [
-    (["good"], 0, "--count 0: must be at least 1"), (["good", "zorgblatt"], 3, "not in the vocabulary"),
+    (["good"], 0, "--count=0: must be an integer >= 1"), (["good", "zorgblatt"], 3, "not in the vocabulary"),
 ])  # fmt: skip
 def test_command_prints_nothing_for_invalid_arguments(
     run: Path, capsys: pytest.CaptureFixture[str], words: list[str], count: int, message: str

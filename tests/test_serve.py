@@ -25,19 +25,21 @@ import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install '.[serve]'")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install '.[serve]'")
 from fastapi.testclient import TestClient
 
 from sentiment.classifier import load
 from sentiment.runtime.errors import InputError
 from sentiment.serve import describe_address, listen, name_models
 from sentiment.serving.app import make_app
-from sentiment.serving.batcher import MAX_BATCH, MAX_SHARE, Batcher
-from sentiment.serving.labelling import FileToLabel
+from sentiment.serving.labelling import FileToLabel, keep_file
 from sentiment.serving.limits import Limits
+from sentiment.serving.scheduling import MAX_BATCH, MAX_SHARE, Batcher
 from sentiment.serving.served_model import ServedModel
 from tests.helpers import FRAGMENTS, background, command, peak_memory
 
 LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1, max_rows=2000)
+NO_TEXT = "text.str: Input should be a valid string; text.list[str]"
 TEXTS = [
     "a convincing film",
     "",
@@ -103,22 +105,13 @@ def test_one_text_is_for_the_first_model(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
-        ("/predict", {"text": ["x"] * 41}, 413, "text: 41 texts; at most 40 are allowed"),
-        (
-            "/predict",
-            {"text": "x" * 2001},
-            413,
-            "text: has 2,001 characters; at most 2,000 are allowed",
-        ),
-        (
-            "/predict",
-            {"text": "x", "model": "third"},
-            404,
-            "model: there is no third; choose one of first, second",
-        ),
-        ("/predict", {"text": 3}, 422, "text: must be a string or a list of strings"),
-        ("/predict", {"text": None}, 422, "text: must be a string or a list of strings"),
-        ("/predict", {"text": ["a", None]}, 422, "text: must be a string or a list of strings"),
+        ("/predict", {"text": ["x"] * 41}, 413, "text: more than 40 texts, the limit of this"),
+        ("/predict", {"text": "x" * 2001}, 413, "text: more than 2,000 characters, the limit"),
+        ("/explain", {"text": "x" * 2001}, 413, "text: more than 2,000 characters, the limit"),
+        ("/predict", {"text": "x", "model": "3"}, 400, "model=3: must be one of first, second"),
+        ("/predict", {"text": 3}, 422, f"{NO_TEXT}: Input should be a valid list"),
+        ("/predict", {"text": None}, 422, f"{NO_TEXT}: Input should be a valid list"),
+        ("/predict", {"text": ["a", None]}, 422, f"{NO_TEXT}.1: Input should be a valid string"),
         ("/predict", {}, 422, "text: Field required"),
         ("/predict", {"text": "x", "txt": "y"}, 422, "txt: Extra inputs are not permitted"),
         (
@@ -160,7 +153,7 @@ def test_large_bodies_are_refused_by_their_length_and_by_what_arrives(client: Te
             "/predict", content=content, headers={"Content-Type": "application/json"}
         )
         assert response.status_code == 413
-        assert error_of(response) == "body: larger than 1 MB, the limit of this server"
+        assert error_of(response) == "body: more than 1,000,000 bytes, the limit of this server"
 
 
 def test_other_hosts_are_refused(client: TestClient) -> None:
@@ -218,10 +211,14 @@ def test_wrong_methods_and_types_are_named(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"text": "a", "text": "b"}', "body: a key is given twice"),
+        (b'{"text": "a", "text": "b"}', "body: not JSON (an object has a key twice"),
+        (json.dumps(dict.fromkeys(map(str, range(101)))).encode(), "body: not JSON (an object has"),
         (b"{", "body: not JSON (Expecting property name"),
-        (b'{"text": "\xe9"}', "body: not in UTF-8 (byte 10)"),
-        (b"[" * 100_000, "body: too many levels"),
+        (
+            b'{"text": "\xe9"}',
+            "body: not JSON ('utf-8' codec can't decode byte 0xe9 in position 10",
+        ),
+        (b"[" * 100_000, "body: not JSON (maximum recursion depth exceeded"),
     ],
 )
 def test_bodies_that_are_not_json_say_why(client: TestClient, body: bytes, message: str) -> None:
@@ -327,7 +324,7 @@ def check(file: FileToLabel) -> None:
 
 def test_a_file_whose_client_has_left_keeps_no_thread_busy(run: Path) -> None:
     limits = Limits(max_texts=1, max_characters=2000, max_megabytes=100, max_rows=2_000_000)
-    with FileToLabel("rows.csv", ServedModel("run", run), limits, None, False) as file:
+    with keep_file("rows.csv", ServedModel("run", run), limits, None, False) as file:
         file.write(b"text\n" + b"x\n" * 1_500_000)
         thread = Thread(target=check, args=(file,))
         thread.start()
@@ -399,11 +396,6 @@ def test_test_set_is_searched_and_sorted(client: TestClient, run: Path) -> None:
     assert error_of(client.get("/reviews?count=1000")).startswith("count: ")
 
 
-def test_examples_are_of_the_test_set(client: TestClient) -> None:
-    reasons = {example["reason"] for example in client.get("/examples").json()}
-    assert reasons <= {"first and second disagree", "first is most wrong", "second is most wrong"}
-
-
 def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run: Path) -> None:
     rows = 1500
     frame = pd.DataFrame({"n": range(rows), "text": ["=1+1", "good, and\nmore"] * (rows // 2)})
@@ -419,29 +411,23 @@ def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run:
 
 
 @pytest.mark.parametrize(
-    ("query", "content", "message"),
+    ("name", "content", "status", "message"),
     [
-        ("name=reviews.exe", b"x", "name: reviews.exe is of no known format; use .csv"),
-        (
-            "name=reviews.csv",
-            b"a,b\n1,2\n",
-            "column=text: no such column in reviews.csv; it has a, b",
-        ),
-        ("name=reviews.csv", b"", "reviews.csv: is empty"),
-        (
-            "name=reviews.csv",
-            b"text\n" + b"x" * 2001,
-            "reviews.csv, row 1: 2,001 characters; at most 2,000",
-        ),
-        ("name=reviews.parquet", b"text\nx", "reviews.parquet"),
-        ("name=reviews.csv", b"text\n\xff\xfe\n", "reviews.csv"),
+        ("r.exe", b"x", 400, "r.exe: unknown format .exe; use .csv"),
+        ("r.csv/..", b"x", 400, "r.csv/..: unknown format (no suffix); use .csv"),
+        ("r.csv", b"a,b\n1,2\n", 400, "column=text: no such column in r.csv; it has a, b"),
+        ("r.csv", b"", 400, "r.csv: is empty"),
+        ("r.csv", b"text\n" + b"x" * 2001, 413, "r.csv, row 1: more than 2,000 characters"),
+        ("r.parquet", b"text\nx", 400, "r.parquet: cannot be read ("),
+        ("r.csv.gz", gzip.compress(b"text\nx")[:-9], 400, "r.csv.gz: cannot be read ("),
+        ("r.csv", b"text\n\xff\xfe\n", 400, "r.csv"),
     ],
 )
 def test_bad_files_are_named_without_their_place_on_the_server(
-    client: TestClient, query: str, content: bytes, message: str
+    client: TestClient, name: str, content: bytes, status: int, message: str
 ) -> None:
-    response = client.post(f"/label?{query}", content=content)
-    assert response.status_code == 400
+    response = client.post("/label", params={"name": name}, content=content)
+    assert response.status_code == status
     assert error_of(response).startswith(message)
     assert "/tmp" not in response.text
     assert "sentiment_" not in response.text
@@ -542,8 +528,7 @@ def test_models_are_described(client: TestClient, run: Path) -> None:
 def test_names_are_the_parts_by_which_the_paths_differ(tmp_path: Path) -> None:
     assert [*name_models([tmp_path / "a", tmp_path / "b"])] == ["a", "b"]
     assert [*name_models([tmp_path / "s" / "1", tmp_path / "t" / "1"])] == ["s/1", "t/1"]
-    with pytest.raises(InputError, match="is given twice"):
-        name_models([tmp_path / "a", tmp_path / "b" / ".." / "a"])
+    assert [*name_models([tmp_path / "a", tmp_path / "b" / ".." / "a"])] == ["a"]  # once
 
 
 def test_batcher_mixes_requests_and_lets_small_ones_pass_large_ones() -> None:
@@ -569,7 +554,7 @@ def test_batcher_mixes_requests_and_lets_small_ones_pass_large_ones() -> None:
     assert len(batches) < 50
 
 
-def test_batcher_passes_on_errors_to_the_texts_that_cause_them() -> None:
+def test_batcher_passes_on_the_error_of_a_batch_and_goes_on() -> None:
     def compute(texts: Sequence[str]) -> list[str]:
         if "bad" in texts:
             raise ValueError("bad text")
@@ -577,12 +562,15 @@ def test_batcher_passes_on_errors_to_the_texts_that_cause_them() -> None:
 
     async def send() -> list[Any]:
         batcher = Batcher(compute)
-        submitted = (batcher.submit([text]) for text in ("a", "bad", "b"))
-        return [*await asyncio.gather(*submitted, return_exceptions=True)]
+        first = await asyncio.gather(
+            *(batcher.submit([text]) for text in ("a", "bad")), return_exceptions=True
+        )
+        return [*first, await batcher.submit(["b"])]
 
     first, second, third = asyncio.run(send())
-    assert (first, third) == (["a"], ["b"])
+    assert isinstance(first, ValueError)
     assert isinstance(second, ValueError)
+    assert third == ["b"]
 
 
 def test_run_that_changes_is_reported_and_keeps_its_figures(
@@ -603,7 +591,7 @@ def test_texts_of_the_test_set_are_those_predicted(run: Path, tmp_path: Path) ->
     frame = pd.read_csv(run / "test_predictions.csv", dtype=str, keep_default_na=False)
     frame.loc[:1, "text"] = ["'=1+1", "''=1+1"]
     frame.to_csv(folder / "test_predictions.csv", index=False)
-    texts = ServedModel("run", folder).test_set.texts
+    texts = ServedModel("run", folder).test_set.reviews["text"].tolist()
     assert texts[:2] == ["=1+1", "'=1+1"]
     assert texts[2:] == frame["text"][2:].tolist()
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import sentiment
 
 PACKAGE = Path(sentiment.__file__).parent
-FLOORS = ["runtime", "data", "model", "baselines", "classifier", "analysis", "training", "serving"]
+FLOORS = [
+    *("runtime", "data", "model", "baselines", "classifier", "file_predictions"),
+    *("analysis", "training", "serving"),
+]
 
 
 def imported(file: Path) -> set[str]:

@@ -23,13 +23,14 @@ import optuna
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from optuna.trial import TrialState
 from pytorch_lightning import Callback, Trainer
 
 from sentiment import tune
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import RunFolder, exit_on_user_error
+from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import run_experiment
 from sentiment.training.tune.study import Study, hide_password
 from sentiment.training.tune.tuning import Tuning
@@ -249,13 +250,10 @@ def test_invalid_settings_are_reported_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_interpolation_of_a_missing_key_is_reported_in_one_line(
-    open_study: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit), exit_on_user_error(str(tmp_path)):
+def test_interpolation_of_a_missing_key_is_reported_with_its_key(open_study: Any) -> None:
+    with pytest.raises(OmegaConfBaseException, match="Interpolation key 'no' not found") as error:
         open_study("tune.space={model.dropout:'${no}'}")
-    expected = "error: tune.space.model.dropout: Interpolation key 'no' not found\n"
-    assert capsys.readouterr().err == expected
+    assert error.value.full_key == "tune.space.model.dropout"
 
 
 def test_study_ends_before_its_first_trial_if_a_searched_option_does_not_exist(

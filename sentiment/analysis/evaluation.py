@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sentiment.analysis.report.tables import format_class_table, format_result_table
-from sentiment.classifier import Ensemble, TextCheck, average_probabilities, load
+from sentiment.classifier import Ensemble, average_probabilities, count_words, find_problems, load
 from sentiment.data import Integers
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 
 CHUNK_SIZE = 4096  # reviews whose texts are in memory at a time
 FILE_KEYS = {field.name for field in dataclasses.fields(sources.FileSettings)} - {"unlabelled"}
-SOURCE_KEYS = {"source", *FILE_KEYS}
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
@@ -47,9 +47,6 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     Returns:
         The metrics, with the tags of a run's.
-
-    Raises:
-        InputError: a checkpoint or the data cannot be read, or they do not match.
     """
     if not cfg.checkpoint:
         advice = "pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
@@ -60,43 +57,149 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     runs = [_run_of(path) for path in paths]
     configs = [run.read_config() if run else None for run in runs]
     data = _data_config(cfg, configs[0], named)
-    trained_on = [_training_source(config) for config in configs]
-    source = _select_source(data, trained_on, all_rows="data.test_fraction" not in named)
+    source = _select_source(data, configs, all_rows="data.test_fraction" not in named)
     corpus = source.load()
     rows, labels = _test_rows(corpus, ensemble.label_names)
     reviews = corpus.reviews.select(rows)
     known = _read_hashes(runs, ensemble)
     log.info("\n".join(corpus.notes))
 
-    check = TextCheck(ensemble.members[0].encoder)
-    by_member = _classify(ensemble, reviews, check)
+    by_member, counts = _classify(ensemble, reviews, known)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
-    metrics = _compute_metrics(log_probabilities, torch.from_numpy(labels), ensemble.label_names)
-    copies = _count_copies(known, reviews) if known else None
-    for problem in corpus.warnings + check.find_problems():
+    metrics = _compute_metrics(log_probabilities, labels, ensemble.label_names)
+    for problem in corpus.warnings + find_problems(counts, ensemble.members[0].encoder):
         log.warning(problem)
-    if copies:
-        found = f"{copies:,} of {len(rows):,} reviews are copies of reviews"
+    if counts["copies"]:
+        found = f"{counts['copies']:,} of {len(rows):,} reviews are copies of reviews"
         log.warning(f"{found} that a checkpoint was trained on")
 
     output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
     output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
-    record = {"checkpoint": [str(path) for path in paths], "reviews": len(rows), "copies": copies}
-    output.write_metrics(metrics | record | {"status": "finished", **provenance()})
+    record = {
+        "checkpoint": [str(path) for path in paths],
+        "reviews": len(rows),
+        "copies": counts["copies"] if known else None,
+        "status": "finished",
+    }
+    output.write_metrics(metrics | record | provenance())
     title = f"{'Test set' if corpus.train_rows else data.path}, {len(rows):,} reviews"
     _print_tables(title, ensemble, by_member, labels, metrics)
     log.info("results in %s", os.path.relpath(output.path))
     return metrics
 
 
-def _classify(ensemble: Ensemble, reviews: Dataset, check: TextCheck) -> Tensor:
-    """Log-probabilities by each member, float32 `(members, N, classes)`."""
-    starts = range(0, len(reviews), CHUNK_SIZE)
-    parts = [
-        ensemble.log_probabilities(reviews[start : start + CHUNK_SIZE]["text"], check)
-        for start in track(starts, "Classifying reviews", transient=True)
-    ]
-    return torch.cat(parts, 1)
+def _run_of(path: Path) -> RunFolder | None:
+    """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
+    if path.is_dir() or path.resolve().parent.name == "checkpoints":
+        return RunFolder.of(path)
+    return None
+
+
+def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
+    """The data of the run with the named keys changed, or the composed one if its group is named."""
+    keys = [key.removeprefix("data.") for key in named if key.startswith("data.")]
+    fixed = [key for key in keys if key.split(".")[0] not in {"source", *FILE_KEYS}]
+    if fixed:
+        raise InputError(f"data.{fixed[0]}: part of the checkpoint, cannot be changed; remove it")
+    if "data" in named or (run is None and keys):
+        return cast(DictConfig, cfg.data)
+    if run is None:
+        advice = "set the data: data=… data.path=…"
+        raise InputError(f"checkpoint: the .hydra folder of its run is missing; {advice}")
+    data = cast(DictConfig, run.data.copy())
+    for key in keys:
+        value = OmegaConf.select(cfg.data, key)
+        OmegaConf.update(data, key, value, merge=False, force_add=True)
+    return data
+
+
+def _select_source(
+    data: DictConfig, runs: Sequence[DictConfig | None], all_rows: bool
+) -> sources.Source:
+    """The source of the test rows; of a table that a model was trained on, they are those held out.
+
+    With `all_rows`, they are all rows of files without a test set that no model was trained on.
+    """
+    source = _resolve(data)
+    trained_on = []
+    for run in filter(None, runs):
+        with contextlib.suppress(InputError, OmegaConfBaseException):  # the data may be gone
+            trained_on.append(_resolve(run.data))
+    seen = [known for known in trained_on if known.train_files & source.test_files]
+    if all_rows and not seen and not source.has_test_set:
+        return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
+    if any(known.fingerprint != source.fingerprint for known in seen):
+        advice = "omit data=... to evaluate the held-out rows, or use other reviews"
+        raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; {advice}")
+    return source
+
+
+def _resolve(data: Any) -> sources.Source:
+    settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
+    reading = {key: settings[key] for key in FILE_KEYS if key in settings}
+    return sources.resolve_source(settings.get("source", "files"), sources.FileSettings(**reading))
+
+
+def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
+    """Row numbers of the test set, and their classes as the checkpoint numbers them."""
+    rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
+    found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
+    if unknown := [name for name in found if name not in label_names]:
+        # What a label may mean: the class that means the same, else the next free one.
+        closest = {label: find_closest(label, label_names) for label in unknown}
+        free = iter([n for n in label_names if n not in found and n not in closest.values()])
+        mapping = {label: name or next(free, None) for label, name in closest.items()}
+        trained = f"the model was trained on ({', '.join(label_names)})"
+        advice = f"map labels, for example {suggest_mapping(mapping)}"
+        raise InputError(f"data: unknown class {unknown[0]!r}; {trained}; {advice}")
+    numbers = [label_names.index(name) if name in found else -1 for name in corpus.label_names]
+    return rows, np.array(numbers)[corpus.labels[rows]]
+
+
+def _read_hashes(
+    runs: Sequence[RunFolder | None], ensemble: Ensemble
+) -> dict[Tokenizer, list[Integers]]:
+    """The hashes of the reviews that the members were trained on, as far as their runs have them."""
+    known: dict[Tokenizer, list[Integers]] = {}
+    for run, member in zip(runs, ensemble.members, strict=True):
+        if run and (file := run.train_hashes_file).exists():
+            check_regular(file)
+            try:  # mapped, or numpy would make room for whatever size the file states
+                hashes = np.load(file, mmap_mode="r")
+            except (OSError, ValueError, EOFError) as error:
+                problem = f"cannot be read ({one_line(error)}); remove it"
+                raise InputError(f"{file}: {problem}") from error
+            known.setdefault(member.encoder.tokenizer, []).append(hashes)
+    return known
+
+
+def _classify(
+    ensemble: Ensemble, reviews: Dataset, known: Mapping[Tokenizer, Sequence[Integers]]
+) -> tuple[Tensor, Counter[str]]:
+    """Log-probabilities by each member, float32 `(members, N, classes)`; words, and copies of known reviews."""
+    parts = []
+    counts: Counter[str] = Counter()
+    for start in track(range(0, len(reviews), CHUNK_SIZE), "Classifying reviews", transient=True):
+        texts = reviews[start : start + CHUNK_SIZE]["text"]
+        encoded = ensemble.encode(texts)
+        parts.append(ensemble.log_probabilities(encoded))
+        counts += count_words(encoded[0])
+        is_copy = np.zeros(len(texts), dtype=bool)
+        for tokenize, hashes in known.items():
+            found = np.array([hash_tokens(tokenize(text)) for text in texts])
+            is_copy |= np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
+        counts["copies"] += int(is_copy.sum())
+    return torch.cat(parts, 1), counts
+
+
+def _compute_metrics(
+    log_probabilities: Tensor, labels: Integers, label_names: Sequence[str]
+) -> dict[str, float]:
+    metrics, true = ClassificationMetrics(label_names), torch.from_numpy(labels)
+    loss = F.nll_loss(log_probabilities, true)
+    metrics.update("test", loss, log_probabilities.exp(), true, torch.arange(len(true)))
+    values, _ = metrics.compute("test")
+    return {tag: float(value) for tag, value in values.items()}
 
 
 def _print_tables(
@@ -118,140 +221,3 @@ def _print_tables(
     overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
     shown = (f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value))
     log.info(", ".join(shown))
-
-
-def _read_hashes(
-    runs: Sequence[RunFolder | None], ensemble: Ensemble
-) -> dict[Tokenizer, list[Integers]]:
-    """The hashes of the reviews that the members were trained on, as far as their runs have them.
-
-    Raises:
-        InputError: a file cannot be read.
-    """
-    known: dict[Tokenizer, list[Integers]] = {}
-    for run, member in zip(runs, ensemble.members, strict=True):
-        if run and (file := run.train_hashes_file).exists():
-            check_regular(file)
-            try:  # mapped, or numpy would make room for whatever size the file states
-                hashes = np.load(file, mmap_mode="r")
-                known.setdefault(member.encoder.tokenizer, []).append(hashes)
-            except (OSError, ValueError, EOFError) as error:
-                raise InputError(
-                    f"{file}: cannot be read ({one_line(error)}); remove it"
-                ) from error
-    return known
-
-
-def _count_copies(known: Mapping[Tokenizer, list[Integers]], reviews: Dataset) -> int:
-    """How many reviews have the same tokens as one of these hashes, by tokenizer."""
-    is_copy = np.zeros(len(reviews), dtype=bool)
-    for tokenize, hashes in known.items():
-        for start in range(0, len(reviews), CHUNK_SIZE):
-            texts = reviews[start : start + CHUNK_SIZE]["text"]
-            found = np.array([hash_tokens(tokenize(text)) for text in texts])
-            is_known = np.isin(found, np.concatenate(hashes)) & (found != EMPTY)
-            is_copy[start : start + len(texts)] |= is_known
-    return int(is_copy.sum())
-
-
-def _run_of(path: Path) -> RunFolder | None:
-    """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
-    if path.is_dir():
-        return RunFolder(path)
-    folder = path.resolve().parent
-    return RunFolder(folder.parent) if folder.name == "checkpoints" else None
-
-
-def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
-    """The data of the run with the named keys changed, or the composed one if its group is named."""
-    keys = [key for key in named if key.startswith("data.")]
-    for key in keys:
-        if key.split(".")[1] not in SOURCE_KEYS:
-            raise InputError(f"{key}: part of the checkpoint, cannot be changed; remove it")
-    if "data" in named or (run is None and keys):
-        return cast(DictConfig, cfg.data)
-    if run is None:
-        advice = "set the data: data=… data.path=…"
-        raise InputError(f"checkpoint: the .hydra folder of its run is missing; {advice}")
-    data = cast(DictConfig, run.data.copy())
-    for key in keys:
-        value = OmegaConf.select(cfg, key)
-        OmegaConf.update(data, key.removeprefix("data."), value, merge=False, force_add=True)
-    return data
-
-
-def _training_source(run: DictConfig | None) -> sources.Source | None:
-    """Where a run's reviews came from; None if that is unknown or the data is gone."""
-    with contextlib.suppress(InputError):
-        return _resolve(run.data) if run else None
-    return None
-
-
-def _select_source(
-    data: DictConfig, trained_on: Sequence[sources.Source | None], all_rows: bool
-) -> sources.Source:
-    """The source of the test rows, which excludes every table that a model was trained on, except its held-out rows.
-
-    Args:
-        data: its configuration.
-        trained_on: what the models were trained on, as far as it is known.
-        all_rows: test all rows of files without a test set, that no model was trained on.
-
-    Raises:
-        InputError: a model was trained on rows that would be tested.
-    """
-    source = _resolve(data)
-    seen = [known for known in trained_on if known and known.train_files & source.test_files]
-    if all_rows and not seen and not source.has_test_set:
-        return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
-    if any(known.fingerprint != source.fingerprint for known in seen):
-        advice = "omit data=... to evaluate the held-out rows, or use other reviews"
-        raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; {advice}")
-    return source
-
-
-def _resolve(data: Any) -> sources.Source:
-    try:
-        settings = cast(dict[str, Any], OmegaConf.to_container(data, resolve=True))
-    except OmegaConfBaseException as error:
-        raise InputError(f"{error.full_key}: {one_line(error)}") from error
-    if "source" not in settings:
-        raise InputError(
-            "data.source: missing; say what to test on, such as data=files data.path=FILE"
-        )
-    reading = {key: settings[key] for key in FILE_KEYS if key in settings}
-    return sources.resolve_source(settings["source"], sources.FileSettings(**reading))
-
-
-def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
-    """Row numbers of the test set, and their classes as the checkpoint numbers them."""
-    rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
-    found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
-    if unknown := [name for name in found if name not in label_names]:
-        free = [name for name in label_names if name not in found]
-        mapping = _map_labels(unknown, label_names, free)
-        trained = f"the model was trained on ({', '.join(label_names)})"
-        advice = f"map labels, for example {suggest_mapping(mapping)}"
-        raise InputError(f"data: unknown class {unknown[0]!r}; {trained}; {advice}")
-    numbers = [label_names.index(name) if name in found else -1 for name in corpus.label_names]
-    return rows, np.array(numbers)[corpus.labels[rows]]
-
-
-def _map_labels(
-    unknown: Sequence[str], label_names: Sequence[str], free: Sequence[str]
-) -> dict[str, str | None]:
-    """Map labels to the class that means the same, else to the next free one."""
-    closest = {label: find_closest(label, label_names) for label in unknown}
-    rest = (name for name in free if name not in closest.values())
-    return {label: name or next(rest, None) for label, name in closest.items()}
-
-
-def _compute_metrics(
-    log_probabilities: Tensor, labels: Tensor, label_names: Sequence[str]
-) -> dict[str, float]:
-    """The test metrics for log-probabilities `(N, classes)` and labels `(N,)`."""
-    metrics = ClassificationMetrics(label_names)
-    loss = F.nll_loss(log_probabilities, labels)
-    metrics.update("test", loss, log_probabilities.exp(), labels, torch.arange(len(labels)))
-    values, _ = metrics.compute("test")
-    return {tag: float(value) for tag, value in values.items()}

@@ -83,6 +83,8 @@ class CommandParser(argparse.ArgumentParser):
             sys.stdout.flush()
         except InputError as error:
             exit_with_error(error)
+        except ModuleNotFoundError as error:
+            exit_with_error(f"{error}; install it: pip install {error.name}")
         except KeyboardInterrupt:
             sys.exit(130)
         except OSError as error:  # of standard output; other files have their own messages

@@ -46,6 +46,11 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.json"
         self.train_hashes_file = self.path / "checkpoints" / "train_hashes.npy"
 
+    @classmethod
+    def of(cls, path: Path) -> "RunFolder":
+        """The run that is given by its folder or by one of its checkpoints."""
+        return cls(path if path.is_dir() else path.resolve().parents[1])
+
     def __fspath__(self) -> str:
         """The folder, for `open`, `Path` and `load`."""
         return str(self.path)

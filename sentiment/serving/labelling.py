@@ -2,190 +2,131 @@
 
 import asyncio
 import os
-import tempfile
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryDirectory
 
-from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from sentiment.analysis.file_predictions import (
-    Texts,
+from sentiment.data.files.formats import ReadOptions, find_format
+from sentiment.data.files.rows import READ_ERRORS
+from sentiment.file_predictions import (
+    TextChunk,
+    format_csv,
     format_csv_header,
-    format_predictions,
     make_read_options,
     read_file,
 )
-from sentiment.data.files.compression import COMPRESSED
-from sentiment.data.files.formats import find_format
-from sentiment.runtime.errors import InputError, shorten
-from sentiment.serving.limits import Limits
+from sentiment.runtime.errors import InputError, one_line, shorten
+from sentiment.serving.limits import Limits, check_limit
 from sentiment.serving.served_model import ServedModel
-from sentiment.serving.unpacking import check_columns, check_json, check_parquet, check_rows, unpack
+from sentiment.serving.unpacking import MAX_COLUMNS, check_json, check_parquet, unpack
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".txt")
 FLAGS = {"text_column": "column={}", "encoding": "", "header": "no_header=true"}
 
 
+@contextmanager
+def keep_file(
+    name: str, model: ServedModel, limits: Limits, column: str | None, no_header: bool
+) -> Iterator["FileToLabel"]:
+    """Keep a file, of whose name only the suffixes are used, until its rows are labelled."""
+    options = make_read_options(model.folder, not no_header, FLAGS, text_column=column)
+    suffixes = re.sub(r"[^.\w]", "", "".join(Path(name.lower()).suffixes[-2:]), flags=re.ASCII)
+    with TemporaryDirectory(prefix="sentiment_", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, f"sent{suffixes}")
+        try:
+            yield FileToLabel(path, shorten(name), model, limits, options)
+        finally:
+            for file in path.parent.iterdir():
+                os.truncate(file, 0)  # a thread that still reads it is at its end
+
+
+@dataclass
 class FileToLabel:
-    """Keeps the bytes of a file until its rows are labelled; a context manager, which forgets them at its end.
+    """A file that is received, checked and labelled."""
 
-    Args:
-        name: of the file, of which only the suffixes are used.
-        model: that labels it.
-        limits: of the file and its texts.
-        column: of the texts; by default as in the files of the model's run.
-        no_header: whether the first line is a row.
+    path: Path
+    name: str  # for messages
+    model: ServedModel
+    limits: Limits
+    options: ReadOptions
+    columns: dict[str, None] = field(default_factory=dict)  # in their order
 
-    Raises:
-        InputError: the suffix is that of no known format.
-    """
-
-    def __init__(
-        self, name: str, model: ServedModel, limits: Limits, column: str | None, no_header: bool
-    ) -> None:
-        suffixes = [
-            suffix
-            for suffix in Path(name.lower()).suffixes[-2:]
-            if suffix in (*SUFFIXES, *COMPRESSED)
-        ]
-        if Path(name.lower()).suffix not in suffixes:
-            known = ", ".join((*SUFFIXES, *COMPRESSED))
-            raise InputError(f"name: {shorten(name)} is of no known format; use {known}")
-        self._name = shorten(name)
-        self._model = model
-        self._limits = limits
-        self._options = make_read_options(model.folder, column, no_header, flags=FLAGS)
-        self._stack = ExitStack()
-        self._folder = Path(
-            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sentiment_"))
-        )
-        self._path = self._make_file(f"sent{''.join(suffixes)}")
-        self._sent = self._stack.enter_context(self._path.open("wb"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def _make_file(self, name: str) -> Path:
-        """A file that the system removes when this process ends, even if it is killed; what stays is a dead link."""
-        path = self._folder / name
-        descriptors = Path(f"/proc/{os.getpid()}/fd")
-        if descriptors.exists():
-            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115, closed by the stack
-            self._stack.enter_context(file)
-            self._stack.callback(file.truncate, 0)  # a thread that still reads it is at its end
-            path.symlink_to(descriptors / str(file.fileno()))
-        return path
+    def __post_init__(self) -> None:
+        with self._in_words_of_the_client():
+            find_format(self.path)
 
     def write(self, part: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            HTTPException: the disk is full.
-        """
-        try:
-            self._sent.write(part)
-        except OSError as error:
-            raise HTTPException(
-                503, f"{self._name}: the server cannot keep it ({error.strerror})"
-            ) from error
+        with self.path.open("ab") as file:
+            file.write(part)
 
     def check(self, before_chunk: Callable[[], None]) -> tuple[int, int]:
-        """Unpack the file and read it once.
+        """Unpack the file, read it once, and count its rows and those without a text.
 
-        Args:
-            before_chunk: may raise an error to end the work.
-
-        Returns:
-            The number of its rows, and of those without a text.
-
-        Raises:
-            InputError: it cannot be read, or a text is too long.
-            HTTPException: it has too many rows, or unpacked it would be too large.
+        Before each chunk of rows a function is called, which may raise an error to end the work.
         """
-        self._sent.close()
-        with self._rename():
+        with self._in_words_of_the_client():
             self._unpack()
         count = empty = 0
-        for texts in self._read():
+        for texts, cells, *_ in self._read():
             before_chunk()
-            check_columns(len(texts.cells), self._name)
-            for row, text in enumerate(texts.texts, count + 1):
-                if len(text) > self._limits.max_characters:
-                    raise InputError(
-                        f"{self._name}, row {row}: {len(text):,} characters; at most "
-                        f"{self._limits.max_characters:,} are allowed"
-                    )
+            self.columns |= dict.fromkeys(cells)
+            check_limit(len(self.columns), MAX_COLUMNS, "columns", self.name)
+            for row, text in enumerate(texts, count + 1):
+                name = f"{self.name}, row {row}"
+                check_limit(len(text), self.limits.max_characters, "characters", name)
                 empty += not text.strip()
-            count += len(texts.texts)
-            check_rows(count, self._name, self._limits)
+            count += len(texts)
+            check_limit(count, self.limits.max_rows, "rows", self.name)
         return count, empty
 
     def _unpack(self) -> None:
-        suffix = find_format(self._path)
+        suffix = find_format(self.path)
         if suffix == ".parquet":
-            check_parquet(self._path, self._name, self._limits)
+            check_parquet(self.path, self.name, self.limits)
             return
-        path = self._make_file(f"unpacked{suffix}")
-        with path.open("wb") as unpacked:
-            unpack(self._path, unpacked, self._name, self._limits, has_lines=suffix != ".json")
-        self._path = path
-        if suffix.startswith(".json"):
-            check_json(path, self._name)
+        path = self.path.with_name(f"unpacked{suffix}")
+        unpack(self.path, path, self.name, self.limits, has_lines=suffix != ".json")
+        self.path = path
+        if "json" in suffix:
+            check_json(path, self.name)
 
     async def label(self) -> AsyncIterator[bytes]:
         """The rows as CSV, with a prediction each."""
-        columns: list[str] | None = None
+        columns = [*self.columns]
+        header = format_csv_header(columns, self.model.classifier.label_names)
+        yield header.encode(errors="replace")
         chunks, loop = self._read(), asyncio.get_running_loop()
-        while texts := await loop.run_in_executor(None, next, chunks, None):
-            predictions = [prediction for prediction, _ in await self._model.predict(texts.texts)]
-            if columns is None:
-                columns = list(texts.cells)
-                yield format_csv_header(columns, self._model.classifier.label_names).encode(
-                    errors="replace"
-                )
-            yield format_predictions(predictions, texts.cells, columns, "csv").encode(
-                errors="replace"
-            )
+        while chunk := await loop.run_in_executor(None, next, chunks, None):
+            predictions = [found for found, _ in await self.model.predict(chunk.texts)]
+            yield format_csv(predictions, chunk.cells, columns).encode(errors="replace")
 
-    def _read(self) -> Iterator[Texts]:
-        with self._rename():
-            yield from read_file(self._path, self._options)
+    def _read(self) -> Iterator[TextChunk]:
+        with self._in_words_of_the_client():
+            yield from read_file(self.path, self.options)
 
     @contextmanager
-    def _rename(self) -> Iterator[None]:
-        """Name the file in errors as the client does."""
+    def _in_words_of_the_client(self) -> Iterator[None]:
+        """Name the file in errors as the client does, not as it is kept."""
         try:
             yield
-        except InputError as error:
-            raise InputError(str(error).replace(str(self._path), self._name)) from error
+        except READ_ERRORS as error:
+            problem = one_line(error)
+            if not isinstance(error, InputError):
+                problem = f"{self.path}: cannot be read ({problem or type(error).__name__})"
+            raise InputError(problem.replace(str(self.path), self.name)) from error
 
 
 class LabelledFile(StreamingResponse):
-    """An answer of CSV.
+    """An answer at whose end `stack` is closed, also if the client leaves before its start."""
 
-    Args:
-        content: the lines.
-        rows: of the file.
-        empty: those of them without a text.
-        stack: is closed at the end of the answer, also if the client leaves before its start.
-    """
-
-    def __init__(
-        self, content: AsyncIterator[bytes], rows: int, empty: int, stack: AsyncExitStack
-    ) -> None:
-        headers = {"X-Rows": str(rows), "X-Empty": str(empty)}
-        headers["Content-Disposition"] = "attachment; filename=labelled.csv"
-        super().__init__(content, media_type="text/csv; charset=utf-8", headers=headers)
-        self._stack = stack
+    media_type = "text/csv"
+    stack: AsyncExitStack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        async with self._stack:
+        async with self.stack:
             await super().__call__(scope, receive, send)

@@ -1,31 +1,32 @@
-"""Limits of a request: its size, and who may send it."""
+"""Limits of a request: who may send it, its size, its time, and how many there may be."""
 
 import asyncio
 import ipaddress
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+import h11
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sentiment.runtime.errors import shorten
 from sentiment.serving.messages import answer_error
 
 MAX_ADDRESS = 8192  # bytes of path and query
+MAX_CONNECTIONS = 500  # further ones are closed at once
+PERIOD = 15.0  # seconds, after which it is looked whether a client still sends or takes
+MIN_BYTES = 15_000  # that it has to send or to take in each period, once it has begun
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold.
-
-    Attributes:
-        max_texts: texts of a request.
-        max_characters: characters of a text.
-        max_megabytes: megabytes of a body, such as a file.
-        max_rows: rows of a file.
-    """
+    """What one request may hold: texts, characters of a text, megabytes of a body, rows of a file."""
 
     max_texts: int
     max_characters: int
@@ -34,34 +35,48 @@ class Limits:
 
     @property
     def max_bytes(self) -> int:
-        """Bytes of a body."""
         return self.max_megabytes * 1_000_000
 
 
+def check_limit(count: int, limit: int, what: str, name: str) -> None:
+    """Answer `reviews.csv: more than 2,000 rows, the limit of this server` if a count is above a limit."""
+    if count > limit:
+        raise HTTPException(413, f"{name}: more than {limit:,} {what}, the limit of this server")
+
+
+class Places:
+    """Requests that are served or wait at a time; further ones are told to come again."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        if not self._free:
+            raise HTTPException(503, "busy with other requests; try again in some seconds")
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+@dataclass(frozen=True)
 class ProtectRequests:
     """ASGI application around another: refuses requests of other sites and bodies that are too large.
 
     A page of another site may send requests to any address that its visitor reaches. Browsers say so, in
-    `Sec-Fetch-Site` or `Origin`, unless the site has pointed a name of its own to the address of this server (DNS
-    rebinding). Hence `Host` must be an IP address, which no site can make its own, or a known name.
-
-    Args:
-        app: what answers the requests.
-        limits: of the body.
-        names: by which the server may be called, in lower case.
-        headers: of every answer.
+    `Sec-Fetch-Site` or `Origin`, unless the site has pointed a name of its own to the address of this
+    server (DNS rebinding). Hence `Host` must be an IP address, which no site can make its own, or one of
+    `names`, in lower case. Every answer gets these headers.
     """
 
-    def __init__(
-        self, app: ASGIApp, limits: Limits, names: Collection[str], headers: Mapping[str, str]
-    ) -> None:
-        self.app = app
-        self.limits = limits
-        self.names = names
-        self.headers = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    app: ASGIApp
+    limits: Limits
+    names: Collection[str]
+    headers: Mapping[str, str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -72,18 +87,14 @@ class ProtectRequests:
             nonlocal size
             message = await receive() if declared <= self.limits.max_bytes else {}
             size += len(message.get("body", b""))
-            if max(size, declared) > self.limits.max_bytes:
-                raise HTTPException(
-                    413,
-                    f"body: larger than {self.limits.max_megabytes} MB, the limit of this server",
-                )
+            check_limit(max(size, declared), self.limits.max_bytes, "bytes", "body")
             return message
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], *self.headers]
+                MutableHeaders(scope=message).update(self.headers)
             await send(message)
 
         if refusal := self._find_refusal(scope, headers):
@@ -101,10 +112,8 @@ class ProtectRequests:
         """Status and message of the answer to a request that must not reach the application."""
         host = headers.get("host", "")
         if not self._is_own(host):
-            return (
-                400,
-                f"Host: {shorten(host)} is no name of this server; call it by its IP address, or see --allow-host",
-            )
+            advice = "call it by its IP address, or see --allow-host"
+            return 400, f"Host: {shorten(host)} is no name of this server; {advice}"
         if _is_foreign(headers, host) and scope["path"] != "/":
             return 403, "requests of other sites are refused"
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_ADDRESS:
@@ -127,3 +136,62 @@ def _is_foreign(headers: Headers, host: str) -> bool:
     if site is not None:
         return site not in ("same-origin", "none")
     return origin is not None and origin.partition("://")[2] != host
+
+
+class Connection(H11Protocol):
+    """Ends connections whose client does not go on with its request, or does not take the answer."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._request_began = math.inf  # time, while a request is incomplete
+        self._received = self._unsent = 0  # bytes: received in this period, to be sent at its start
+        self._is_refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._request_began = self.loop.time()
+        self._timer = self.loop.call_later(PERIOD, self._check)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
+        self._received += len(data)
+        super().data_received(data)
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY, h11.ERROR):
+            self._request_began = math.inf
+        elif self._request_began == math.inf:
+            self._request_began = self.loop.time()
+
+    def _check(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        # Once it is answered, whatever comes is read for the sake of the client only.
+        sends = self._received >= MIN_BYTES and self.conn.our_state is not h11.DONE
+        takes = self._unsent - unsent >= MIN_BYTES
+        is_slow = self._request_began <= self.loop.time() - PERIOD and not sends
+        if is_slow or (unsent and self._unsent and not takes):
+            self.transport.abort()
+            return
+        self._received, self._unsent = 0, unsent
+        self._timer = self.loop.call_later(PERIOD, self._check)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP, then read on until the client has the answer: else it may see a reset instead."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        answer = answer_error(400, "not HTTP, or a head of more than 64 kB")
+        headers = [*answer.raw_headers, (b"connection", b"close")]
+        start = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (start, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.write_eof()
+        self._is_refused = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()

@@ -1,24 +1,26 @@
 """What requests hold and answers say, as openapi.json describes it."""
 
 import json
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from sentiment.runtime.cli import escape_control_chars
+from sentiment.runtime.errors import one_line
 
 MAX_NAME = 200  # characters of a word and of the name of a model, class, column or file
+MAX_KEYS = 100  # of an object; each unknown one is worth a message of pydantic's
 
 
 class AsciiJSONResponse(JSONResponse):
     """JSON in ASCII, which can hold any string, also one that is not valid Unicode."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
         return json.dumps(content, separators=(",", ":")).encode()
 
 
@@ -28,33 +30,35 @@ def answer_error(status: int, message: str) -> AsciiJSONResponse:
 
 
 class JSONRequest(Request):
-    """A request whose body is JSON, with errors that say so."""
+    """A request whose body is JSON, in which no key is given twice and few keys are given."""
 
     async def json(self) -> Any:
-        """The body.
-
-        Raises:
-            HTTPException: it is no JSON, or a key is given twice.
-        """
         try:
             return json.loads(await self.body(), object_pairs_hook=_make_object)
-        except UnicodeDecodeError as error:
-            raise HTTPException(400, f"body: not in UTF-8 (byte {error.start})") from error
-        except json.JSONDecodeError as error:
-            raise HTTPException(
-                400, f"body: not JSON ({error.msg}, character {error.pos})"
-            ) from error
-        except RecursionError as error:
-            raise HTTPException(400, "body: too many levels") from error
-        except ValueError as error:  # also a number of more than 4,300 digits
-            raise HTTPException(400, f"body: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(400, f"body: not JSON ({one_line(error)})") from error
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
-    if len(made) < len(pairs):
-        raise ValueError("a key is given twice; remove one")
+    if len(made) < len(pairs) or len(made) > MAX_KEYS:
+        raise ValueError(f"an object has a key twice, or more than {MAX_KEYS} keys")
     return made
+
+
+class JSONRoute(APIRoute):
+    """A route that reads JSON as `JSONRequest` does, and no other body."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if self.body_field and kind != "application/json":
+                raise HTTPException(415, "send Content-Type: application/json")
+            return await handler(JSONRequest(request.scope, request.receive))
+
+        return answer
 
 
 class _Message(BaseModel):
@@ -64,23 +68,12 @@ class _Message(BaseModel):
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
-def _as_list(text: Any) -> Any:
-    texts = [text] if isinstance(text, str) else text
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise PydanticCustomError("text", "must be a string or a list of strings")
-    return texts
-
-
 class PredictRequest(_Message):
-    """One text or several, for one model."""
-
-    text: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+    text: str | Annotated[list[str], Field(fail_fast=True)]
     model: Name | None = None
 
 
 class ExplainRequest(_Message):
-    """A text, for one model."""
-
     text: str
     model: Name | None = None
     target: Name | None = Field(None, alias="class")
@@ -88,61 +81,40 @@ class ExplainRequest(_Message):
 
 
 class NeighborsRequest(_Message):
-    """A word, for one model."""
-
     word: Name
     model: Name | None = None
 
 
 class ErrorAnswer(_Message):
-    """Why there is no other answer, in one line."""
-
-    error: str
+    error: str = Field(description="one line")
 
 
 class Predicted(_Message):
-    """The prediction for a text."""
-
     label: str
     probabilities: dict[str, float]
     warning: str | None = Field(description="why the prediction means nothing, if it does")
 
 
 class PredictAnswer(_Message):
-    """Predictions in the order of the texts."""
-
     model: str
-    predictions: list[Predicted]
+    predictions: list[Predicted] = Field(description="in the order of the texts")
 
 
 class ExplainedToken(_Message):
-    """A token that the network reads."""
-
     token: str
     in_vocabulary: bool
     attribution: float
-    probability: float | None = Field(
-        description="of the class, after this token; null if it was not computed"
-    )
-
-
-class CutTokens(_Message):
-    """Tokens that the network does not read."""
-
-    before: list[str]
-    after: list[str]
+    probability: float | None = Field(description="of the class, after this token, if computed")
 
 
 class HeatMap(_Message):
-    """Values of the units, a row each, at the tokens: signed bytes in base64, of which 127 stands for `scale`."""
+    """Values of the units, a row each, at the tokens: signed bytes in base64."""
 
-    scale: float
+    scale: float = Field(description="the value of 127")
     data: str
 
 
 class ExplainedLayer(_Message):
-    """Gates and state of one layer and direction."""
-
     name: str
     state_name: str
     units: int
@@ -154,8 +126,8 @@ class ExplainAnswer(Predicted):
 
     model: str
     target: str = Field(alias="class", description="that is explained")
-    tokens: list[ExplainedToken]
-    cut: CutTokens
+    tokens: list[ExplainedToken] = Field(description="that the network reads")
+    cut: dict[str, list[str]] = Field(description="tokens `before` and `after` that are not read")
     log_odds: float
     baseline: float
     padding: float
@@ -165,23 +137,17 @@ class ExplainAnswer(Predicted):
 
 
 class Neighbor(_Message):
-    """A word near another one."""
-
     word: str
     cosine: float
     polarity: dict[str, float] = Field(description="how far the word alone moves the logits")
 
 
 class NeighborsAnswer(_Message):
-    """The word itself, and its nearest neighbors."""
-
     model: str
-    neighbors: list[Neighbor]
+    neighbors: list[Neighbor] = Field(description="the first is the word itself")
 
 
 class Review(_Message):
-    """A text of a test set, and the prediction for it."""
-
     file: str | None = None
     row: int
     id: str | None = None
@@ -192,27 +158,11 @@ class Review(_Message):
 
 
 class ReviewsAnswer(_Message):
-    """Some of the texts that were found."""
-
-    total: int
+    total: int = Field(description="number of texts that were found")
     reviews: list[Review]
 
 
-class Example(Review):
-    """A text, and why it is worth a look."""
-
-    reason: str
-
-
-class HealthAnswer(_Message):
-    """Whether the server answers."""
-
-    status: str
-
-
 class ModelDescription(_Message):
-    """What a model is."""
-
     name: str
     classes: list[str]
     network: str
@@ -223,22 +173,9 @@ class ModelDescription(_Message):
     commit: str | None
     metrics: dict[str, float]
     has_test_set: bool
-    changed: bool = Field(
-        description="whether the files of its run were changed after they were read"
-    )
-
-
-class LimitsDescription(_Message):
-    """What one request may hold."""
-
-    max_texts: int
-    max_characters: int
-    max_megabytes: int
-    max_rows: int
+    changed: bool = Field(description="whether the files of its run changed after they were read")
 
 
 class ModelsAnswer(_Message):
-    """All models, the first of which answers requests that name none."""
-
-    models: list[ModelDescription]
-    limits: LimitsDescription
+    models: list[ModelDescription] = Field(description="the first answers requests that name none")
+    limits: dict[str, int] = Field(description="of one request")

@@ -6,12 +6,11 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
-from starlette.exceptions import HTTPException
 
-from sentiment.data.files.compression import COMPRESSIONS, DECOMPRESSION_ERRORS, open_text
+from sentiment.data.files.compression import COMPRESSIONS, open_text
 from sentiment.data.files.formats import CHUNK_SIZE
-from sentiment.runtime.errors import InputError, one_line
-from sentiment.serving.limits import Limits
+from sentiment.runtime.errors import InputError
+from sentiment.serving.limits import Limits, check_limit
 
 MAX_EXPANSION = 5  # times the limit of a body
 MAX_VALUES = 1_000_000  # in the objects and lists of a file, which take up to 200 bytes each
@@ -20,76 +19,42 @@ MAX_LINES = 10  # of a row, on average: all are parsed several times before the 
 BLOCK = 1 << 20  # bytes
 
 
-def unpack(sent: Path, unpacked: BinaryIO, name: str, limits: Limits, has_lines: bool) -> None:
+def unpack(sent: Path, unpacked: Path, name: str, limits: Limits, has_lines: bool) -> None:
     """Copy a file, decompressed if it is compressed.
 
-    Args:
-        sent: the file.
-        unpacked: the copy.
-        name: for messages.
-        limits: of which a copy may have `MAX_EXPANSION` times the megabytes.
-        has_lines: whether it is read line by line, so that each must be shorter than two blocks.
-
-    Raises:
-        InputError: it is damaged or compressed twice.
-        HTTPException: it is too large, or has too many lines or too long ones.
+    If it is read line by line, `has_lines`, each line must be shorter than two blocks.
     """
     size = lines = 0
-    max_lines = MAX_LINES * limits.max_rows
-    try:
-        with open_text(sent, "latin-1") as stream:
-            content = cast(BinaryIO, stream.lines.buffer)
-            while block := content.read(BLOCK):
-                if not size and block.startswith((*COMPRESSIONS, b"PK\x03\x04")):
-                    raise InputError(f"{name}: is compressed twice; unpack it once")
-                size += len(block)
-                _check_size(size, name, limits)
-                ends = max(block.count(b"\n"), block.count(b"\r"))
-                if has_lines and not ends and len(block) == BLOCK:  # may have a million cells
-                    raise HTTPException(
-                        413, f"{name}: has a line of more than {BLOCK:,} bytes; split it"
-                    )
-                lines += ends
-                if lines > max_lines:
-                    raise HTTPException(413, f"{name}: has more than {max_lines:,} lines; split it")
-                unpacked.write(block)
-    except DECOMPRESSION_ERRORS as error:
-        raise InputError(
-            f"{name}: cannot be unpacked ({one_line(error) or type(error).__name__})"
-        ) from error
+    with open_text(sent, "latin-1") as stream, unpacked.open("wb") as copy:
+        content = cast(BinaryIO, stream.lines.buffer)
+        while block := content.read(BLOCK):
+            if not size and block.startswith((*COMPRESSIONS, b"PK\x03\x04")):
+                raise InputError(f"{name}: is compressed twice; unpack it once")
+            size += len(block)
+            _check_size(size, name, limits)
+            ends = max(block.count(b"\n"), block.count(b"\r"))
+            if has_lines and not ends:  # may have a million cells
+                check_limit(len(block), BLOCK - 1, "bytes in a line", name)
+            lines += ends
+            check_limit(lines, MAX_LINES * limits.max_rows, "lines", name)
+            copy.write(block)
 
 
 def check_json(file: Path, name: str) -> None:
-    """Count the values of a file of JSON, which is read as a whole, by the characters before each of them.
-
-    Raises:
-        HTTPException: there are too many.
-    """
-    with file.open("rb") as lines:
-        count = 0
-        while block := lines.read(BLOCK):
+    """Count the values of a file of JSON, which is read as a whole, by the characters before them."""
+    count = 0
+    with file.open("rb") as content:
+        while block := content.read(BLOCK):
             count += sum(map(block.count, (b"{", b"[", b",")))
-    _check_values(count, name)
+    check_limit(count, MAX_VALUES, "values in objects and lists", name)
 
 
 def check_parquet(file: Path, name: str, limits: Limits) -> None:
-    """Check the sizes that a Parquet file states, and those of its texts, before any text is made.
-
-    Raises:
-        InputError: it is damaged.
-        HTTPException: it is too large.
-    """
-    try:
-        _check_parquet(file, name, limits)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{name}: cannot be read as parquet ({one_line(error)})") from error
-
-
-def _check_parquet(file: Path, name: str, limits: Limits) -> None:
+    """Check the sizes that a Parquet file states, and those of its texts, before any text is made."""
     size = values = 0
     with ParquetFile(file) as table:
         schema = table.schema
-        check_rows(table.metadata.num_rows, name, limits)
+        check_limit(table.metadata.num_rows, limits.max_rows, "rows", name)
         for group in map(table.metadata.row_group, range(table.num_row_groups)):
             for i, leaf in enumerate(schema):
                 chunk = group.column(i)
@@ -97,12 +62,16 @@ def _check_parquet(file: Path, name: str, limits: Limits) -> None:
                 values += chunk.num_values if leaf.max_repetition_level else 0
         texts = [leaf.path for leaf in schema if leaf.physical_type == "BYTE_ARRAY"]
     _check_size(size, name, limits)
-    _check_values(values, name)
+    check_limit(values, MAX_VALUES, "values in objects and lists", name)
+    size = 0
     with ParquetFile(file, read_dictionary=texts) as table:
-        size = 0
         for batch in table.iter_batches(CHUNK_SIZE):
             size += sum(map(_measure, batch.columns))
             _check_size(size, name, limits)
+
+
+def _check_size(size: int, name: str, limits: Limits) -> None:
+    check_limit(size, MAX_EXPANSION * limits.max_bytes, "bytes when unpacked", name)
 
 
 def _measure(array: pa.Array) -> int:
@@ -115,34 +84,3 @@ def _measure(array: pa.Array) -> int:
     if pa.types.is_list(array.type):
         return _measure(array.flatten())
     return int(array.nbytes)
-
-
-def _check_size(size: int, name: str, limits: Limits) -> None:
-    if size > MAX_EXPANSION * limits.max_bytes:
-        limit = MAX_EXPANSION * limits.max_megabytes
-        raise HTTPException(
-            413, f"{name}: larger than {limit} MB when unpacked, the limit of this server"
-        )
-
-
-def _check_values(count: int, name: str) -> None:
-    if count > MAX_VALUES:
-        raise HTTPException(
-            413, f"{name}: has more than {MAX_VALUES:,} values in objects and lists; split it"
-        )
-
-
-def check_rows(count: int, name: str, limits: Limits) -> None:
-    """Raise `HTTPException` if a file has too many rows."""
-    if count > limits.max_rows:
-        raise HTTPException(
-            413, f"{name}: has more than {limits.max_rows:,} rows, the limit of this server"
-        )
-
-
-def check_columns(count: int, name: str) -> None:
-    """Raise `HTTPException` if a file has too many columns."""
-    if count > MAX_COLUMNS:
-        raise HTTPException(
-            413, f"{name}: has more than {MAX_COLUMNS:,} columns, the limit of this server"
-        )

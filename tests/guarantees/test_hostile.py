@@ -179,7 +179,7 @@ def test_hostile_class_names_are_escaped_in_csv_and_terminal(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     with (tmp_path / "run" / "test_predictions.csv").open(newline="") as file:
         labels = {row["label"] for row in csv.DictReader(file)}
-    assert labels == {"'=HYPERLINK(0)", "'@SUM", "-1", "1", "'-2+3", "<b>[/]\x1b[31m"}
+    assert labels == {"'=HYPERLINK(0)", "'@SUM", "-1", "+1", "'-2+3", "<b>[/]\x1b[31m"}
     done = command("run", "film", "--format", "csv", cwd=tmp_path, module="predict")
     assert done.returncode == 0, done.stderr
     assert not done.stdout.splitlines()[1].startswith(("=", "@", "-2"))

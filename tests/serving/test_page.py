@@ -177,7 +177,7 @@ def test_second_file_replaces_the_first(page: Any, tmp_path: Path) -> None:
 
 def test_empty_text_is_not_classified(page: Any) -> None:
     page.fill("#text", " ")
-    assert page.inner_text("#example-note") == "Type a text."
+    assert page.inner_text("#text-note") == "Type a text."
     assert page.locator(".card:visible").count() == 0
     type_text(page, "xyzzy")
     assert page.locator(".card .note", has_text="no token is in the vocabulary").count() >= 1

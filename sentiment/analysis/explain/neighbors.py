@@ -11,11 +11,7 @@ from sentiment.runtime.errors import InputError
 
 
 def find_word(classifier: Classifier, word: str) -> str:
-    """Return a word as it is in the vocabulary, tokenized as in training.
-
-    Raises:
-        InputError: it is not in the vocabulary; the message suggests similar spellings.
-    """
+    """A word as it is in the vocabulary, tokenized as in training."""
     tokens, _ = classifier.encoder.split(word)
     ids = classifier.encoder.vocabulary.ids
     if len(tokens) == 1 and tokens[0] in ids:
@@ -25,23 +21,20 @@ def find_word(classifier: Classifier, word: str) -> str:
     raise InputError(f"{word!r}: not in the vocabulary of {len(ids):,} words; {advice}")
 
 
-def nearest_words(classifier: Classifier, word: str, count: int) -> list[tuple[str, float]]:
-    """Return the words with the highest cosine similarity to a word of the vocabulary, and that similarity.
-
-    Raises:
-        InputError: the network has no embedding.
-    """
+def find_neighbors(
+    classifier: Classifier, word: str, count: int
+) -> list[tuple[str, float, list[float]]]:
+    """A word of the vocabulary and its nearest others: cosine similarity, and polarity by logit of each."""
     net = classifier.net
     if not net.has_embedding:
-        raise InputError(
-            f"neighbors: {type(net).__name__} has no nn.Embedding; call it embedding, see {Network.__module__}"
-        )
+        problem = f"{type(net).__name__} has no nn.Embedding"
+        raise InputError(f"neighbors: {problem}; call it embedding, see {Network.__module__}")
     words, id_ = classifier.encoder.vocabulary.words, classifier.encoder.vocabulary.ids[word]
     vectors = F.normalize(net.embedding.weight.detach())  # (V, E)
     similarity = vectors @ vectors[id_]  # (V,)
-    similarity[id_] = similarity[: len(SPECIALS)] = -2.0  # below any cosine
-    nearest = similarity.topk(min(count, len(words) - len(SPECIALS) - 1))
-    return [
-        (words[i], cosine)
-        for cosine, i in zip(nearest.values.tolist(), nearest.indices.tolist(), strict=True)
-    ]
+    similarity[: len(SPECIALS)] = -2.0  # below any cosine
+    similarity[id_] = 2.0  # above
+    nearest = similarity.topk(min(count + 1, len(words) - len(SPECIALS)))
+    ids, cosines = nearest.indices.tolist(), [1.0, *nearest.values.tolist()[1:]]
+    polarity = classifier.polarity(ids).tolist()
+    return [(words[i], *values) for i, *values in zip(ids, cosines, polarity, strict=True)]

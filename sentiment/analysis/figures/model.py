@@ -1,11 +1,12 @@
 """Figures of one model: its gates, its confusion matrix, its calibration."""
 
 import math
-import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rich.cells import cell_len, set_cell_size
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
@@ -13,10 +14,8 @@ from sentiment.analysis.figures.fonts import Figure
 from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
 
-FOR, AGAINST = (
-    "#2166ac",
-    "#b2182b",
-)  # the ends of the colormap RdBu, which the colour-blind can distinguish
+# The ends of the colormap RdBu, which the colour-blind can distinguish.
+FOR, AGAINST = "#2166ac", "#b2182b"
 CALIBRATION_BINS = 15
 MAX_CELLS_WITH_NUMBERS = 15  # in a row of a confusion matrix
 MAX_TICK_LABELS = 60
@@ -29,16 +28,9 @@ Labels = npt.NDArray[np.int64]
 def shorten_label(name: str) -> str:
     """Escape the name of a class, and cut it to what fits into a figure."""
     name = escape_control_chars(name)
-    if _width(name) <= MAX_LABEL_WIDTH:
+    if cell_len(name) <= MAX_LABEL_WIDTH:
         return name
-    shortened = name[:MAX_LABEL_WIDTH]
-    while _width(shortened) >= MAX_LABEL_WIDTH:
-        shortened = shortened[:-1]
-    return shortened + "…"
-
-
-def _width(text: str) -> int:
-    return sum(1 + (unicodedata.east_asian_width(character) in "FW") for character in text)
+    return set_cell_size(name, MAX_LABEL_WIDTH - 1).rstrip() + "…"
 
 
 def plot_gates(
@@ -53,61 +45,49 @@ def plot_gates(
 
     Args:
         words: the `T` tokens.
-        prefix_probabilities: probability of a class after each token, `(T,)`.
+        prefix_probabilities: of a class after each token, `(T,)`.
         gates: of one layer and direction, each `(1, T, H)`.
         order: units from top to bottom, `(H,)`.
-        chance: probability of a class if all are equally probable, where a line is drawn.
+        chance: probability of a class if all are equally probable.
         title: of the figure.
     """
     count = len(gates.activations)
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")
-    top, *middle, bottom = figure.subplots(
-        count + 2, 1, sharex=True, height_ratios=(3, *[4] * (count + 1))
-    )
-    steps, probabilities = np.arange(len(words)), prefix_probabilities
-    top.plot(steps, probabilities, color="black", marker="o", markersize=2.5, linewidth=1.2)
-    for color, is_side in ((FOR, probabilities >= chance), (AGAINST, probabilities <= chance)):
-        top.fill_between(
-            steps, chance, probabilities, is_side, color=color, alpha=0.3, interpolate=True
-        )
+    heights = (3, *[4] * (count + 1))
+    top, *middle, bottom = figure.subplots(count + 2, 1, sharex=True, height_ratios=heights)
+    steps, p = np.arange(len(words)), prefix_probabilities
+    top.plot(steps, p, color="black", marker="o", markersize=2.5, linewidth=1.2)
+    for color, side in ((FOR, p >= chance), (AGAINST, p <= chance)):
+        top.fill_between(steps, chance, p, side, color=color, alpha=0.3, interpolate=True)
     top.axhline(chance, color="0.6", linewidth=0.8)
     top.set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
+
+    of_map = {"aspect": "auto", "interpolation": "none"}
     for axis, (name, activation) in zip(middle, gates.activations.items(), strict=True):
         by_unit = np.asarray(activation[0]).T[order]  # (H, T)
-        image = axis.imshow(
-            by_unit, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="none"
-        )
+        image = axis.imshow(by_unit, cmap="Blues", vmin=0, vmax=1, **of_map)
         axis.set_ylabel(f"{name} gate\nunits")
     figure.colorbar(image, ax=middle, label="0 closed, 1 open", pad=0.01, aspect=60)
     state = np.asarray(gates.state[0]).T[order]
     limit = float(np.abs(state).max())
-    image = bottom.imshow(
-        state, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto", interpolation="none"
-    )
+    image = bottom.imshow(state, cmap="RdBu", vmin=-limit, vmax=limit, **of_map)
     bottom.set_ylabel(f"{gates.state_name}\nunits")
     figure.colorbar(image, ax=bottom, pad=0.01, aspect=20)
     for axis in (*middle, bottom):
         axis.set_yticks([])
-    bottom.set_xticks(
-        steps, list(map(escape_control_chars, words)), rotation=90, fontsize=8, parse_math=False
-    )
+    shown = list(map(escape_control_chars, words))
+    bottom.set_xticks(steps, shown, rotation=90, fontsize=8, parse_math=False)
     bottom.set_xlim(-0.5, len(words) - 0.5)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 
 def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequence[str]) -> Figure:
-    """Plot how often each class was predicted for each true class.
-
-    Args:
-        labels: true classes, `(N,)`.
-        predicted: predicted classes, `(N,)`.
-        label_names: names of the classes.
-    """
+    """Plot how often each class was predicted for each true class, both `(N,)`."""
     counts = confusion_matrix(labels, predicted, labels=range(len(label_names)))
     fractions = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     names = [shorten_label(name) for name in label_names]
-    longest = max(map(_width, names))
+    longest = max(map(cell_len, names))
     with_numbers = len(names) <= MAX_CELLS_WITH_NUMBERS
     upright = with_numbers and longest <= MAX_HORIZONTAL_WIDTH
     size = 2.6 + (0.9 * len(names) if with_numbers else 0.16 * min(len(names), MAX_TICK_LABELS))
@@ -117,28 +97,14 @@ def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequen
     image = axis.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts) if with_numbers else ():
         fraction = fractions[row, column]
+        color = "white" if fraction > 0.5 else "black"
         text = f"{count:,}\n{fraction:.1%}"
-        axis.text(
-            column,
-            row,
-            text,
-            ha="center",
-            va="center",
-            color="white" if fraction > 0.5 else "black",
-        )
+        axis.text(column, row, text, ha="center", va="center", color=color)
     ticks = range(0, len(names), math.ceil(len(names) / MAX_TICK_LABELS))
-    shown, fontsize = [names[i] for i in ticks], 10 if with_numbers else 7
-    axis.set_xticks(
-        ticks, shown, rotation=0 if upright else 90, fontsize=fontsize, parse_math=False
-    )
-    axis.set_yticks(
-        ticks,
-        shown,
-        rotation=90 if upright else 0,
-        va="center",
-        fontsize=fontsize,
-        parse_math=False,
-    )
+    shown = [names[i] for i in ticks]
+    style: dict[str, Any] = {"fontsize": 10 if with_numbers else 7, "parse_math": False}
+    axis.set_xticks(ticks, shown, rotation=0 if upright else 90, **style)
+    axis.set_yticks(ticks, shown, rotation=90 if upright else 0, va="center", **style)
     axis.set(xlabel="predicted label", ylabel="true label")
     figure.colorbar(image, label="fraction of the true label", shrink=0.8)
     axis.set_title(f"accuracy {np.trace(counts) / counts.sum():.2%}, {counts.sum():,} reviews")
@@ -150,14 +116,9 @@ def plot_reliability_diagram(
 ) -> Figure:
     """Plot predicted probabilities against observed frequencies (DeGroot & Fienberg 1983) above their histogram.
 
-    They are those of the second of two classes. Of more classes it is the most probable one, whose probability is the
-    confidence and whose frequency is the accuracy.
-
-    Args:
-        labels: true classes, `(N,)`.
-        probabilities: of the classes, `(N, classes)`.
-        label_names: names of the classes.
-        ece: expected calibration error, for the title.
+    They are those of the second of two classes. Of more classes it is the most probable one, whose
+    probability is the confidence and whose frequency is the accuracy. Labels are `(N,)`, probabilities
+    `(N, classes)`.
     """
     if len(label_names) == 2:
         predicted, observed = probabilities[:, 1], labels == 1
@@ -166,13 +127,11 @@ def plot_reliability_diagram(
     else:
         predicted, observed = probabilities.max(1), probabilities.argmax(1) == labels
         xlabel, ylabel = "confidence", "accuracy"
-    observed_means, predicted_means = calibration_curve(
-        observed, predicted, n_bins=CALIBRATION_BINS
-    )
+    frequencies, means = calibration_curve(observed, predicted, n_bins=CALIBRATION_BINS)
     figure = Figure(figsize=(5, 6.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
-    top.plot(predicted_means, observed_means, color=FOR, marker="o", label="model")
+    top.plot(means, frequencies, color=FOR, marker="o", label="model")
     top.set(ylim=(-0.02, 1.02))
     top.set_ylabel(ylabel, parse_math=False)
     top.legend(frameon=False, loc="upper left")

@@ -2,13 +2,9 @@
 
 export const byId = (id) => document.getElementById(id);
 
-// An element with properties, attributes (those with a dash, and role) and children; strings become text, never markup.
+// An element with properties and children; strings become text, never markup.
 export function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role" || name === "colspan") element.setAttribute(name, value);
-    else element[name] = value;
-  }
+  const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }

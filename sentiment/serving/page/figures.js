@@ -40,13 +40,12 @@ function decode({ scale, data }, rows) {
   return Array.from({ length: rows }, (_, i) => Array.from(bytes.subarray(i * width, (i + 1) * width), (b) => (b / 127) * scale));
 }
 
-// Rows are units, columns tokens. Gates go from white to blue, states from red through white to blue.
-function drawHeatMap(values, signed) {
+// Rows are units, columns tokens. Colors go from red at -scale through white to blue at scale.
+function drawHeatMap(values, scale) {
   const canvas = document.createElement("canvas");
   [canvas.height, canvas.width] = [values.length, values[0].length];
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  const scale = signed ? Math.max(1e-9, ...values.map((row) => Math.max(...row.map(Math.abs)))) : 1;
   values.flat().forEach((value, i) => {
     const end = value < 0 ? [178, 24, 43] : [33, 102, 172];
     const strength = Math.min(1, Math.abs(value) / scale);
@@ -64,10 +63,11 @@ export function drawGates(details, explanation) {
   for (const layer of explanation.layers) {
     for (const [name, map] of Object.entries(layer.values)) {
       const values = decode(map, layer.units);
+      const isState = name === layer.state_name;
       const title = document.createElement("div");
       title.className = "note";
-      title.textContent = `${layer.name}: ${name === layer.state_name ? name : `${name} gate`}`;
-      const canvas = drawHeatMap(values, name === layer.state_name);
+      title.textContent = `${layer.name}: ${isState ? name : `${name} gate`}`;
+      const canvas = drawHeatMap(values, isState ? map.scale : 1);
       canvas.addEventListener("mousemove", (event) => {
         const row = Math.floor((event.offsetY / canvas.clientHeight) * values.length);
         const column = Math.floor((event.offsetX / canvas.clientWidth) * values[0].length);

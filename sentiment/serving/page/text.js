@@ -1,9 +1,10 @@
 // The text view: probabilities, words, history and gates of each model, as one types.
 
-import { attempt, byId, get, make, percent, post } from "./api.js";
+import { attempt, byId, make, percent, post } from "./api.js";
 import { drawChart, drawGates } from "./figures.js";
 
 const MAX_CLASSES = 10; // shown of a model
+const MAX_CUT = 30; // words shown of those that are cut off
 const cards = [];
 let shown = null; // text of the last answers
 let before = null; // text before the last edit of a word
@@ -51,9 +52,10 @@ function showProbabilities(card, { label, probabilities, warning }) {
 
 function cut(words, place) {
   if (!words.length) return [];
-  const some = place === "before" ? words.slice(-30) : words.slice(0, 30);
-  const text = `${words.length.toLocaleString("en")} words ${place} are cut off by maxlen: `;
-  return [make("span", { className: "cut", textContent: `(${text}${place === "before" && some.length < words.length ? "… " : ""}${some.join(" ")}${place === "after" && some.length < words.length ? " …" : ""}) ` })];
+  const shown = place === "before" ? words.slice(-MAX_CUT) : words.slice(0, MAX_CUT);
+  if (shown.length < words.length) shown.splice(place === "before" ? 0 : MAX_CUT, 0, "…");
+  const count = words.length.toLocaleString("en");
+  return [make("span", { className: "cut", textContent: `(${count} words ${place} are cut off by maxlen: ${shown.join(" ")}) ` })];
 }
 
 function showExplanation(card, e) {
@@ -99,7 +101,7 @@ async function update() {
   byId("models").hidden = !shown.trim();
   for (const card of cards) card.element.classList.add("stale");
   if (!shown.trim()) {
-    byId("example-note").textContent = "Type a text.";
+    byId("text-note").textContent = "Type a text.";
     return;
   }
   await Promise.all(cards.map(async (card) => {
@@ -115,7 +117,7 @@ async function update() {
 
 export function showText(text, note = "") {
   byId("text").value = text;
-  byId("example-note").textContent = note;
+  byId("text-note").textContent = note;
   before = null;
   byId("undo").disabled = true;
   for (const card of cards) card.last = {};
@@ -172,22 +174,6 @@ function edit([start, end], word) {
   attempt(update);
 }
 
-async function loadExamples() {
-  const examples = await get("examples");
-  const reasons = [...new Set(examples.map((e) => e.reason))];
-  for (const reason of reasons) {
-    const group = make("optgroup", { label: reason });
-    for (const e of examples.filter((e) => e.reason === reason)) {
-      group.append(make("option", { value: examples.indexOf(e), textContent: `${e.label}: ${e.text.slice(0, 60)}` }));
-    }
-    byId("examples").append(group);
-  }
-  byId("examples").addEventListener("change", () => {
-    const e = examples[byId("examples").value];
-    if (e) showText(e.text, `${e.reason}; its class is ${e.label}`);
-  });
-}
-
 export function startText(models) {
   cards.push(...models.map(makeCard));
   byId("models").replaceChildren(...cards.map((card) => card.element));
@@ -199,12 +185,10 @@ export function startText(models) {
     byId("class").addEventListener("change", () => attempt(update));
   }
   byId("text").addEventListener("input", () => {
-    byId("example-note").textContent = "";
-    byId("examples").value = "";
+    byId("text-note").textContent = "";
     byId("undo").disabled = true;
     attempt(update);
   });
   byId("undo").addEventListener("click", () => showText(before));
-  attempt(loadExamples);
   showText("A slow start, but what an ending!");
 }

@@ -1,4 +1,4 @@
-"""Labels: what a cell of a file means as a label, and how labels become numbered classes."""
+"""What a cell of a file means as a text or a label, and how labels become numbered classes."""
 
 import math
 import re
@@ -30,13 +30,26 @@ def is_empty(text: str) -> bool:
     return _EMPTY.fullmatch(text) is not None
 
 
+def to_text(cell: Any) -> str:
+    """A cell as a text; empty if it has nothing but invisible characters.
+
+    Raises:
+        TypeError: it is not text.
+    """
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        raise TypeError("not text")
+    return "" if is_empty(cell) else cell
+
+
 def to_label(cell: Any) -> str | None:
     """A cell as a label; None if it is empty.
 
     Text stays as it is, but for invisible characters around it; `1.0` that is a number is `1`.
 
     Raises:
-        TypeError: the cell is neither text, number nor boolean.
+        TypeError: it is neither text, number nor boolean.
     """
     if cell is None:
         return None
@@ -48,7 +61,7 @@ def to_label(cell: Any) -> str | None:
         is_whole = math.isfinite(cell) and cell == int(cell)
         return str(int(cell)) if is_whole else str(cell)
     if not isinstance(cell, str):
-        raise TypeError
+        raise TypeError("neither text, number nor boolean")
     return unicodedata.normalize("NFC", _EDGES.sub("", cell.replace("\0", ""))) or None
 
 
@@ -57,25 +70,21 @@ def read_mapping(labels: Any) -> dict[str, str | None]:
 
     Args:
         labels: a mapping, or a list of texts such as `007:agent`, which may have any spelling.
-
-    Raises:
-        InputError: it is something else, or has a key twice.
     """
     if isinstance(labels, Mapping):
         pairs = [("null" if old is None else old, new) for old, new in labels.items()]
     else:
-        texts = [str(text) for text in labels or ()]
-        if malformed := next((text for text in texts if ":" not in text), None):
-            raise InputError(f"data.labels: {malformed!r} is not OLD:NEW")
-        split = [text.rpartition(":") for text in texts]
+        texts = labels if isinstance(labels, list) else [] if labels is None else [labels]
+        split = [str(text).rpartition(":") for text in texts]
         pairs = [(old, None if new == "null" else new) for old, _, new in split]
+        if "" in (separator for _, separator, _ in split):
+            raise InputError(f"data.labels={labels}: must map old labels to new ones: OLD:NEW")
     mapping: dict[str, str | None] = {}
     for old, new in pairs:
         try:
             key, value = to_label(old) or "", to_label(new)
         except TypeError as error:
-            kinds = "text, numbers, booleans or null"
-            raise InputError(f"data.labels: new labels must be {kinds}, not {new!r}") from error
+            raise InputError(f"data.labels: the new label {new!r} is {error}") from error
         if key in mapping:
             raise InputError(f"data.labels: has the key {key} twice; remove one")
         mapping[key] = value
@@ -191,15 +200,17 @@ def number_classes(
     found: list[str] = encoded.dictionary.to_pylist()
     keys = find_keys(found, mapping)
     missing = [label for label in found if label in MISSING and label not in keys]
-    names = {label: mapping[keys[label]] if label in keys else label for label in found}
-    kept = {name for label, name in names.items() if name and label not in missing}
-    classes = sort_classes([*kept])
+    names = {
+        label: mapping[keys[label]] if label in keys else label
+        for label in found
+        if label not in missing
+    }
+    classes = sort_classes([*{name for name in names.values() if name}])
     if class_names and not mapping:
         known = [name for name in class_names if name in classes]
         classes = [name for name in classes if name not in known] + known
-    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
-    numbers[None] = DROPPED_LABEL
-    of_label = [MISSING_LABEL if label in missing else numbers[names[label]] for label in found]
+    numbers = {name: number for number, name in enumerate(classes)} | {None: DROPPED_LABEL}
+    of_label = [numbers[names[label]] if label in names else MISSING_LABEL for label in found]
     by_code = np.array([*of_label, MISSING_LABEL], dtype=np.int64)
     codes = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
     merged: dict[str, list[str]] = {}

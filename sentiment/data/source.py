@@ -3,25 +3,31 @@
 Every source gives a `Corpus`: a memory-mapped `datasets.Dataset` of texts, and the class of each.
 """
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+import pyarrow.compute as pc
 from huggingface_hub import hf_hub_download
 
 from sentiment.data import demo
-from sentiment.data.corpus import Corpus, describe_part, make_corpus
-from sentiment.data.files.formats import ReadOptions
-from sentiment.data.files.layout import Part, find_ignored, find_parts
-from sentiment.data.files.tables import CLASS_NAMES, describe_files, load_table
-from sentiment.data.files.unlabelled import find_texts_of_user, load_texts, remove_texts
+from sentiment.data.corpus import Corpus, make_corpus
+from sentiment.data.files.file_set import FileSet
+from sentiment.data.files.formats import READERS, ReadOptions
+from sentiment.data.files.layout import (
+    FileSets,
+    add_unlabelled,
+    find_files,
+    find_ignored,
+    find_texts,
+    find_unlabelled,
+)
+from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
 from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
@@ -66,10 +72,6 @@ class FileSettings:
             check_choice((None, "line", "file"), text_per=self.text_per)
             check_choice(("strict", "replace"), encoding_errors=self.encoding_errors)
             check_choice((True, False), header=self.header)
-        if self.labels is not None and not isinstance(self.labels, Mapping | list):
-            raise InputError(
-                f"data.labels={self.labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}"
-            )
         _ = self.mapping, self.options, self.roots
 
     @cached_property
@@ -91,34 +93,47 @@ class FileSettings:
             text_per=self.text_per,
         )
 
-    @property
-    def key(self) -> list[Any]:
-        """What labelled rows depend on besides their files."""
-        return [*self.options.settings, sorted(map(str, self.mapping.items())), self.empty]
-
     @cached_property
     def roots(self) -> list[Path]:
         """Existing files, or one folder; empty without a path."""
-        if self.path is None:
+        return [] if self.path is None else _find_paths("path", self.path)
+
+    @cached_property
+    def texts(self) -> list[FileSet]:
+        """Named files of texts without a label."""
+        if self.unlabelled is None or isinstance(self.unlabelled, bool):
             return []
-        paths = [self.path] if isinstance(self.path, str | int | Path) else list(self.path)
-        roots = [Path(str(path)).expanduser() for path in paths]
-        if not roots:
-            raise InputError("data.path=[]: an empty list; name at least one file")
-        if len({root.resolve() for root in roots}) < len(roots):
-            raise InputError(
-                f"data.path={', '.join(map(str, roots))}: names a file twice; remove one"
-            )
-        for root in roots:
-            if not root.exists():
+        texts = []
+        for path in _find_paths("unlabelled", self.unlabelled):
+            texts += (found := find_texts(path))
+            if not found:
                 raise InputError(
-                    f"data.path={root}: no such file or folder; check the path, or try data=demo"
+                    f"data.unlabelled={path}: contains no texts; add .txt files or tables, or name a file"
                 )
-            if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
-                raise InputError(
-                    f"data.path={root}: is no regular file; name a file, or a single folder"
-                )
-        return roots
+        return texts
+
+
+def _find_paths(key: str, named: Any) -> list[Path]:
+    """The existing files and folders that a setting names."""
+    names = [named] if isinstance(named, str | int | Path) else list(named)
+    paths = [Path(str(name)).expanduser() for name in names]
+    problem = None if paths else "an empty list; name at least one file"
+    for path in paths:
+        if not path.is_file() and not path.is_dir():
+            named, problem = path, "no such file or folder; check the path"
+    if problem:
+        raise InputError(f"data.{key}={named}: {problem}")
+    return paths
+
+
+def find_separator(name: Any) -> str | None:
+    """The character that a user's name of a separator stands for."""
+    if name is None:
+        return None
+    separator = SEPARATOR_NAMES.get(str(name), str(name))
+    if len(separator) != 1:
+        raise InputError(f"separator {name}: must be one character, or tab")
+    return separator
 
 
 @dataclass(frozen=True)
@@ -152,49 +167,62 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
     Raises:
         InputError: the path holds nothing that the source can read.
     """
-    if source == "demo":
-        key = fingerprint(Path(demo.__file__).read_bytes().hex())
-        return _add_texts(
-            Source(key, _load_demo), find_texts_of_user(settings.unlabelled, []), settings
-        )
-    if settings.roots:
+    if source != "demo" and settings.roots:
         return _resolve_files(settings, IMDB_LABELS if source == "imdb" else None)
     if source == "imdb":
         return _resolve_hub(settings)
-    raise InputError(
-        "data.path: not set; name a file of reviews, or a folder with train.* and test.*"
-    )
+    if source == "demo" and settings.unlabelled is not True:
+        return _resolve_demo(settings)
+    problem = {
+        "files": "path: not set; name a file of reviews, or a folder with train.* and test.*",
+        "demo": "unlabelled=true: data=demo has no texts without a label; name a file of such texts",
+    }
+    raise InputError(f"data.{problem[source]}")
 
 
-def find_separator(name: Any) -> str | None:
-    """The character that a user's name of a separator stands for."""
-    if name is None:
-        return None
-    separator = SEPARATOR_NAMES.get(str(name), str(name))
-    if len(separator) != 1:
-        raise InputError(f"separator {name}: must be one character, or tab")
-    return separator
+def _resolve_demo(settings: FileSettings) -> Source:
+    texts = add_unlabelled({}, settings.texts)
+    key = fingerprint([Path(demo.__file__).read_bytes().hex(), *_identify(texts, settings)])
+
+    def load() -> Corpus:
+        return _read_corpus(texts, settings, Path(), key, "data=demo", IMDB_LABELS, _make_demo())
+
+    return Source(key, load)
+
+
+def _make_demo() -> dict[str, list[pa.Table]]:
+    texts, labels = zip(*demo.reviews(DEMO_TRAIN + DEMO_TEST), strict=True)
+    size = len(texts)
+    columns = {
+        "text": texts,
+        "label": [IMDB_LABELS[label] for label in labels],
+        "file": ["train"] * DEMO_TRAIN + ["test"] * DEMO_TEST,
+        "row": [*range(1, DEMO_TRAIN + 1), *range(1, DEMO_TEST + 1)],
+        "id": [None] * size,
+    }
+    table = pa.table(columns, schema=SCHEMA)
+    return {"train": [table[:DEMO_TRAIN]], "test": [table[DEMO_TRAIN:]]}
 
 
 def _resolve_hub(settings: FileSettings) -> Source:
     """Files of one revision: found in the cache, even without a connection, or downloaded by `load`."""
+    texts = add_unlabelled({}, settings.texts)
+    names = {"train": "train", "test": "test"}
+    if settings.unlabelled is True:
+        names["unlabelled"] = "unsupervised"
+    key = fingerprint([HUB, REVISION, names, *_identify(texts, settings)])
 
     def load() -> Corpus:
-        parts = {split: [Part((_download(split),))] for split in ("train", "test")}
-        folder = parts["train"][0].files[0].parent
-        return _from_parts(parts, settings, folder, "data=imdb", IMDB_LABELS).load()
+        files = {split: _download(name) for split, name in names.items()}
+        sets = {split: [FileSet((file,), ".parquet")] for split, file in files.items()}
+        folder = files["train"].parent
+        return _read_corpus(sets | texts, settings, folder, key, "data=imdb", IMDB_LABELS)
 
-    def load_all() -> Corpus:
-        return _add_texts(source, [Part((_download("unsupervised"),))], settings).load()
-
-    source = Source(fingerprint([HUB, REVISION, settings.key]), load)
-    if settings.unlabelled is True:
-        return Source(fingerprint([source.fingerprint, "unsupervised"]), load_all)
-    return _add_texts(source, find_texts_of_user(settings.unlabelled, []), settings)
+    return Source(key, load)
 
 
-def _download(split: str) -> Path:
-    name = f"plain_text/{split}-00000-of-00001.parquet"
+def _download(name: str) -> Path:
+    name = f"plain_text/{name}-00000-of-00001.parquet"
     try:
         return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=REVISION))
     except Exception as error:
@@ -208,138 +236,124 @@ def _resolve_files(settings: FileSettings, label_names: list[str] | None) -> Sou
     roots = settings.roots
     path = ", ".join(map(str, roots))
     is_folder = roots[0].is_dir()
-    folder = (
-        roots[0]
-        if is_folder
-        else Path(os.path.commonpath([root.absolute().parent for root in roots]))
-    )
+    folder = roots[0] if is_folder else _find_common_folder(roots)
     try:
-        parts = find_parts(path, roots)
-        texts = find_texts_of_user(settings.unlabelled, _find_folders(parts, roots[0]))
-        parts = remove_texts(texts, parts)
-        source = _add_texts(
-            _from_parts(parts, settings, folder, path, label_names), texts, settings
-        )
+        sets = find_files(path, roots)
+        has_test_set = "train" in sets
+        texts = _find_beside(sets, folder) if settings.unlabelled is True else settings.texts
+        sets = add_unlabelled(sets, texts)
+        identity = _identify(sets, settings)
     except OSError as error:
         raise InputError(
             f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
         ) from error
+    if not has_test_set:
+        identity += [settings.test_fraction, settings.split_seed]
+    key = fingerprint(identity)
 
     def load() -> Corpus:
-        corpus = source.load()
-        read = [part for found in (*parts.values(), texts) for part in found]
-        if is_folder and (ignored := find_ignored(read, folder)):
+        corpus = _read_corpus(sets, settings, folder, key, path, label_names)
+        if is_folder and (ignored := find_ignored(chain(*sets.values()), folder)):
             corpus.warnings.append(f"not read: {', '.join(ignored)}")
         return corpus
 
-    return replace(source, load=load)
+    train_files, test_files = (
+        frozenset(Path(state.path) for found in sets[split] for state in found.states)
+        for split in ("train" if has_test_set else "test", "test")
+    )  # without training files, the test set is drawn from all rows
+    return Source(key, load, has_test_set, "val" in sets, train_files, test_files)
 
 
-def _find_folders(parts: Mapping[str, Sequence[Part]], root: Path) -> list[Path]:
-    """The folders between the training rows and the root, nearest first."""
-    (file, *_), _ = parts.get("train", parts["test"])[0]
-    top = root if root.is_dir() else root.parent
-    return [folder for folder in file.parents if folder == top or top in folder.parents]
+def _find_common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([file.absolute().parent for file in files]))
 
 
-def _from_parts(
-    parts: Mapping[str, Sequence[Part]],
+def _find_beside(sets: FileSets, top: Path) -> list[FileSet]:
+    """Texts without a label in the folders between the training rows and the root, the nearest first."""
+    file = sets.get("train", sets["test"])[0].files[0]
+    folders = [folder for folder in file.parents if folder == top or top in folder.parents]
+    if texts := find_unlabelled(folders):
+        return texts
+    raise InputError(
+        f"data.unlabelled=true: {top} contains no unlabelled.* or unsupervised.* "
+        f"({', '.join(READERS)}); add it, or name a file: data.unlabelled=FILE"
+    )
+
+
+def _identify(sets: FileSets, settings: FileSettings) -> list[Any]:
+    """What a corpus of files depends on."""
+    states = {
+        split: [[found.label, found.states] for found in of_split]
+        for split, of_split in sets.items()
+    }
+    mapping = sorted(map(str, settings.mapping.items()))
+    return [states, *settings.options.cache_key, mapping, settings.empty]
+
+
+def _read_corpus(
+    sets: FileSets,
     settings: FileSettings,
     folder: Path,
+    key: str,
     path: str,
     label_names: list[str] | None,
-) -> Source:
-    """The source of labelled rows.
+    tables: Mapping[str, list[pa.Table]] = {},
+) -> Corpus:
+    """Read files.
 
     Args:
-        parts: as `find_parts` returns them.
+        sets: the files of each split.
         settings: how to read them.
-        folder: to which the names of the files are relative.
+        folder: to which the names of labelled files are relative.
+        key: the fingerprint of the corpus.
         path: of all, for messages.
         label_names: of IMDB, in place of those in the files.
+        tables: of splits that are no files.
     """
-    described = {
-        split: [describe_files(part.files) for part in found] for split, found in parts.items()
-    }
-    has_test_set = "train" in parts
-    key: list[Any] = [described, settings.key]
-    if not has_test_set:
-        key += [settings.test_fraction, settings.split_seed]
-
-    def load() -> Corpus:
-        tables = {
-            split: [
-                load_table(part, settings.options, folder, states)
-                for part, states in zip(found, described[split], strict=True)
-            ]
-            for split, found in parts.items()
-        }
-        metadata = [table.schema.metadata for found in tables.values() for table in found]
-        class_names = [
-            *dict.fromkeys(
-                name for of_table in metadata for name in json.loads(of_table[CLASS_NAMES])
-            )
-        ]
-        by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
-        corpus = make_corpus(
-            by_split, settings.mapping, class_names, settings.empty, fingerprint(key)
+    read, notes = dict(tables), []
+    for split, of_split in sets.items():
+        read[split] = []
+        for found in of_split:
+            options, root = settings.options, folder
+            if split == "unlabelled":
+                options = replace(options, label_column=None)
+                root = found.files[0].parent if len(found.files) == 1 else found.files[0].parents[1]
+            read[split].append(load_table(found, options, root))
+            shown = "all rows" if split == "test" and "train" not in {*sets, *tables} else split
+            notes.append(_describe(found, read[split][-1], shown))
+    class_names = [
+        name for table in chain(*read.values()) for name in get_metadata(table, "class_names")
+    ]
+    corpus = make_corpus(
+        {split: pa.concat_tables(of_split) for split, of_split in read.items()},
+        settings.mapping,
+        list(dict.fromkeys(class_names)),
+        settings.empty,
+        key,
+    )
+    if "train" not in read and settings.test_fraction < 1:
+        labelled = corpus.labels[corpus.labels >= 0]
+        if len({*labelled.tolist()}) > 1:
+            corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
+        else:
+            corpus = replace(corpus, train_rows=len(labelled))
+    if corpus.train_rows:
+        corpus.check_classes(path)
+    if label_names and len(corpus.label_names) != len(label_names):
+        raise InputError(
+            f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
         )
-        if not has_test_set and settings.test_fraction < 1:
-            if len(set(corpus.labels.tolist())) > 1:
-                corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
-            else:
-                corpus = replace(corpus, train_rows=len(corpus.labels))
-        if corpus.train_rows:
-            corpus.check_classes(path)
-        if label_names and len(corpus.label_names) != len(label_names):
-            raise InputError(
-                f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
-            )
-        notes = [
-            describe_part(part, table, split if has_test_set else "all rows")
-            for split, found in parts.items()
-            for part, table in zip(found, tables[split], strict=True)
-        ]
-        return replace(
-            corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes
-        )
-
-    files = {
-        split: frozenset(Path(state.path) for states in found for state in states)
-        for split, found in described.items()
-    }
-    train_files = files.get(
-        "train", files["test"]
-    )  # without training files, the test set is drawn from all rows
-    return Source(fingerprint(key), load, has_test_set, "val" in parts, train_files, files["test"])
+    return replace(
+        corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes
+    )
 
 
-def _add_texts(source: Source, texts: Sequence[Part], settings: FileSettings) -> Source:
-    """The source of the same reviews and texts without a label."""
-    if not texts:
-        return source
-    options = replace(settings.options, label_column=None)
-    described = [describe_files(part.files) for part in texts]
-    key = fingerprint([source.fingerprint, described, *options.settings, settings.empty])
-
-    def load() -> Corpus:
-        corpus = source.load()
-        tables = [
-            load_texts(part, options, states) for part, states in zip(texts, described, strict=True)
-        ]
-        notes = [
-            describe_part(part, table, "unlabelled")
-            for part, table in zip(texts, tables, strict=True)
-        ]
-        corpus = corpus.add_unlabelled(pa.concat_tables(tables), settings.empty, key)
-        return replace(corpus, notes=corpus.notes + notes)
-
-    return replace(source, fingerprint=key, load=load)
-
-
-def _load_demo() -> Corpus:
-    texts, labels = zip(*demo.reviews(DEMO_TRAIN + DEMO_TEST), strict=True)
-    files = ["train"] * DEMO_TRAIN + ["test"] * DEMO_TEST
-    rows = [*range(1, DEMO_TRAIN + 1), *range(1, DEMO_TEST + 1)]
-    reviews = Dataset.from_dict({"text": texts, "file": files, "row": rows})
-    return Corpus(reviews, np.array(labels), DEMO_TRAIN, 0, IMDB_LABELS)
+def _describe(found: FileSet, table: pa.Table, split: str) -> str:
+    """`train.csv (train): 8,000 rows, separated by tabs`."""
+    file, *others = found.files
+    name = f"{file.parent.name}/*.txt" if others else table["file"][0].as_py()
+    label = [f"label {found.label}"] if found.label else []
+    notes = get_metadata(table, "notes")
+    if damaged := pc.sum(pc.match_substring(table["text"], "\ufffd")).as_py():
+        notes.append(f"{damaged:,} of them with a character that could not be decoded (U+FFFD)")
+    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *notes])

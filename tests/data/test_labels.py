@@ -83,8 +83,8 @@ def test_spelling_of_a_missing_label_that_is_a_key_is_a_class() -> None:
     [
         (["1:a", "1:b"], "data.labels: has the key 1 twice"),
         ({1: "a", "1": "b"}, "data.labels: has the key 1 twice"),
-        (["a"], "data.labels: 'a' is not OLD:NEW"),
-        ({"a": [1]}, r"data.labels: new labels must be text, numbers, booleans or null, not \[1\]"),
+        (["a"], r"data.labels=\['a'\]: must map old labels to new ones"),
+        ({"a": [1]}, r"data.labels: the new label \[1\] is neither text, number nor boolean"),
     ],
 )
 def test_invalid_mappings(mapping: object, message: str) -> None:

@@ -258,7 +258,10 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
     ("make", "message"),
     [
         (lambda folder: folder / "absent", "data.path=.*: no such file or folder"),
-        (lambda folder: folder, r"contains no train\.\* \(.csv, .*\); add it, or name one file"),
+        (
+            lambda folder: folder,
+            r"contains no train\.\* \(.csv, .*\); add or rename it, or name one file",
+        ),
         (one_file("reviews.xlsx", "x"), r"reviews.xlsx: unknown format \.xlsx"),
         (one_file("reviews.csv", ""), "reviews.csv: is empty"),
         (one_file("reviews.csv", "text,label\n"), "reviews.csv: contains no rows"),
@@ -295,7 +298,7 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
             two_files(ROWS, [("", 1), ("a", None)]),
             r"test.jsonl: no row has both a text and a label",
         ),
-        (two_files([("a", [1])], ROWS), r"train.jsonl: row 1, column label holds \[1\]"),
+        (two_files([("a", [1])], ROWS), r"train.jsonl: row 1, column label holds \[1\], neither"),
     ],
 )
 def test_invalid_files_raise_one_line(
@@ -389,7 +392,10 @@ def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
     [
         ({"header": "no"}, "^data.header=no: must be one of True, False"),
         ({"labels": "x"}, "^data.labels=x: must map old labels to new ones"),
-        ({"labels": {1: [2]}}, "^data.labels: new labels must be text, numbers"),
+        (
+            {"labels": {1: [2]}},
+            r"^data.labels: the new label \[2\] is neither text, number nor boolean",
+        ),
         ({"separator": "ab"}, "^separator ab: must be one character, or tab"),
         ({"encoding": 1253}, None),
         ({"encoding": None, "separator": 1}, "cannot be read as csv"),
@@ -401,9 +407,10 @@ def test_invalid_options_raise_one_line(
     path = write_csv(tmp_path / "reviews.csv", ROWS[:2])
     with pytest.raises(InputError, match=message):
         load(path, test_fraction=0.5, **options)
-    for paths, wrong in (([], "empty list"), ([str(path), str(path)], "names a file twice")):
-        with pytest.raises(InputError, match=wrong):
-            FileSettings(paths)
+    with pytest.raises(InputError, match=r"^data.path=\[\]: an empty list"):
+        FileSettings([])
+    with pytest.raises(InputError, match=r"reviews.csv: is read twice; name it once"):
+        resolve_source("files", FileSettings([str(path), str(path)]))
 
 
 def test_list_of_files_is_one_set(tmp_path: Path) -> None:

@@ -281,17 +281,18 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
         ([], r"^data.unlabelled=\[\]: an empty list"),
         (
             "{folder}/train.csv",
-            r"^data.unlabelled=.*train.csv: is read as labelled rows too; name other files$",
+            r"^/.*/train.csv: is read twice; name it once, in data.path or in data.unlabelled$",
         ),
-        ("{folder}", r"^data.unlabelled=.*: is read as labelled rows too"),
+        ("{folder}", r"^/.*/train.csv: is read twice; name it once"),
         ("{folder}/other", r"^data.unlabelled=.*other: contains no texts; add"),
-        (["{folder}/u/empty.txt"] * 2, r"^data.unlabelled=.*: names a file twice; remove one"),
-        ("{folder}/u/empty.txt", r"^data.unlabelled: no row of empty.txt has a text"),
+        (["{folder}/u/empty.txt"] * 2, r"empty.txt: is read twice; name it once"),
+        (["{folder}/u/one", "{folder}/u/one/1.txt"], r"1.txt: is read twice; name it once"),
+        ("{folder}/u/empty.txt", r"^empty.txt: no row has a text"),
         ("{folder}/u/empty.csv", r"empty.csv: is empty; it needs rows with text"),
         ("{folder}/u/cp1252.csv", r"cp1252.csv: line 2: not in UTF-8; name its encoding"),
         (
             "{folder}/u/column.csv",
-            r"column.csv: has no column text, which .* it has review, n; rename that of the texts$",
+            r"^data.text_column=text: no such column in .*column.csv; it has review, n; type",
         ),
         ("{folder}/u/utf16.csv", r"utf16.csv: not in UTF-8; type data.encoding=utf-16-le"),
         ("{folder}/u/x.pdf", r"x.pdf: unknown format"),
@@ -304,6 +305,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
         "empty.csv": "",
         "column.csv": "review,n\nc,1\n",
         "x.pdf": "c",
+        "one/1.txt": "one film",
     }
     for name, content in contents.items():
         write_lines(folder / "u" / name, []).write_text(content)

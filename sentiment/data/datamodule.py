@@ -16,7 +16,6 @@ from pytorch_lightning import LightningDataModule
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.encoded.encoding import (
@@ -29,6 +28,9 @@ from sentiment.data.encoded.encoding import (
     read_vocabulary,
 )
 from sentiment.data.encoded.preprocessing import RowError, encode
+from sentiment.data.files.formats import CHUNK_SIZE
+from sentiment.data.files.layout import SPLITS
+from sentiment.data.source import FileSettings, resolve_source
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.errors import (
@@ -42,46 +44,28 @@ from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
 FORMAT = 7  # of the encoded reviews; a new number ignores older caches
-CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
 class ReviewDataModule(LightningDataModule):
     """Tokenizes reviews once, splits off the validation set, and pads batches on demand.
 
-    Args:
-        source: `imdb` (the Hub, or a local copy at `path`), `files` (those at `path`) or `demo` (built in).
-        max_features: size of the vocabulary, padding and unknown word included.
-        maxlen: maximum number of tokens of a review.
-        padding: `pre` is the article's: at the start, to exactly `maxlen`, not masked. `post` pads at the end, to the
-            longest review of a batch of similar lengths, and is masked.
-        truncating: `pre` keeps the last tokens of a long review, `post` the first.
-        batch_size: reviews in a training batch.
-        val_fraction: fraction of the training set that is held out for validation, in proportion to the classes.
-        val_split: `random` draws the validation rows; `tail` takes the last rows of each class. IMDB's files keep the
-            reviews of one film together, so its last rows are of films that the others hardly mention, as in the test
-            set.
-        test_fraction: fraction of a single file that becomes the test set.
-        split_seed: draws the validation rows, and the test rows of a single file; nothing else.
-        validate_on: `train` holds out training rows; `test` validates on the test set, as the article did, and trains
-            on the whole training set.
-        tokenizer: settings of a `Tokenizer`: a name, or a mapping with `_target_`, a class that is imported and
-            thereby trusted. One that is trained is trained again if `max_features` changes.
-        seed: draws the order of the training batches.
-        reading: further `sentiment.data.source.FileSettings`, such as `path` and `text_column`.
+    The arguments are the keys of `conf/data/default.yaml`, of which `reading` are those in
+    `sentiment.data.source.FileSettings`, and `seed`, which draws the order of the training batches. A
+    class that `tokenizer` names is imported and thereby trusted.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
-        label_names: names of the classes, after `setup`.
         encoder: how a text becomes ids; its vocabulary, that of the training and unlabelled rows, is empty before
             `setup`.
-        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`.
-        duplicates: how many reviews of `val` and `test` have the same tokens as a training row, after `setup`.
+        label_names: names of the classes, after `setup`, as are the following.
+        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`.
+        duplicates: how many reviews of `val` and `test` have the same tokens as a training row.
         unlabelled_copies: how many unlabelled texts had the tokens of a `test` or a `val` row and were left out, and
-            how many have those of a `train` row, after `setup`; empty without unlabelled texts.
-        notes: what was read, line by line, after `setup`.
-        warnings: what may be wrong with it, line by line, after `setup`.
-        has_val_set: whether the source has validation rows, after `setup`.
+            how many have those of a `train` row; empty without unlabelled texts.
+        notes: what was read, line by line.
+        warnings: what may be wrong with it, line by line.
+        has_val_set: whether the source has validation rows.
 
     Raises:
         InputError: an argument is out of range, or the source cannot be found.
@@ -125,10 +109,8 @@ class ReviewDataModule(LightningDataModule):
         self.seed = seed
         self.reshuffle = True
         self._soft_labels: npt.NDArray[np.float32] | None = None
-        settings = sources.FileSettings(
-            test_fraction=test_fraction, split_seed=split_seed, **reading
-        )
-        self.source = sources.resolve_source(source, settings)
+        settings = FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
+        self.source = resolve_source(source, settings)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
             key += [max_features]
@@ -157,12 +139,8 @@ class ReviewDataModule(LightningDataModule):
             for start in track(chunks, purpose, transient=True):
                 yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
-        metadata = {
-            "label_names": corpus.label_names,
-            "notes": corpus.notes,
-            "warnings": corpus.warnings,
-            "has_val_set": corpus.val_rows > 0,
-        }
+        metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}
+        metadata["has_val_set"] = corpus.val_rows > 0
         tokenizer = self.encoder.tokenize
         try:
             encode(texts, corpus.labels, splits, tokenizer, self.max_features, folder, metadata)
@@ -177,22 +155,22 @@ class ReviewDataModule(LightningDataModule):
         self.duplicates: dict[str, int] = metadata["duplicates"]
         self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
         self.notes: list[str] = metadata["notes"]
-        self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
+        self.has_val_set: bool = metadata["has_val_set"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
         state = read_tokenizer_state(self.folder)
         self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer_state=state)
-        names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
         self.splits = {
-            name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names
+            split: PaddedReviews(StoredReviews(self.folder, split), self.encoder)
+            for split in SPLITS
+            if split != "unlabelled" or self.unlabelled_copies
         }
 
     @property
     def training_texts(self) -> EncodedReviews:
         """The training rows and then the unlabelled ones, from which word vectors are learned, after `setup`."""
-        return StoredReviews(
-            self.folder, *(split for split in ("train", "unlabelled") if split in self.splits)
-        )
+        names = [split for split in ("train", "unlabelled") if split in self.splits]
+        return StoredReviews(self.folder, *names)
 
     @property
     def contents(self) -> str:
@@ -224,9 +202,8 @@ class ReviewDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
         split = self.training_set
-        sampler = split.train_sampler(
-            self.batch_size, self.seed, *self._rank(), reshuffle=self.reshuffle
-        )
+        rank = self._rank()
+        sampler = split.train_sampler(self.batch_size, self.seed, *rank, reshuffle=self.reshuffle)
         return _dataloader(split, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -241,7 +218,7 @@ class ReviewDataModule(LightningDataModule):
         """Rank of this device, and the number of devices."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def read_rows(self, rows: Integers) -> Dataset:
+    def select_reviews(self, rows: Integers) -> Dataset:
         """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""
         return self._corpus.reviews.select(rows)
 

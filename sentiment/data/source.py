@@ -6,7 +6,7 @@ Every source gives a `Corpus`: a memory-mapped `datasets.Dataset` of texts, and 
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,6 @@ class FileSettings:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        if str(self.text_column) == str(self.label_column):
-            raise InputError(
-                f"data.label_column={self.label_column}: is data.text_column too; name the column of the classes"
-            )
         with prefix_key("data"):
             check_choice(("drop", "error"), empty=self.empty)
             check_choice((None, "line", "file"), text_per=self.text_per)
@@ -98,40 +94,25 @@ class FileSettings:
         """Existing files, or one folder; empty without a path."""
         return [] if self.path is None else _find_paths("path", self.path)
 
-    @cached_property
-    def texts(self) -> list[FileSet]:
-        """Named files of texts without a label."""
-        if self.unlabelled is None or isinstance(self.unlabelled, bool):
-            return []
-        texts = []
-        for path in _find_paths("unlabelled", self.unlabelled):
-            texts += (found := find_texts(path))
-            if not found:
-                raise InputError(
-                    f"data.unlabelled={path}: contains no texts; add .txt files or tables, or name a file"
-                )
-        return texts
-
 
 def _find_paths(key: str, named: Any) -> list[Path]:
     """The existing files and folders that a setting names."""
-    names = [named] if isinstance(named, str | int | Path) else list(named)
+    names = named if isinstance(named, list | tuple) else [] if named is None else [named]
     paths = [Path(str(name)).expanduser() for name in names]
-    problem = None if paths else "an empty list; name at least one file"
-    for path in paths:
-        if not path.is_file() and not path.is_dir():
-            named, problem = path, "no such file or folder; check the path"
-    if problem:
-        raise InputError(f"data.{key}={named}: {problem}")
+    missing = [path for path in paths if not path.is_file() and not path.is_dir()]
+    if missing:
+        raise InputError(
+            f"data.{key}={missing[0]}: no such file or folder; check the path, or try data=demo"
+        )
+    if not paths:
+        raise InputError(f"data.{key}: not set; name a file of reviews, or a folder")
     return paths
 
 
 def find_separator(name: Any) -> str | None:
     """The character that a user's name of a separator stands for."""
-    if name is None:
-        return None
-    separator = SEPARATOR_NAMES.get(str(name), str(name))
-    if len(separator) != 1:
+    separator = None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
+    if separator is not None and len(separator) != 1:
         raise InputError(f"separator {name}: must be one character, or tab")
     return separator
 
@@ -141,20 +122,100 @@ class Source:
     """A corpus that is identified, but not read yet.
 
     Attributes:
-        fingerprint: changes whenever the reviews do (files: see `FileState`).
-        load: reads it; raises `InputError` if that fails.
-        has_test_set: whether the test set is given, and not drawn from all rows.
-        has_val_set: whether the validation set is given, and not drawn from the training rows.
-        train_files: tables with training rows.
-        test_files: tables with test rows.
+        settings: how files are read.
+        sets: the files of each split that are known.
+        name: of the rest, for messages.
+        version: of the rest.
+        fetch: returns the rest: files, or what `load_table` returns.
+        folder: to which file names in the corpus are relative; None for that of each file.
+        label_names: of IMDB, in place of those in the files.
     """
 
-    fingerprint: str
-    load: Callable[[], Corpus]
-    has_test_set: bool = True
-    has_val_set: bool = False
-    train_files: frozenset[Path] = frozenset()
-    test_files: frozenset[Path] = frozenset()
+    settings: FileSettings
+    sets: FileSets
+    name: str
+    version: Sequence[Any] = ()
+    fetch: Callable[[], Mapping[str, Sequence[FileSet | pa.Table]]] = dict
+    folder: Path | None = None
+    label_names: list[str] | None = None
+
+    @property
+    def has_test_set(self) -> bool:
+        """Whether the test set is given, and not drawn from all rows."""
+        return "train" in self.sets or "test" not in self.sets
+
+    @property
+    def has_val_set(self) -> bool:
+        """Whether the validation set is given, and not drawn from the training rows."""
+        return "val" in self.sets
+
+    @property
+    def train_files(self) -> set[str]:
+        """Known tables with training rows, without symbolic links."""
+        return self._list_files("train" if self.has_test_set else "test")
+
+    @property
+    def test_files(self) -> set[str]:
+        """Known tables with test rows, without symbolic links."""
+        return self._list_files("test")
+
+    def _list_files(self, split: str) -> set[str]:
+        return {state.path for found in self.sets.get(split, []) for state in found.states}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever the reviews do (files: see `FileState`)."""
+        settings = self.settings
+        states = {
+            split: [[found.label, found.states] for found in sets]
+            for split, sets in self.sets.items()
+        }
+        mapping = sorted(map(str, settings.mapping.items()))
+        drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
+        how = [*settings.options.cache_key, mapping, settings.empty, *drawn]
+        return fingerprint([*self.version, states, *how])
+
+    def load(self) -> Corpus:
+        """Read the corpus.
+
+        Raises:
+            InputError: a file cannot be read, or its rows are no training or test set.
+        """
+        tables: dict[str, list[pa.Table]] = {}
+        notes = []
+        for split, found in {**self.fetch(), **self.sets}.items():
+            tables[split] = [self._load_table(files, split) for files in found]
+            shown = split if self.has_test_set or split == "unlabelled" else "all rows"
+            notes += [
+                _describe(files, table, shown)
+                for files, table in zip(found, tables[split], strict=True)
+                if isinstance(files, FileSet)
+            ]
+        names = (get_metadata(table, "class_names") for table in chain(*tables.values()))
+        class_names = list(dict.fromkeys(chain(*names)))
+        by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
+        corpus = make_corpus(
+            by_split, self.settings.mapping, class_names, self.settings.empty, self.fingerprint
+        )
+        if not self.has_test_set and self.settings.test_fraction < 1:
+            corpus = corpus.draw_test_set(self.settings.test_fraction, self.settings.split_seed)
+        if corpus.train_rows:
+            corpus.check_classes(self.name)
+        if self.folder and self.folder in self.settings.roots:
+            ignored = find_ignored(chain(*self.sets.values()), self.folder)
+            corpus.warnings.extend([f"not read: {', '.join(ignored)}"] if ignored else [])
+        if self.label_names and len(self.label_names) == len(corpus.label_names):
+            corpus = replace(corpus, label_names=self.label_names)
+        return replace(corpus, notes=notes + corpus.notes)
+
+    def _load_table(self, found: FileSet | pa.Table, split: str) -> pa.Table:
+        if not isinstance(found, FileSet):
+            return found
+        options, root = self.settings.options, self.folder
+        if split == "unlabelled":
+            options, root = replace(options, label_column=None), None
+        file, *others = found.files
+        return load_table(found, options, root or (file.parents[1] if others else file.parent))
 
 
 def resolve_source(source: str, settings: FileSettings) -> Source:
@@ -167,185 +228,85 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
     Raises:
         InputError: the path holds nothing that the source can read.
     """
-    if source != "demo" and settings.roots:
-        return _resolve_files(settings, IMDB_LABELS if source == "imdb" else None)
-    if source == "imdb":
-        return _resolve_hub(settings)
-    if source == "demo" and settings.unlabelled is not True:
-        return _resolve_demo(settings)
-    problem = {
-        "files": "path: not set; name a file of reviews, or a folder with train.* and test.*",
-        "demo": "unlabelled=true: data=demo has no texts without a label; name a file of such texts",
-    }
-    raise InputError(f"data.{problem[source]}")
+    label_names = None if source == "files" else IMDB_LABELS
+    if source == "files" or (source == "imdb" and settings.roots):
+        return _find_files(settings, label_names)
+    from_hub = {"train": "train", "test": "test"}
+    if source == "imdb" and settings.unlabelled is True:
+        texts, from_hub["unlabelled"] = [], "unsupervised"
+    else:
+        texts = _find_unlabelled(settings, [])
+    sets = add_unlabelled({}, texts)
+    if source == "demo":
+        version = [Path(demo.__file__).read_bytes().hex()]
+        return Source(settings, sets, "data=demo", version, _make_demo, label_names=label_names)
+    fetch = partial(_download, from_hub)
+    return Source(
+        settings, sets, "data=imdb", [HUB, REVISION, from_hub], fetch, label_names=label_names
+    )
 
 
-def _resolve_demo(settings: FileSettings) -> Source:
-    texts = add_unlabelled({}, settings.texts)
-    key = fingerprint([Path(demo.__file__).read_bytes().hex(), *_identify(texts, settings)])
+def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:
+    roots = settings.roots or _find_paths("path", settings.path)
+    path = ", ".join(map(str, roots))
+    folder = roots[0]
+    if not folder.is_dir():
+        folder = Path(os.path.commonpath([root.absolute().parent for root in roots]))
+    try:
+        sets = find_files(path, roots)
+        first = sets.get("train", sets["test"])[0].files[0]
+        beside = [above for above in first.parents if above == folder or folder in above.parents]
+        sets = add_unlabelled(sets, _find_unlabelled(settings, beside))
+    except OSError as error:
+        raise InputError(
+            f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
+        ) from error
+    return Source(settings, sets, path, folder=folder, label_names=label_names)
 
-    def load() -> Corpus:
-        return _read_corpus(texts, settings, Path(), key, "data=demo", IMDB_LABELS, _make_demo())
 
-    return Source(key, load)
+def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[FileSet]:
+    """Texts without a label: those that are named, or in the first of the folders with some."""
+    named = settings.unlabelled
+    if named is None or named is False:
+        return []
+    places = [None] if named is True else _find_paths("unlabelled", named)
+    texts = [find_texts(place) if place else find_unlabelled(folders) for place in places]
+    if [] in texts:
+        place = places[texts.index([])] or f"true: {folders[-1] if folders else 'data=demo'}"
+        raise InputError(
+            f"data.unlabelled={place} contains no texts without a label, such as unlabelled.* or "
+            f"unsupervised.* ({', '.join(READERS)}); add them, or name a file: data.unlabelled=FILE"
+        )
+    return [*chain(*texts)]
 
 
 def _make_demo() -> dict[str, list[pa.Table]]:
     texts, labels = zip(*demo.reviews(DEMO_TRAIN + DEMO_TEST), strict=True)
-    size = len(texts)
     columns = {
         "text": texts,
         "label": [IMDB_LABELS[label] for label in labels],
         "file": ["train"] * DEMO_TRAIN + ["test"] * DEMO_TEST,
         "row": [*range(1, DEMO_TRAIN + 1), *range(1, DEMO_TEST + 1)],
-        "id": [None] * size,
+        "id": [None] * len(texts),
     }
     table = pa.table(columns, schema=SCHEMA)
     return {"train": [table[:DEMO_TRAIN]], "test": [table[DEMO_TRAIN:]]}
 
 
-def _resolve_hub(settings: FileSettings) -> Source:
-    """Files of one revision: found in the cache, even without a connection, or downloaded by `load`."""
-    texts = add_unlabelled({}, settings.texts)
-    names = {"train": "train", "test": "test"}
-    if settings.unlabelled is True:
-        names["unlabelled"] = "unsupervised"
-    key = fingerprint([HUB, REVISION, names, *_identify(texts, settings)])
-
-    def load() -> Corpus:
-        files = {split: _download(name) for split, name in names.items()}
-        sets = {split: [FileSet((file,), ".parquet")] for split, file in files.items()}
-        folder = files["train"].parent
-        return _read_corpus(sets | texts, settings, folder, key, "data=imdb", IMDB_LABELS)
-
-    return Source(key, load)
-
-
-def _download(name: str) -> Path:
-    name = f"plain_text/{name}-00000-of-00001.parquet"
-    try:
-        return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=REVISION))
-    except Exception as error:
-        raise InputError(
-            f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is "
-            "not cached; name a local copy with data.path=DIR, or use data=demo"
-        ) from error
-
-
-def _resolve_files(settings: FileSettings, label_names: list[str] | None) -> Source:
-    roots = settings.roots
-    path = ", ".join(map(str, roots))
-    is_folder = roots[0].is_dir()
-    folder = roots[0] if is_folder else _find_common_folder(roots)
-    try:
-        sets = find_files(path, roots)
-        has_test_set = "train" in sets
-        texts = _find_beside(sets, folder) if settings.unlabelled is True else settings.texts
-        sets = add_unlabelled(sets, texts)
-        identity = _identify(sets, settings)
-    except OSError as error:
-        raise InputError(
-            f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
-        ) from error
-    if not has_test_set:
-        identity += [settings.test_fraction, settings.split_seed]
-    key = fingerprint(identity)
-
-    def load() -> Corpus:
-        corpus = _read_corpus(sets, settings, folder, key, path, label_names)
-        if is_folder and (ignored := find_ignored(chain(*sets.values()), folder)):
-            corpus.warnings.append(f"not read: {', '.join(ignored)}")
-        return corpus
-
-    train_files, test_files = (
-        frozenset(Path(state.path) for found in sets[split] for state in found.states)
-        for split in ("train" if has_test_set else "test", "test")
-    )  # without training files, the test set is drawn from all rows
-    return Source(key, load, has_test_set, "val" in sets, train_files, test_files)
-
-
-def _find_common_folder(files: Sequence[Path]) -> Path:
-    return Path(os.path.commonpath([file.absolute().parent for file in files]))
-
-
-def _find_beside(sets: FileSets, top: Path) -> list[FileSet]:
-    """Texts without a label in the folders between the training rows and the root, the nearest first."""
-    file = sets.get("train", sets["test"])[0].files[0]
-    folders = [folder for folder in file.parents if folder == top or top in folder.parents]
-    if texts := find_unlabelled(folders):
-        return texts
-    raise InputError(
-        f"data.unlabelled=true: {top} contains no unlabelled.* or unsupervised.* "
-        f"({', '.join(READERS)}); add it, or name a file: data.unlabelled=FILE"
-    )
-
-
-def _identify(sets: FileSets, settings: FileSettings) -> list[Any]:
-    """What a corpus of files depends on."""
-    states = {
-        split: [[found.label, found.states] for found in of_split]
-        for split, of_split in sets.items()
-    }
-    mapping = sorted(map(str, settings.mapping.items()))
-    return [states, *settings.options.cache_key, mapping, settings.empty]
-
-
-def _read_corpus(
-    sets: FileSets,
-    settings: FileSettings,
-    folder: Path,
-    key: str,
-    path: str,
-    label_names: list[str] | None,
-    tables: Mapping[str, list[pa.Table]] = {},
-) -> Corpus:
-    """Read files.
-
-    Args:
-        sets: the files of each split.
-        settings: how to read them.
-        folder: to which the names of labelled files are relative.
-        key: the fingerprint of the corpus.
-        path: of all, for messages.
-        label_names: of IMDB, in place of those in the files.
-        tables: of splits that are no files.
-    """
-    read, notes = dict(tables), []
-    for split, of_split in sets.items():
-        read[split] = []
-        for found in of_split:
-            options, root = settings.options, folder
-            if split == "unlabelled":
-                options = replace(options, label_column=None)
-                root = found.files[0].parent if len(found.files) == 1 else found.files[0].parents[1]
-            read[split].append(load_table(found, options, root))
-            shown = "all rows" if split == "test" and "train" not in {*sets, *tables} else split
-            notes.append(_describe(found, read[split][-1], shown))
-    class_names = [
-        name for table in chain(*read.values()) for name in get_metadata(table, "class_names")
-    ]
-    corpus = make_corpus(
-        {split: pa.concat_tables(of_split) for split, of_split in read.items()},
-        settings.mapping,
-        list(dict.fromkeys(class_names)),
-        settings.empty,
-        key,
-    )
-    if "train" not in read and settings.test_fraction < 1:
-        labelled = corpus.labels[corpus.labels >= 0]
-        if len({*labelled.tolist()}) > 1:
-            corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
-        else:
-            corpus = replace(corpus, train_rows=len(labelled))
-    if corpus.train_rows:
-        corpus.check_classes(path)
-    if label_names and len(corpus.label_names) != len(label_names):
-        raise InputError(
-            f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
-        )
-    return replace(
-        corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes
-    )
+def _download(names: Mapping[str, str]) -> dict[str, list[FileSet]]:
+    """Files of one revision: found in the cache, even without a connection, or downloaded."""
+    sets = {}
+    for split, name in names.items():
+        file = f"plain_text/{name}-00000-of-00001.parquet"
+        try:
+            path = hf_hub_download(HUB, file, repo_type="dataset", revision=REVISION)
+        except Exception as error:
+            raise InputError(
+                f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and "
+                "is not cached; name a local copy with data.path=DIR, or use data=demo"
+            ) from error
+        sets[split] = [FileSet((Path(path),), ".parquet")]
+    return sets
 
 
 def _describe(found: FileSet, table: pa.Table, split: str) -> str:

@@ -47,9 +47,8 @@ def find_dialect(
 ) -> tuple[Dialect, tuple[str, ...]]:
     """Find the dialect in which each row of a file has as many cells as the first one.
 
-    Cells in quotes are tried first; quotes inside them are doubled, or else follow a backslash. Then
-    quotes are part of the text; also if a row would span several lines that are rows themselves, see
-    `_lines_look_like_rows`. Each trial reads the file once.
+    Quotes are around cells, and inside them doubled or else after a backslash; or part of the text,
+    also if a row would span several lines that are rows, see `_lines_look_like_rows`. Each trial reads the file.
 
     Args:
         open_lines: opens the file.
@@ -73,12 +72,11 @@ def find_dialect(
     unquoted = Dialect(separator, quotechar=None)
     errors = []
     for dialect in (Dialect(separator), Dialect(separator, escapechar="\\"), unquoted):
-        try:
-            long_rows = _count_long_rows(open_lines, dialect)
-        except DialectError as error:
-            errors.append(error)
+        long_rows = _try(open_lines, dialect)
+        if isinstance(long_rows, DialectError):
+            errors.append(long_rows)
             continue
-        is_ambiguous = long_rows > 0 and _is_possible(open_lines, unquoted)
+        is_ambiguous = long_rows > 0 and isinstance(_try(open_lines, unquoted), int)
         if is_ambiguous and _lines_look_like_rows(open_lines, dialect, unquoted):
             dialect = unquoted
         if dialect.escapechar:
@@ -133,30 +131,19 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], 
         yield cells, reader.line_num - before
 
 
-def _count_long_rows(open_lines: OpenLines, dialect: Dialect) -> int:
-    """How many rows span several lines.
-
-    Raises:
-        DialectError: a row is not in the dialect; or there are no quotes in it, but around most cells.
-    """
+def _try(open_lines: OpenLines, dialect: Dialect) -> int | DialectError:
+    """How many rows span several lines; or why the file is not in the dialect."""
     rows = long_rows = quoted_rows = 0
-    with open_lines() as opened:
-        for cells, lines in _parse(opened, dialect):
-            rows += 1
-            long_rows += lines > 1
-            if dialect.quotechar is None:
-                quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells)
-    if quoted_rows > rows / 2:
-        raise DialectError(1, "cells are in quotes")
-    return long_rows
-
-
-def _is_possible(open_lines: OpenLines, dialect: Dialect) -> bool:
     try:
-        _count_long_rows(open_lines, dialect)
-    except DialectError:
-        return False
-    return True
+        with open_lines() as opened:
+            for cells, lines in _parse(opened, dialect):
+                rows += 1
+                long_rows += lines > 1
+                if dialect.quotechar is None:
+                    quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells)
+    except DialectError as error:
+        return error
+    return DialectError(1, "cells are in quotes") if quoted_rows > rows / 2 else long_rows
 
 
 def _lines_look_like_rows(open_lines: OpenLines, quoted: Dialect, unquoted: Dialect) -> bool:

@@ -24,17 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read.
+    """How files are read: keys of `conf/data/default.yaml`.
 
     Attributes:
-        text_column: column of the texts: its name, its number from 1 without a header, or a dotted path
-            into JSON or Parquet.
-        label_column: column of the classes; None if they are not needed.
-        id_column: column of identifiers; None if they are not needed. May be missing without a `label_column`.
+        text_column: its name, its number from 1 without a header, or a dotted path into JSON or Parquet.
+        label_column: likewise; None if labels are not needed.
+        id_column: likewise; may be missing in a file whose labels are not needed.
         header: whether the first line of CSV or TSV holds the names of the columns.
-        separator: of the cells of CSV or TSV; None chooses the one whose header has the columns.
+        separator: of CSV or TSV; None chooses the one whose header has the columns.
         encoding: of text files, by the name of Python's codec.
-        encoding_errors: `strict`, or `replace` for U+FFFD in place of bytes outside the encoding.
+        encoding_errors: `strict` or `replace`.
         text_per: what a text is in `.txt` files: `line` or `file`; None if only one is possible.
         flags: how a command sets an option, for messages; `data.option=` by default.
     """
@@ -90,15 +89,16 @@ def find_format(file: Path) -> str:
         InputError: there is none.
     """
     suffix = Path(find_uncompressed_name(file)).suffix
-    if suffix in READERS and not (suffix == ".parquet" != file.suffix.lower()):
-        return suffix
     if not suffix and file.suffix.lower() == ".zip":
         return ".csv"  # pandas calls what it puts into reviews.zip just "reviews"
-    known = f"unknown format {file.suffix or '(no suffix)'}; use {', '.join(READERS)}"
-    is_parquet = suffix == ".parquet"
-    raise InputError(
-        f"{file}: {'is compressed twice; extract the Parquet file' if is_parquet else known}"
-    )
+    problem = None
+    if suffix not in READERS:
+        problem = f"unknown format {file.suffix or '(no suffix)'}; use {', '.join(READERS)}"
+    elif suffix == ".parquet" != file.suffix.lower():
+        problem = "is compressed twice; extract the Parquet file"
+    if problem:
+        raise InputError(f"{file}: {problem}")
+    return suffix
 
 
 def _open(file: Path, options: ReadOptions) -> AbstractContextManager[TextStream]:
@@ -168,10 +168,12 @@ def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
         start = list(islice(filled, 2))
         if _is_document([line for _, line in start], options):
             content = "".join(line for _, line in start) + stream.lines.read()
-            records = iter(_find_records(_parse(content, start[0][0])))
+            parsed: Iterable[tuple[int, Any]] = enumerate(
+                _find_records(_parse(content, start[0][0])), 1
+            )
         else:
-            records = (_parse(line, number) for number, line in chain(start, filled))
-        chunks = _split(_check_records(records))
+            parsed = ((n, _parse(line, n)) for n, line in chain(start, filled))
+        chunks = _split(_check_records(parsed))
         first = next(chunks, [])
         names = _list_keys(first)
         found = [
@@ -188,18 +190,23 @@ def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
 
 def _is_document(lines: Sequence[str], options: ReadOptions) -> bool:
     """Whether the first lines of a file are part of one JSON value, and not an object each."""
-    if not lines:
-        return False
-    if lines[0].lstrip().startswith("["):
-        return True
+    if not lines or lines[0].lstrip().startswith("["):
+        return bool(lines)
     try:
         first = json.loads(lines[0])
     except ValueError:
         return True
     if len(lines) > 1 or not isinstance(first, dict):
         return False
-    has_list = any(isinstance(value, list) for value in first.values())
-    return has_list and _get(first, options.text_column) is None
+    return _find_records(first) != [first] and _get(first, options.text_column) is None
+
+
+def _find_records(document: Any) -> list[Any]:
+    """The array that a document is, or the only one that its object has, else the object."""
+    if isinstance(document, list):
+        return document
+    lists = [value for value in document.values() if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else [document]
 
 
 def _parse(content: str, number: int) -> Any:
@@ -213,20 +220,10 @@ def _parse(content: str, number: int) -> Any:
     return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))
 
 
-def _find_records(document: Any) -> list[Any]:
-    """The array that a document is, or the only one that its object has."""
-    if isinstance(document, list):
-        return document
-    lists = [value for value in document.values() if isinstance(value, list)]
-    if len(lists) != 1:
-        raise ValueError("a single object; write an array of objects, or one object per line")
-    return lists[0]
-
-
-def _check_records(records: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    for number, record in enumerate(records, 1):
+def _check_records(parsed: Iterable[tuple[int, Any]]) -> Iterator[dict[str, Any]]:
+    for number, record in parsed:
         if not isinstance(record, dict):
-            raise ValueError(f"row {number:,}: not a JSON object")
+            raise ValueError(f"line or element {number:,}: not a JSON object")
         yield record
 
 
@@ -273,20 +270,19 @@ def _open_lines(file: Path, options: ReadOptions, all_columns: bool) -> Iterator
         if options.text_per == "file":
             texts = iter([stream.lines.read()])
         elif options.text_per is None:
-            texts = iter([_read_only_line([*texts], file, options)])
-        chunks = ({options.text_column: chunk} for chunk in _split(texts))
+            texts = iter([_read_only_line(texts, options)])
         names = [options.text_column]
+        chunks = ({options.text_column: chunk} for chunk in _split(texts))
         yield OpenTable(names, names, chunks, stream.fraction)
 
 
-def _read_only_line(lines: list[str], file: Path, options: ReadOptions) -> str:
+def _read_only_line(lines: Iterable[str], options: ReadOptions) -> str:
     """The text of a file whose lines after the first one are empty."""
-    while len(lines) > 1 and is_empty(lines[-1]):
-        lines.pop()
-    if len(lines) > 1:
+    first, *others = [*lines] or [""]
+    if not all(map(is_empty, others)):
         line, whole = (options.flag("text_per", value) for value in ("line", "file"))
-        raise InputError(f"{file}: has several lines; type {line} if each is a text, or {whole}")
-    return "".join(lines)
+        raise ValueError(f"has several lines; type {line} if each is a text, or {whole}")
+    return first
 
 
 READERS: dict[str, Callable[[Path, ReadOptions, bool], AbstractContextManager[OpenTable]]] = {

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from sentiment.data.files.file_set import FileSet
@@ -49,29 +50,29 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     if len(roots) > 1 or roots[0].is_file():
         return {"test": _to_sets(roots)}
     root = roots[0]
+    visible = _list_visible(root)
     if splits := _find_splits(root):
         return splits
     inside = {
-        folder: splits
-        for folder in _list_visible(root)
+        folder.name: splits
+        for folder in visible
         if folder.is_dir() and (splits := _find_splits(folder))
     }
     if len(inside) == 1:
         return next(iter(inside.values()))
-    if not inside and (classes := _find_classes(root)):
-        return {"test": classes}
-    files = [file.name for file in _list_visible(root) if file.is_file()]
     if inside:
-        names = ", ".join(folder.name for folder in inside)
-        problem = f"several folders hold train files ({names}); type data.path={root}/NAME"
+        problem = (
+            f"several folders hold train files ({', '.join(inside)}); type data.path={root}/NAME"
+        )
+    elif classes := _find_classes(root):
+        return {"test": classes}
     else:
+        files = [file.name for file in visible if file.is_file()]
         holds = (
             f"; it holds {', '.join(files[:5])}{', …' if len(files) > 5 else ''}" if files else ""
         )
-        problem = (
-            f"contains no train.* ({', '.join(READERS)}){holds}; add or rename it, or name one file: "
-            "data.path=FOLDER/FILE"
-        )
+        advice = "add or rename it, or name one file: data.path=FOLDER/FILE"
+        problem = f"contains no train.* ({', '.join(READERS)}){holds}; {advice}"
     raise InputError(f"data.path={path}: {problem}")
 
 
@@ -84,9 +85,7 @@ def find_texts(path: Path) -> list[FileSet]:
     """Texts without a label: an existing file, or the tables, or else the `.txt` files, of a folder."""
     if path.is_file():
         return _to_sets([path])
-    texts = tuple(
-        file for file in _list_visible(path) if _is_text(file) and not DOCUMENT.fullmatch(file.name)
-    )
+    texts = tuple(file for file in _list_visible(path) if _is_text(file) and not _is_document(file))
     return _find_tables(path) or ([FileSet(texts, ".txt")] if texts else [])
 
 
@@ -104,14 +103,11 @@ def add_unlabelled(splits: Mapping[str, list[FileSet]], texts: list[FileSet]) ->
             if found.label not in UNLABELLED or found.states[0].path not in unlabelled
         ]
         for split, of_split in splits.items()
-    }
-    sets |= {"unlabelled": texts} if texts else {}
-    paths = [s.path for of_split in sets.values() for found in of_split for s in found.states]
-    if len({*paths}) < len(paths):
-        [(twice, _)] = Counter(paths).most_common(1)
-        raise InputError(
-            f"{twice}: is read twice; name it once, in data.path or in data.unlabelled"
-        )
+    } | ({"unlabelled": texts} if texts else {})
+    paths = Counter(s.path for found in chain(*sets.values()) for s in found.states)
+    if repeated := [path for path, count in paths.items() if count > 1]:
+        advice = "name it once, in data.path or in data.unlabelled"
+        raise InputError(f"{repeated[0]}: is read twice; {advice}")
     return sets
 
 
@@ -167,29 +163,20 @@ def _find_split(folder: Path, split: str) -> list[FileSet]:
     find_inside = find_texts if split == "unlabelled" else _find_tables_or_classes
     subfolders = [path for path in visible if path.is_dir() and path.name.lower() in SPLITS[split]]
     inside = {path: found for path in subfolders if (found := find_inside(path))}
-    _check_parts(folder, split, files, [*inside])
-    return _to_sets(files) or next(iter(inside.values()), [])
-
-
-def _check_parts(
-    folder: Path, split: str, files: Sequence[Path], subfolders: Sequence[Path]
-) -> None:
-    """Raise `InputError` unless there is at most one file or subfolder, or all parts of one file."""
     parts = [match for file in files if (match := PART.search(file.name))]
     numbers = sorted(int(part["number"]) for part in parts)
-    kinds = {
-        (part["count"], *Path(part.string).suffixes) for part in parts
-    }  # parts of one file are alike
-    are_parts = len({*numbers}) == len(files) and len(kinds) == 1
-    listed = ", ".join(path.name for path in (*files, *subfolders))
-    if len(subfolders) + bool(files) > 1 or (len(files) > 1 and not are_parts):
-        raise InputError(f"{folder}: several sets of {split} rows ({listed}); remove all but one")
-    if numbers:
-        count = int(parts[0]["count"] or len(numbers))
-        if numbers != [*range(numbers[0], numbers[0] + count)]:
-            raise InputError(
-                f"{folder}: parts of {split} are missing ({listed}); add the others, or rename these"
-            )
+    span = numbers[-1] - numbers[0] + 1 if numbers else 0
+    kinds = {(part["count"], *Path(part.string).suffixes) for part in parts}
+    are_parts = len({*numbers}) == len(files) and len(kinds) == 1  # of one file
+    problem = None
+    if len(inside) + bool(files) > 1 or (len(files) > 1 and not are_parts):
+        problem = f"several sets of {split} rows", "remove all but one"
+    elif numbers and {span, int(parts[0]["count"] or span)} != {len(numbers)}:
+        problem = f"parts of {split} are missing", "add the others, or rename these"
+    if problem:
+        listed = ", ".join(path.name for path in (*files, *inside))
+        raise InputError(f"{folder}: {problem[0]} ({listed}); {problem[1]}")
+    return _to_sets(files) or next(iter(inside.values()), [])
 
 
 def _to_sets(files: Iterable[Path]) -> list[FileSet]:
@@ -209,44 +196,35 @@ def _find_tables_or_classes(folder: Path) -> list[FileSet]:
 
 
 def _find_classes(folder: Path) -> list[FileSet]:
-    """At least two classes."""
-    return _find_class_folders(folder) or _find_class_files(folder)
+    """At least two classes: folders of text files; or files of lines, beside no others but documents."""
+    visible = _list_visible(folder)
+    contents = {
+        path.name: _list_visible(path) for path in visible if path.is_dir() and path.name != "unsup"
+    }
+    texts = {name: tuple(filter(_is_text, files)) for name, files in contents.items()}
+    sets = [FileSet(files, ".txt", name) for name, files in texts.items() if files]
+    if len(sets) > 1:
+        others = {s.label: sorted({*contents[s.label or ""]} - {*s.files}) for s in sets}
+        problems = [
+            f"{len(files)} in {name} are no .txt files, such as {files[0].name}"
+            for name, files in others.items()
+            if files
+        ]
+        advice = "rename or remove them"
+    else:
+        files = [file for file in visible if file.is_file() and not _is_document(file)]
+        are_classes = len(files) > 1 and all(file.suffix.lower() == ".txt" for file in files)
+        sets = [FileSet((file,), ".txt", file.stem) for file in files if are_classes]
+        are_many = len(sets) > MAX_CLASS_FILES
+        problems = [f"{len(files):,} text files would be as many classes"] if are_many else []
+        advice = "put the texts of each class into a folder of their own, such as pos and neg"
+    if problems:
+        raise InputError(f"{folder}: {problems[0]}; {advice}")
+    return sets
 
 
-def _find_class_folders(folder: Path) -> list[FileSet]:
-    """A folder of text files per class."""
-    classes: dict[Path, tuple[tuple[Path, ...], list[Path]]] = {}
-    for path in _list_visible(folder):
-        if path.is_dir() and path.name != "unsup":  # IMDB's texts without a label
-            contents = _list_visible(path)
-            texts = tuple(file for file in contents if _is_text(file))
-            classes |= {path: (texts, contents)} if texts else {}
-    if len(classes) < 2:
-        return []
-    for path, (texts, contents) in classes.items():
-        if others := sorted({*contents} - {*texts}, key=_natural_order):
-            listed = ", ".join(file.name for file in others[:3])
-            raise InputError(
-                f"{path}: {len(others)} are no .txt files ({listed}); rename or remove them"
-            )
-    return [FileSet(texts, ".txt", path.name) for path, (texts, _) in classes.items()]
-
-
-def _find_class_files(folder: Path) -> list[FileSet]:
-    """A file of lines per class, beside no others but documents."""
-    files = [
-        file
-        for file in _list_visible(folder)
-        if file.is_file() and not DOCUMENT.fullmatch(file.name)
-    ]
-    if len(files) < 2 or any(file.suffix.lower() != ".txt" for file in files):
-        return []
-    if len(files) > MAX_CLASS_FILES:
-        raise InputError(
-            f"{folder}: {len(files):,} text files would be as many classes; put the texts of each "
-            "class into a folder of their own, such as pos and neg"
-        )
-    return [FileSet((file,), ".txt", file.stem) for file in files]
+def _is_document(file: Path) -> bool:
+    return DOCUMENT.fullmatch(file.name) is not None
 
 
 def _is_text(path: Path) -> bool:

@@ -61,29 +61,27 @@ def read_rows(
             text is not a string; a label is neither string, number nor boolean.
     """
     suffix = suffix or find_format(file)
-    _check_file(file, options, suffix)
+    if problem := _find_problem(file, options, suffix):
+        raise InputError(f"{file}: {problem}")
     first = 1
     try:
-        if suffix != ".parquet":
-            _check_encoding(file, options)
         with READERS[suffix](file, options, all_columns) as table:
-            _check_columns(table, options, file, suffix, all_columns)
+            if suffix != ".parquet" and _is_in_other_encoding(file, table, options):
+                raise UnicodeError
+            _check_columns(file, table, options, suffix, all_columns)
+            paths = {*table.found} - {*table.names}
             for cells in table.chunks:
                 texts = _convert(to_text, "text_column", cells, options, file, first)
                 labels = None
                 if options.label_column is not None:
                     labels = _convert(to_label, "label_column", cells, options, file, first)
-                paths = {*table.found} - {*table.names}
                 beside = {name: cells[name] for name in cells if name not in paths}
                 yield Rows(texts, labels, beside, first, table.fraction(), table.notes)
                 first += len(texts)
             if first == 1 and table.names:  # a header alone
                 yield Rows([], None, {name: [] for name in table.names}, 1, 1.0, table.notes)
     except READ_ERRORS as error:
-        if isinstance(error, InputError):
-            raise
-        after = f"after row {first - 1:,}: " if first > 1 else ""
-        raise InputError(f"{file}: {after}{_explain(error, file, options, suffix)}") from error
+        raise InputError(_explain(error, file, options, suffix, first - 1)) from error
 
 
 def _convert(
@@ -100,66 +98,70 @@ def _convert(
     for row, cell in enumerate(cells[name], first):
         try:
             converted.append(convert(cell))
-        except TypeError as error:
+        except (AttributeError, TypeError) as error:
             raise InputError(
-                f"{file}: row {row:,}, column {name} holds {shorten(repr(cell), MAX_REPR)}, {error}; "
-                f"fix it or choose another column with {options.flag(key, 'NAME')}"
+                f"{file}: row {row:,}, column {name} holds {shorten(repr(cell), MAX_REPR)}, not text"
+                f"{'' if key == 'text_column' else ', a number or a boolean'}; fix it or choose "
+                f"another column with {options.flag(key, 'NAME')}"
             ) from error
     return converted
 
 
-def _check_file(file: Path, options: ReadOptions, suffix: str) -> None:
-    """Raise `InputError` for what would be no error, or not be understood, when it is read."""
-    problem = None
+def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
+    """What would be no error, or not be understood, when a file is read."""
     if not file.is_file():
-        problem = f"{'is no regular' if file.exists() else 'no such'} file; check the path"
-    elif suffix == ".txt" and options.label_column is not None:
-        problem = (
+        return f"{'is no regular' if file.exists() else 'no such'} file; check the path"
+    if options.text_column == options.label_column:
+        flag = options.flag("label_column", options.label_column)
+        return f"{flag} is the column of the texts too; name that of the classes"
+    if suffix == ".txt" and options.label_column is not None:
+        return (
             "lines of text have no classes; put those of each class into a file or folder of "
             "their own (pos.txt, neg.txt) and name the folder above; if lines end in a label, rename it "
             "to .tsv or .csv and type data.header=false data.text_column=1 data.label_column=2"
         )
-    elif file.stat().st_size == 0 and suffix != ".txt":
-        problem = f"is empty; it needs rows with {' and '.join(options.columns)}"
-    if problem:
-        raise InputError(f"{file}: {problem}")
-
-
-def _check_encoding(file: Path, options: ReadOptions) -> None:
-    """Raise an error if there is no such encoding, or UTF-8 would be read in it without one."""
+    if file.stat().st_size == 0 and suffix != ".txt":
+        return f"is empty; it needs rows with {' and '.join(options.columns)}"
     try:
         "".encode(options.encoding)
     except (LookupError, ValueError) as error:
         flag, example = (options.flag("encoding", name) for name in (options.encoding, "cp1252"))
-        raise InputError(f"{flag}: {one_line(error)}; for example {example}") from error
+        return f"{flag} cannot be used ({one_line(error)}); for example {example}"
+    return None
+
+
+def _is_in_other_encoding(file: Path, table: OpenTable, options: ReadOptions) -> bool:
+    """Whether a file is read without an error in an encoding that is not its own."""
     is_unicode = codecs.lookup(options.encoding).name.startswith("utf")
-    if not is_unicode and guess_encoding(file) == "utf-8":
-        raise UnicodeError
+    is_utf_16 = any("\0" in name for name in table.names)
+    return is_utf_16 or (not is_unicode and guess_encoding(file) == "utf-8")
 
 
 def _check_columns(
-    table: OpenTable, options: ReadOptions, file: Path, suffix: str, all_columns: bool
+    file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
 ) -> None:
     """Raise an error if a column is missing, or there are several of its name."""
-    if any("\0" in name for name in table.names):
-        raise UnicodeError  # UTF-16 without a mark
-    counts = Counter(table.names)
-    read = table.names if all_columns else table.found
-    if repeated := next((name for name in read if counts[name] > 1), None):
-        raise ValueError(f"{counts[repeated]} columns are named {repeated}; rename all but one")
     keys = ["text_column", "label_column"] + (["id_column"] if options.label_column else [])
     wanted = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
-    missing = [key for key, name in wanted.items() if name not in table.found]
-    if missing and table.names:
+    missing = {key: name for key, name in wanted.items() if name not in table.found}
+    counts = Counter(table.names)
+    read = table.names if all_columns else table.found
+    repeated = next((name for name in read if counts[name] > 1), None)
+    problem = None
+    if repeated:
+        problem = f"{file}: {counts[repeated]} columns are named {repeated}; rename all but one"
+    elif missing and table.names:
         listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
         more = ", …" if len(table.names) > MAX_COLUMNS else ""
         advice = " ".join(
-            options.flag(key, _find_closest(wanted[key], table.names)) for key in missing
+            options.flag(key, _find_closest(name, table.names)) for key, name in missing.items()
         )
         if options.header and suffix in (".csv", ".tsv"):
             advice += f", or {options.flag('header', 'false')} if that is a row"
-        first = options.flag(missing[0], wanted[missing[0]])
-        raise InputError(f"{first}: no such column in {file}; it has {listed}{more}; type {advice}")
+        first = options.flag(*next(iter(missing.items())))
+        problem = f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
+    if problem:
+        raise InputError(problem)
 
 
 def _find_closest(name: str, names: Sequence[str]) -> str:
@@ -168,15 +170,18 @@ def _find_closest(name: str, names: Sequence[str]) -> str:
     return by_folded[closest[0]] if closest else "NAME"
 
 
-def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str) -> str:
-    """What is wrong with a file that cannot be read, and what to do."""
+def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:
+    """Why a file cannot be read after so many rows, and what to do."""
+    if isinstance(error, InputError):
+        return str(error)
+    place = f"{file}: after row {rows:,}" if rows else f"{file}"
     guess = None if suffix == ".parquet" else guess_encoding(file)
-    is_other = guess is not None and guess.startswith("utf-16")
-    if suffix == ".parquet" or not (is_other or isinstance(error, UnicodeError)):
+    is_utf_16 = guess is not None and guess.startswith("utf-16")
+    if suffix == ".parquet" or not (is_utf_16 or isinstance(error, UnicodeError)):
         reason = one_line(error) or type(error).__name__
-        return f"cannot be read as {suffix[1:]} ({reason}); fix the file"
+        return f"{place}: cannot be read as {suffix[1:]} ({reason}); fix the file"
     line = find_undecodable_line(file, options.encoding)
-    place = f"line {line:,}: " if line else ""
+    place = f"{file}: line {line:,}" if line else place
     if options.flags.get("encoding") == "":  # cannot be set
         advice = "convert the file"
     elif guess == options.encoding.lower():
@@ -186,4 +191,4 @@ def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str) ->
         advice = f"type {options.flag('encoding', guess)}, or convert the file"
     else:
         advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
-    return f"{place}not in {options.encoding.upper()}; {advice}"
+    return f"{place}: not in {options.encoding.upper()}; {advice}"

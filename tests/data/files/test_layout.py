@@ -217,7 +217,7 @@ def test_files_that_are_not_read_are_named(
         ),
         (
             ["pos/1.txt", "pos/2.csv", "neg/1.txt"],
-            r"pos: 1 are no .txt files \(2.csv\); rename or remove them",
+            r": 1 in pos are no .txt files, such as 2.csv; rename or remove them",
         ),
     ],
 )

@@ -230,7 +230,8 @@ def test_unknown_encoding_raises(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(TABLE)
     for encoding in ("utf-9", "base64", "\0"):
         with pytest.raises(
-            InputError, match=rf"^data\.encoding={encoding}: .*; for example data\."
+            InputError,
+            match=rf"x.csv: data\.encoding={encoding} cannot be used .*; for example data\.",
         ):
             read(tmp_path / "x.csv", encoding=encoding)
 
@@ -315,7 +316,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
             "it has texts, lable; type data.text_column=texts data.label_column=lable$",
         ),
         ("x.csv", "text,label\na,1\ntext,label\n", "row 2 repeats the header; remove it"),
-        ("x.json", '{"a": {"text": "b"},\n "c": 1}', "cannot be read as json"),
+        ("x.json", '{"a": {"text": "b"},\n "c": 1}', "no such column in .*; it has a, c; type"),
+        ("x.json", '{"a": {"text": "b"},\n "c": 1', "cannot be read as json .line 2: Expecting"),
         ("x.csv", "text,text,label\na,b,1\n", "2 columns are named text; rename all but one"),
         (
             "x.csv",
@@ -342,7 +344,7 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.jsonl",
             '{"text": "a", "label": [1]}\n',
-            r"row 1, column label holds \[1\], neither text, number nor boolean; fix it or",
+            r"row 1, column label holds \[1\], not text, a number or a boolean; fix it or",
         ),
         ("x.jsonl", '{"text": "a", "la', r"cannot be read as jsonl \(line 1: Unterminated string"),
         (
@@ -351,8 +353,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
             r"after row 2,048: cannot be read as jsonl \(line 3001: ",
         ),
         ("x.jsonl", many_lines('{"text": 3, "label": 1}'), "row 3,001, column text holds 3"),
-        ("x.jsonl", "3\n", "row 1: not a JSON object"),
-        ("x.json", "[3]\n", "row 1: not a JSON object"),
+        ("x.jsonl", "3\n", "line or element 1: not a JSON object"),
+        ("x.json", "[3]\n", "line or element 1: not a JSON object"),
         ("x.csv", "PAR1\x15\x04", "x.csv: is a Parquet file; rename it to .parquet"),
         (
             "x.csv",
@@ -387,7 +389,7 @@ def test_invalid_file_raises_one_line_that_names_the_place(
         (
             pa.array(["a", "b"]),
             pa.array([b"1", b"0"]),
-            "row 1, column label holds b'1', neither text",
+            "row 1, column label holds b'1', not text, a number",
         ),
     ],
 )

@@ -49,7 +49,8 @@ def test_texts_of_a_class_are_one_table(tmp_path: Path) -> None:
 
     files[1].write_text("two\nlines")
     with pytest.raises(
-        InputError, match=r"1.txt: has several lines; type data.text_per=line .*data.text_per=file"
+        InputError,
+        match=r"1.txt: .*has several lines; type data.text_per=line .*data.text_per=file",
     ):
         load_table(FileSet(files, ".txt", "pos"), ReadOptions(text_per=None), tmp_path)
     found = FileSet(files, ".txt", "pos")
@@ -70,7 +71,7 @@ def test_empty_lines_at_the_end_of_a_text_are_no_texts(tmp_path: Path) -> None:
     table = load_table(FileSet(files, ".txt", "pos"), options, tmp_path)
     assert table["text"].to_pylist() == ["film 0", "film 1", "film 2 ", ""]
     files[3].write_text("\n" * 1030 + "another text")
-    with pytest.raises(InputError, match=r"3\.txt: has several lines"):
+    with pytest.raises(InputError, match=r"3\.txt: cannot be read as txt .has several lines"):
         load_table(FileSet(files, ".txt", "pos"), options, tmp_path)
 
 

@@ -74,7 +74,7 @@ def test_no_text_of_a_held_out_row_is_learned_from(
 
     expected = prepare("clean", clean)
     held_out = [
-        expected.read_rows(expected.splits[split].reviews.rows)["text"][:]
+        expected.select_reviews(expected.splits[split].reviews.rows)["text"][:]
         for split in ("test", "val")
     ]
     copies = [
@@ -275,16 +275,16 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
     [
         (
             True,
-            r"^data.unlabelled=true: .* contains no unlabelled\.\* or unsupervised\.\* \(.csv, .*\); add it, or name",
+            r"^data.unlabelled=true: .* contains no texts without a label, such as .* \(.csv, .*\); add",
         ),
         ("absent.csv", r"^data.unlabelled=absent.csv: no such file or folder"),
-        ([], r"^data.unlabelled=\[\]: an empty list"),
+        ([], r"^data.unlabelled: not set; name a file"),
         (
             "{folder}/train.csv",
             r"^/.*/train.csv: is read twice; name it once, in data.path or in data.unlabelled$",
         ),
         ("{folder}", r"^/.*/train.csv: is read twice; name it once"),
-        ("{folder}/other", r"^data.unlabelled=.*other: contains no texts; add"),
+        ("{folder}/other", r"^data.unlabelled=.*other contains no texts without a label.*; add"),
         (["{folder}/u/empty.txt"] * 2, r"empty.txt: is read twice; name it once"),
         (["{folder}/u/one", "{folder}/u/one/1.txt"], r"1.txt: is read twice; name it once"),
         ("{folder}/u/empty.txt", r"^empty.txt: no row has a text"),
@@ -320,7 +320,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
 def test_unlabelled_texts_are_needed(folder: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"^data.unlabelled=true: data=demo has no texts without a label; name a file",
+        match=r"^data.unlabelled=true: data=demo contains no texts without a label.*name a file",
     ):
         resolve_source("demo", FileSettings(unlabelled=True))
     write_lines(folder / "unlabelled.txt", ["the test1 film was good"])

@@ -200,7 +200,8 @@ def _select_source(
         InputError: a model was trained on rows that would be tested.
     """
     source = _resolve(data)
-    seen = [known for known in trained_on if known and known.train_files & source.test_files]
+    tested = source.list_files("test")
+    seen = [known for known in trained_on if known and known.list_files("train") & tested]
     if all_rows and not seen and not source.has_test_set:
         return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
     if any(known.fingerprint != source.fingerprint for known in seen):

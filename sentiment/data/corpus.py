@@ -29,12 +29,10 @@ NO_TEXT = -3  # instead of the number of a class, as `MISSING_LABEL`
 
 @dataclass(frozen=True)
 class Corpus:
-    """Labelled reviews with their training, validation and test sets, and perhaps texts without a label.
+    """Rows of the training set, then those of the validation and the test set, then texts without a label.
 
     Attributes:
-        reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`; the
-            rows of the training set come first, then those of the validation set, then those of the test set, then the
-            texts without a label.
+        reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`.
         labels: class of each row, int64 `(rows,)`; `MISSING_LABEL` without one.
         train_rows: size of the training set; 0 if all rows are tested.
         val_rows: size of the validation set; 0 if it is to be drawn from the training set.
@@ -69,11 +67,7 @@ class Corpus:
     def split(
         self, validate_on: str, val_fraction: float, val_split: str, seed: int
     ) -> dict[str, Integers]:
-        """Row numbers of `train`, `val`, `test` and perhaps `unlabelled`, by the keys of `conf/data/default.yaml`.
-
-        Raises:
-            InputError: too few rows of some class.
-        """
+        """Row numbers of `train`, `val`, `test` and perhaps `unlabelled`, by the keys of `conf/data/default.yaml`."""
         ends = [self.train_rows, self.train_rows + self.val_rows, self._labelled_rows]
         train, val, test, unlabelled = np.split(np.arange(len(self.labels)), ends)
         if validate_on == "test":
@@ -81,9 +75,8 @@ class Corpus:
         elif not self.val_rows:
             labels, key = self.labels[train], "data.val_fraction"
             if val_split == "random":
-                train, val = stratified_split(
-                    train, labels, val_fraction, seed, key, self.label_names
-                )
+                names = self.label_names
+                train, val = stratified_split(train, labels, val_fraction, seed, key, names)
             else:
                 train, val = tail_split(train, labels, val_fraction, key)
         splits = {"train": train, "val": val, "test": test}
@@ -99,15 +92,9 @@ class Corpus:
         elif only_others.size:
             name = self.label_names[only_others[0]]
             similar = find_closest(name, known)
-            fix = (
-                f", {similar} in train; type"
-                if similar
-                else "; fix the split, or drop its rows with"
-            )
-            problem = (
-                f"label {shorten(name)} occurs in the test or validation set only{fix} "
-                f"{suggest_mapping({name: similar})}"
-            )
+            advice = f", {similar} in train; type" if similar else "; fix it, or drop its rows with"
+            problem = f"label {shorten(name)} occurs in the test or validation set only{advice} "
+            problem += suggest_mapping({name: similar})
         else:
             return
         raise InputError(f"{path}: {problem}")
@@ -123,21 +110,21 @@ def make_corpus(
     """Number the classes of tables and drop rows without a text or a label.
 
     Args:
-        tables: by split, as `load_table` returns them: all that there are of `train`, `val`, `test` and
-            `unlabelled`, whose labels are null; without `train`, those in `test` are all labelled rows.
-        mapping: see `number_classes`.
-        class_names: see there.
+        tables: by split, as `load_table` returns them; those of `unlabelled` have no labels. Without
+            `train`, those in `test` are all labelled rows.
+        mapping: see `number_classes`, as for `class_names`.
+        class_names: of integer labels.
         empty: `drop` or `error`.
         fingerprint: of the reviews.
 
     Raises:
-        InputError: there are rows without a text or a label and `empty` is `error`; no row of a split
-            is left; or the labels are measurements.
+        InputError: rows are to be left out and `empty` is `error`; no row of a split is left; or the
+            labels are measurements.
     """
     splits = [split for split in SPLITS if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
-    sizes = [len(tables[split]) for split in splits]
-    needs_label = np.repeat([split != "unlabelled" for split in splits], sizes)
+    split_of = np.repeat(np.arange(len(splits)), [len(tables[split]) for split in splits])
+    needs_label = np.array(splits)[split_of] != "unlabelled"
     has_text = pc.greater(pc.binary_length(table["text"]), 0)
     of_texts = pc.if_else(has_text, table["label"], pa.scalar(None, pa.large_string()))
     numbered = number_classes(of_texts, mapping, class_names)
@@ -155,8 +142,8 @@ def make_corpus(
         notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
     for key, merged in numbered.merged.items():
         notes.append(f"data.labels: {key} also stands for {', '.join(merged)}")
-    ends = np.searchsorted(rows, np.cumsum(sizes))
-    kept = dict(zip(splits, np.diff(ends, prepend=0).tolist(), strict=True))
+    counts = np.bincount(split_of[rows], minlength=len(splits)).tolist()
+    kept = dict(zip(splits, counts, strict=True))
     if unfilled := [split for split in splits if not kept[split]]:
         needed = "a text" if unfilled[0] == "unlabelled" else "both a text and a label"
         raise InputError(

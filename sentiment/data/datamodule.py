@@ -56,19 +56,12 @@ class ReviewDataModule(LightningDataModule):
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
-        encoder: how a text becomes ids; its vocabulary, that of the training and unlabelled rows, is empty before
-            `setup`.
-        label_names: names of the classes, after `setup`, as are the following.
-        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`.
+        encoder: how a text becomes ids; its vocabulary is empty before `setup`.
+        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`, as are the following.
         duplicates: how many reviews of `val` and `test` have the same tokens as a training row.
         unlabelled_copies: how many unlabelled texts had the tokens of a `test` or a `val` row and were left out, and
             how many have those of a `train` row; empty without unlabelled texts.
-        notes: what was read, line by line.
-        warnings: what may be wrong with it, line by line.
-        has_val_set: whether the source has validation rows.
-
-    Raises:
-        InputError: an argument is out of range, or the source cannot be found.
+        label_names, notes, warnings: see `Corpus`.
     """
 
     def __init__(
@@ -114,16 +107,12 @@ class ReviewDataModule(LightningDataModule):
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenize.cache_key, validate_on]
         if self.encoder.tokenize.needs_training:
             key += [max_features]
-        if validate_on == "train" and not self.source.has_val_set:
+        if validate_on == "train" and "val" not in self.source.sets:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
         self.folder = cache_dir() / "reviews" / fingerprint(key)
 
     def prepare_data(self) -> None:
-        """Read and encode the source, unless that was done before.
-
-        Raises:
-            InputError: the source cannot be read, or the tokenizer cannot be trained or fails on a review.
-        """
+        """Read and encode the source, unless that was done before."""
         if not is_complete(self.folder):
             name = f"reviews/{self.folder.name}"
             self.folder = cached(
@@ -231,8 +220,6 @@ class ReviewDataModule(LightningDataModule):
 
 
 def _dataloader(split: PaddedReviews, sampler: BucketBatchSampler) -> DataLoader[Batch]:
-    """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads.
-
-    A DataLoader draws a seed whenever it starts; with a generator of its own that does not change the dropout masks.
-    """
+    """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads."""
+    # It draws a seed whenever it starts, which with its own generator does not change the dropout masks.
     return DataLoader(split, sampler=sampler, batch_size=None, generator=torch.Generator())

@@ -123,10 +123,10 @@ class Source:
 
     Attributes:
         settings: how files are read.
-        sets: the files of each split that are known.
-        name: of the rest, for messages.
-        version: of the rest.
-        fetch: returns the rest: files, or what `load_table` returns.
+        sets: the files of each split, as far as they are known.
+        name: of the source, for messages.
+        version: of the other splits.
+        fetch: returns their files, or tables as `load_table` does.
         folder: to which file names in the corpus are relative; None for that of each file.
         label_names: of IMDB, in place of those in the files.
     """
@@ -144,23 +144,10 @@ class Source:
         """Whether the test set is given, and not drawn from all rows."""
         return "train" in self.sets or "test" not in self.sets
 
-    @property
-    def has_val_set(self) -> bool:
-        """Whether the validation set is given, and not drawn from the training rows."""
-        return "val" in self.sets
-
-    @property
-    def train_files(self) -> set[str]:
-        """Known tables with training rows, without symbolic links."""
-        return self._list_files("train" if self.has_test_set else "test")
-
-    @property
-    def test_files(self) -> set[str]:
-        """Known tables with test rows, without symbolic links."""
-        return self._list_files("test")
-
-    def _list_files(self, split: str) -> set[str]:
-        return {state.path for found in self.sets.get(split, []) for state in found.states}
+    def list_files(self, split: str) -> set[str]:
+        """Known files with rows of `train` or `test`, without symbolic links."""
+        name = split if self.has_test_set else "test"
+        return {state.path for found in self.sets.get(name, []) for state in found.states}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -176,11 +163,7 @@ class Source:
         return fingerprint([*self.version, states, *how])
 
     def load(self) -> Corpus:
-        """Read the corpus.
-
-        Raises:
-            InputError: a file cannot be read, or its rows are no training or test set.
-        """
+        """Read the corpus."""
         tables: dict[str, list[pa.Table]] = {}
         notes = []
         for split, found in {**self.fetch(), **self.sets}.items():
@@ -223,10 +206,7 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
 
     Args:
         source: `imdb` (the Hub, or a copy at `settings.path`), `files` or `demo`.
-        settings: further texts are added to every source, files are those of `imdb` and `files`.
-
-    Raises:
-        InputError: the path holds nothing that the source can read.
+        settings: of its files, and of texts without a label, which are added to every source.
     """
     label_names = None if source == "files" else IMDB_LABELS
     if source == "files" or (source == "imdb" and settings.roots):
@@ -240,10 +220,9 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
     if source == "demo":
         version = [Path(demo.__file__).read_bytes().hex()]
         return Source(settings, sets, "data=demo", version, _make_demo, label_names=label_names)
+    version: list[Any] = [HUB, REVISION, from_hub]
     fetch = partial(_download, from_hub)
-    return Source(
-        settings, sets, "data=imdb", [HUB, REVISION, from_hub], fetch, label_names=label_names
-    )
+    return Source(settings, sets, "data=imdb", version, fetch, label_names=label_names)
 
 
 def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:

@@ -15,27 +15,25 @@ MAX_REVIEWS = 10_000  # of a split whose tokens are counted
 def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
     problems = list(data.warnings)
-    counts, words = (
-        read_counts(data.folder)[len(SPECIALS) :],
-        read_vocabulary(data.folder)[len(SPECIALS) :],
-    )
+    counts = read_counts(data.folder)[len(SPECIALS) :]
+    words = read_vocabulary(data.folder)[len(SPECIALS) :]
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
     spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
     if length > MAX_TOKEN_LENGTH:
         problems.append(f"tokens have {length:.0f} characters on average{spaces}")
-    ids = np.concatenate(list(islice(data.splits["val"].reviews, MAX_REVIEWS)))
-    unknown = np.mean((ids == UNKNOWN) | (ids >= data.max_features))
+    ids = {
+        split: np.concatenate(list(islice(data.splits[split].reviews, MAX_REVIEWS)))
+        for split in data.splits
+    }
+    unknown = np.mean((ids["val"] == UNKNOWN) | (ids["val"] >= data.max_features))
     if unknown > MAX_UNKNOWN:
         advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
         problems.append(
             f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}"
         )
-    if "unlabelled" in data.splits:
-        train, texts = (
-            np.concatenate(list(islice(data.splits[name].reviews, MAX_REVIEWS)))
-            for name in ("train", "unlabelled")
-        )
-        if (strange := np.mean(~np.isin(texts, train))) > MAX_UNKNOWN:
+    if "unlabelled" in ids:
+        strange = np.mean(~np.isin(ids["unlabelled"], ids["train"]))
+        if strange > MAX_UNKNOWN:
             problems.append(
                 f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them"
             )
@@ -43,10 +41,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
 
 
 def describe(data: ReviewDataModule) -> str:
-    """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded.
-
-    It also warns of duplicates across splits, imbalanced classes and mostly unread reviews.
-    """
+    """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded."""
     train = data.splits["train"].reviews
     lengths, maxlen = train.lengths, data.encoder.maxlen
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))

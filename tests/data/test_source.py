@@ -278,15 +278,15 @@ def one_file(name: str, content: str) -> Callable[[Path], Path]:
         (one_file("reviews.csv", "text,label\na,1\nb,1\nc,1\n"), "every label is 1"),
         (
             one_file("reviews.csv", "text,label\na,1\nb,0\nc,1\n"),
-            "data.test_fraction=0.34: class 0 has a single row",
+            "data.test_fraction=0.34: The least populated class.* too few; of 2 classes, 0 is the rarest; add rows",
         ),
         (
             one_file("reviews.csv", "text,label\n" + "".join(f"a,{i}\n" for i in range(9))),
-            "9 rows have 9 different",
+            "The least populated class.* of 9 classes, .*, or name another data.label_column$",
         ),
         (
             one_file("reviews.csv", "text,label\n" + "".join(f"a,{i % 5}\n" for i in range(10))),
-            "data.test_fraction=0.34: draws 4 of 10 rows, and either part needs all 5 classes",
+            "data.test_fraction=0.34: The test_size = 4 should be greater .* number of classes = 5",
         ),
         (
             two_files(ROWS, [("a", 2)]),

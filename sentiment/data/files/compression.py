@@ -34,12 +34,7 @@ BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class TextStream(NamedTuple):
-    """An open text file.
-
-    Attributes:
-        lines: decompressed and decoded; line ends are kept, a byte order mark is not.
-        fraction: returns how much of the file has been read.
-    """
+    """An open text file: its lines with their ends, and what returns how much of the file has been read."""
 
     lines: io.TextIOWrapper
     fraction: Callable[[], float]
@@ -47,9 +42,7 @@ class TextStream(NamedTuple):
 
 @contextmanager
 def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[TextStream]:
-    """Open a text file, compressed or not.
-
-    A byte order mark of UTF-16 goes before an `encoding` of UTF-8 or UTF-16.
+    """Open a text file, compressed or not. A byte order mark of UTF-16 goes before UTF-8 or UTF-16.
 
     Raises:
         InputError: the file is in a format that is no text.
@@ -82,10 +75,7 @@ def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
 
 
 def find_uncompressed_name(file: Path) -> str:
-    """The name without the suffix of a compression, in lower case; of a ZIP archive, its file's.
-
-    A file without a suffix, as pandas writes it into an archive, has the name of the archive.
-    """
+    """The name without the suffix of a compression, in lower case; that of a file in a ZIP archive if it has one."""
     name = file.name.lower()
     if name.endswith(".zip") and file.is_file() and zipfile.is_zipfile(file):
         inner = _find_member(file).lower()
@@ -98,11 +88,8 @@ def find_uncompressed_name(file: Path) -> str:
 def _find_member(file: Path) -> str:
     """Name of the only file in a ZIP archive."""
     with zipfile.ZipFile(file) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if not name.endswith("/") and not name.startswith("__MACOSX")
-        ]
+        files = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in files if not name.startswith("__MACOSX")]
     if len(names) != 1:
         is_workbook = "[Content_Types].xml" in names
         listed = f"holds {len(names)} files ({', '.join(names[:5])}); extract the one to read"

@@ -10,10 +10,9 @@ from typing import NamedTuple
 class FileState(NamedTuple):
     """A file and its content, as far as the file system tells; times of change in nanoseconds.
 
-    Programs can set the time of the content, as `touch -r` and `rsync -t` do, but not that of the
-    status (on Windows that of creation), and a file that replaces another has its own inode. A
-    change goes unnoticed only within one tick of the kernel's clock (some milliseconds), after the
-    clock was set back, or on Windows with size and time kept.
+    Programs can set the time of the content (`rsync -t`), but not that of the status, and a file that
+    replaces another has its own inode. A change goes unnoticed only within one tick of the kernel's
+    clock (some milliseconds), after the clock was set back, or on Windows with size and time kept.
     """
 
     path: str
@@ -46,12 +45,10 @@ class FileSet:
 def describe_files(files: Sequence[Path]) -> list[FileState]:
     """The state of each file, by its path without symbolic links."""
     folders = {folder: folder.resolve() for folder in {file.parent for file in files}}
-    return [
-        _describe(file.resolve() if file.is_symlink() else folders[file.parent] / file.name)
-        for file in files
-    ]
-
-
-def _describe(path: Path) -> FileState:
-    stat = path.stat()
-    return FileState(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+    states = []
+    for file in files:
+        path = file.resolve() if file.is_symlink() else folders[file.parent] / file.name
+        stat = path.stat()
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        states.append(FileState(str(path), stat.st_size, *times, stat.st_ino))
+    return states

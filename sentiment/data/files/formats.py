@@ -70,7 +70,7 @@ class OpenTable(NamedTuple):
     Attributes:
         names: all columns of the file; empty if it has no rows.
         found: those of `ReadOptions.columns` that it has, by name or dotted path.
-        chunks: values by column, as Python objects: of those found, and of all if they are asked for.
+        chunks: cells by column, of those found, and of all if they are asked for.
         fraction: returns how much of the file has been read.
         notes: how the file is read, if that was a choice.
     """
@@ -83,11 +83,7 @@ class OpenTable(NamedTuple):
 
 
 def find_format(file: Path) -> str:
-    """The suffix in `READERS` that a file has, without that of a compression.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The suffix in `READERS` that a file has, without that of a compression; `InputError` without one."""
     suffix = Path(find_uncompressed_name(file)).suffix
     if not suffix and file.suffix.lower() == ".zip":
         return ".csv"  # pandas calls what it puts into reviews.zip just "reviews"
@@ -119,9 +115,8 @@ def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
             yield stream.lines
 
     default = "\t" if find_format(file) == ".tsv" else ","
-    dialect, notes = find_dialect(
-        open_lines, options.columns, options.header, options.separator, default
-    )
+    given = options.columns, options.header, options.separator
+    dialect, notes = find_dialect(open_lines, *given, default)
     with _open(file, options) as stream:
         rows = parse_rows(stream.lines, dialect)
         first = next(rows, [])
@@ -176,11 +171,8 @@ def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
         chunks = _split(_check_records(parsed))
         first = next(chunks, [])
         names = _list_keys(first)
-        found = [
-            name
-            for name in options.columns
-            if name in names or any(_get(record, name) is not None for record in first)
-        ]
+        is_inside = {n: any(_get(row, n) is not None for row in first) for n in options.columns}
+        found = [name for name in options.columns if name in names or is_inside[name]]
         columns = (
             _by_column(chunk, [*(_list_keys(chunk) if all_columns else []), *found])
             for chunk in chain([first] if first else [], chunks)

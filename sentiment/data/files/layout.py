@@ -31,11 +31,10 @@ FileSets = dict[str, list[FileSet]]
 def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     """Find the files of each split of labelled rows.
 
-    A folder may hold `train.csv`, or parts such as `train-00000-of-00002.parquet`, beside `test.csv`
-    and perhaps one of `validation.csv`, `valid.csv`, `val.csv` and `dev.csv`, also in a subfolder; or
-    folders of these names. A folder per class (`pos/`, `neg/`) or a file of lines per class
-    (`pos.txt`, `neg.txt`) gives the classes. Other files and folders, and names that start with a dot
-    or an underscore, are ignored, see `find_ignored`.
+    A folder has files or folders with the names in `SPLITS`, or parts such as
+    `train-00000-of-00002.parquet`, also in a subfolder. The classes are a column of the files, or
+    folders (`pos/`, `neg/`), or files of lines (`pos.txt`, `neg.txt`). Names that start with a dot or
+    an underscore are ignored.
 
     Args:
         path: as the user wrote it, for messages.
@@ -112,11 +111,7 @@ def add_unlabelled(splits: Mapping[str, list[FileSet]], texts: list[FileSet]) ->
 
 
 def find_ignored(sets: Iterable[FileSet], root: Path) -> list[str]:
-    """Files and folders of rows that stand beside those of the sets and are not read.
-
-    Returns:
-        At most `SHOWN_NAMES` names, relative to the root, and then the number of the others.
-    """
+    """Names of files and folders of rows beside those of the sets: of the first, and how many others."""
     root = root.resolve()
     files = {file for found in sets for file in found.files}
     holding = {folder: folder.resolve() for folder in {file.parent for file in files}}
@@ -135,9 +130,8 @@ def _holds_rows(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        files = [file for file in _list_visible(path) if file.is_file()]
-        return any(_holds_rows(file) or _is_text(file) for file in files)
-    return path.is_file() and _is_known(path)
+        return any(_is_text(file) or _is_known(file) for file in _list_visible(path))
+    return _is_known(path)
 
 
 def _find_splits(folder: Path) -> FileSets:
@@ -185,9 +179,7 @@ def _to_sets(files: Iterable[Path]) -> list[FileSet]:
 
 def _find_tables(folder: Path) -> list[FileSet]:
     return _to_sets(
-        file
-        for file in _list_visible(folder)
-        if file.is_file() and file.suffix != ".txt" and _is_known(file)
+        file for file in _list_visible(folder) if file.suffix != ".txt" and _is_known(file)
     )
 
 
@@ -231,12 +223,11 @@ def _is_text(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in ("", ".txt", ".text")
 
 
-def _is_known(file: Path) -> bool:
+def _is_known(path: Path) -> bool:
     try:
-        find_format(file)
+        return path.is_file() and bool(find_format(path))
     except InputError:
         return False
-    return True
 
 
 def _list_visible(folder: Path) -> list[Path]:

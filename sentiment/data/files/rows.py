@@ -57,8 +57,7 @@ def read_rows(
         suffix: of its format; None takes that of its name.
 
     Raises:
-        InputError: a file is missing, empty, damaged or in another encoding; a column is missing; a
-            text is not a string; a label is neither string, number nor boolean.
+        InputError: the file cannot be read, lacks a column, or has a cell that is no text or label.
     """
     suffix = suffix or find_format(file)
     if problem := _find_problem(file, options, suffix):
@@ -108,7 +107,7 @@ def _convert(
 
 
 def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
-    """What would be no error, or not be understood, when a file is read."""
+    """What would be no error, or none that is understood, when a file is read."""
     if not file.is_file():
         return f"{'is no regular' if file.exists() else 'no such'} file; check the path"
     if options.text_column == options.label_column:

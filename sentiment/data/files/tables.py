@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,7 @@ from sentiment.data.files.file_set import FileSet, describe_files
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.cache import cached
-from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import fingerprint
 
 FORMAT = 4  # of the Arrow files; a new number ignores older caches
@@ -35,17 +36,16 @@ SCHEMA = pa.schema(
 
 
 def load_table(found: FileSet, options: ReadOptions, root: Path) -> pa.Table:
-    """Read files as one table, through the cache.
+    """Read files as one table, through the cache, in which it is found by `FileSet.states`.
 
     Args:
-        found: the files; if they are in the cache as `FileSet.states` describes them, they may be gone meanwhile.
+        found: the files, which may be gone if the table is in the cache.
         options: how to read them.
         root: the folder to which file names in the table are relative.
 
     Returns:
-        A memory-mapped table: `text` (large_string), `label` (large_string, null where it is missing), `file`
-        (large_string), `row` (int64, the row's number in its file, from 1) and `id` (large_string), which is null
-        unless `options.id_column` is set. See also `get_metadata`.
+        A memory-mapped table of `SCHEMA`: `label` is null where it is missing, `row` counts from 1 in each file,
+        and `id` is null unless `options.id_column` is set. See also `get_metadata`.
 
     Raises:
         InputError: see `read_rows`; or there are no rows, or a file is no longer as described.
@@ -59,22 +59,15 @@ def load_table(found: FileSet, options: ReadOptions, root: Path) -> pa.Table:
 
     def write(path: Path) -> None:
         _write_table(found, options, names, path)
-        for file, before, now in zip(
-            found.files, found.states, describe_files(found.files), strict=True
-        ):
+        for before, now in zip(found.states, describe_files(found.files), strict=True):
             if now != before:
-                raise InputError(f"{file}: changed while it was read; start again")
+                raise InputError(f"{now.path}: changed while it was read; start again")
 
     return cached(f"tables/{key}.arrow", _map_table, write)
 
 
 def get_metadata(table: pa.Table, key: str) -> list[str]:
-    """A list in the metadata of a table.
-
-    Args:
-        table: as `load_table` returns it.
-        key: `notes` for how the files were read, or `class_names` for the names of integer labels.
-    """
+    """In the metadata of a table: `notes`, how the files were read; `class_names`, those of integer labels."""
     found: list[str] = json.loads((table.schema.metadata or {}).get(key.encode(), "[]"))
     return found
 
@@ -119,12 +112,9 @@ def _read_batches(
             columns["row"] += range(rows.first, rows.first + count)
             ids = rows.cells.get(options.id_column or "") or [None] * count
             columns["id"] += [None if id_ is None else str(id_) for id_ in ids]
-            schema = schema or SCHEMA.with_metadata(
-                {
-                    "notes": json.dumps(rows.notes),
-                    "class_names": json.dumps([*class_names.values()]),
-                }
-            )
+            metadata = {"notes": rows.notes, "class_names": [*class_names.values()]}
+            encoded = {key: json.dumps(value) for key, value in metadata.items()}
+            schema = schema or SCHEMA.with_metadata(encoded)
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
                 columns = {name: [] for name in columns}
@@ -135,17 +125,13 @@ def _read_batches(
 
 def _read_class_names(file: Path, column: str | None) -> dict[str, str]:
     """Names of integer classes in the metadata that the `datasets` library writes to Parquet files; else empty."""
-    if file.suffix.lower() != ".parquet" or column is None:
-        return {}
-    try:
-        schema = read_schema(file)
-        if column not in schema.names:  # within a structure
-            return {}
-        one = pa.schema([schema.field(column)], schema.metadata)
-        feature = Features.from_arrow_schema(one)[column]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{file}: metadata of the datasets library cannot be read ({one_line(error)}); write the file again"
-        ) from error
-    names = feature.names if isinstance(feature, ClassLabel) else []
+    names: list[str] = []
+    if file.suffix.lower() == ".parquet":
+        with suppress(
+            AttributeError, KeyError, TypeError, ValueError
+        ):  # no such column or metadata
+            schema = read_schema(file)
+            one = pa.schema([schema.field(column)], schema.metadata)
+            feature = Features.from_arrow_schema(one)[column]
+            names = feature.names if isinstance(feature, ClassLabel) else []
     return {str(number): name for number, name in enumerate(names)}

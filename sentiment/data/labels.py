@@ -37,22 +37,17 @@ def to_text(cell: Any) -> str:
 
 
 def to_label(cell: Any) -> str | None:
-    """A cell as a label; None if it is empty.
+    """A cell as a label; None if it is empty, TypeError or AttributeError if no text, number or boolean.
 
     Text stays as it is, but for invisible characters around it; `1.0` that is a number is `1`.
-
-    Raises:
-        TypeError, AttributeError: it is neither text, number nor boolean.
     """
-    if cell is None:
+    if cell is None or (isinstance(cell, float | Decimal) and math.isnan(cell)):
         return None
-    if isinstance(cell, bool | int):
-        return str(cell)
     if isinstance(cell, float | Decimal):
-        if math.isnan(cell):
-            return None
         is_whole = math.isfinite(cell) and cell == int(cell)
         return str(int(cell)) if is_whole else str(cell)
+    if isinstance(cell, bool | int):
+        return str(cell)
     return unicodedata.normalize("NFC", _EDGES.sub("", cell.replace("\0", ""))) or None
 
 
@@ -86,7 +81,7 @@ class Numbered(NamedTuple):
         labels: class of each row, int64 `(rows,)`; negative without one.
         missing: spellings that count as a missing label.
         merged: labels that a key of another spelling stands for, by key.
-        unused: keys of the mapping that no row has.
+        unused: keys that stand for no label.
     """
 
     names: list[str]

@@ -100,21 +100,15 @@ def _find_paths(key: str, named: Any) -> list[Path]:
     names = named if isinstance(named, list | tuple) else [] if named is None else [named]
     paths = [Path(str(name)).expanduser() for name in names]
     missing = [path for path in paths if not path.is_file() and not path.is_dir()]
-    if missing:
-        raise InputError(
-            f"data.{key}={missing[0]}: no such file or folder; check the path, or try data=demo"
-        )
-    if not paths:
-        raise InputError(f"data.{key}: not set; name a file of reviews, or a folder")
+    if missing or not paths:
+        problem = f"={missing[0]}: no such file or folder" if missing else ": not set"
+        raise InputError(f"data.{key}{problem}; name a file of reviews, or a folder")
     return paths
 
 
 def find_separator(name: Any) -> str | None:
     """The character that a user's name of a separator stands for."""
-    separator = None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
-    if separator is not None and len(separator) != 1:
-        raise InputError(f"separator {name}: must be one character, or tab")
-    return separator
+    return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
 
 
 @dataclass(frozen=True)
@@ -218,9 +212,9 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
         texts = _find_unlabelled(settings, [])
     sets = add_unlabelled({}, texts)
     if source == "demo":
-        version = [Path(demo.__file__).read_bytes().hex()]
-        return Source(settings, sets, "data=demo", version, _make_demo, label_names=label_names)
-    version: list[Any] = [HUB, REVISION, from_hub]
+        code = [Path(demo.__file__).read_bytes().hex()]
+        return Source(settings, sets, "data=demo", code, _make_demo, label_names=label_names)
+    version = [HUB, REVISION, *from_hub]
     fetch = partial(_download, from_hub)
     return Source(settings, sets, "data=imdb", version, fetch, label_names=label_names)
 

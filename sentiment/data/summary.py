@@ -7,6 +7,7 @@ import numpy as np
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.encoding import read_counts, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
+from sentiment.runtime.errors import shorten
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
 MAX_REVIEWS = 10_000  # of a split whose tokens are counted
@@ -65,29 +66,24 @@ def describe(data: ReviewDataModule) -> str:
     cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
     (first_ids,) = data.splits["train"].pad(np.array([0]), width=min(int(lengths[0]), maxlen))
     first = data.encoder.vocabulary.decode(first_ids)
+    unlabelled = []
+    if found := data.unlabelled_copies:
+        texts = data.splits["unlabelled"].reviews
+        unlabelled = [
+            f"unlabelled {len(texts):,} texts, {texts.lengths.sum():,} tokens; left out: {found['test']:,} copies of "
+            f"test reviews, {found['val']:,} of validation reviews; {found['train']:,} are copies of training reviews"
+        ]
     return "\n".join(
         [
             *(f"read       {note}" for note in data.notes),
             f"reviews    {', '.join(shapes)}; validation rows: {validation}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
-            *_describe_unlabelled(data),
+            *unlabelled,
             f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
             f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
             f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
             f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
             f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
-            f"first one  {data.label_names[train.labels[train.rows[0]]]}: "
-            + (first if len(first) <= 600 else f"{first[:600]} …"),
+            f"first one  {data.label_names[train.labels[train.rows[0]]]}: " + shorten(first, 600),
         ]
     )
-
-
-def _describe_unlabelled(data: ReviewDataModule) -> list[str]:
-    """A line of the unlabelled texts, if there are any."""
-    if "unlabelled" not in data.splits:
-        return []
-    reviews, copies = data.splits["unlabelled"].reviews, data.unlabelled_copies
-    return [
-        f"unlabelled {len(reviews):,} texts, {reviews.lengths.sum():,} tokens; left out: {copies['test']:,} copies of "
-        f"test reviews, {copies['val']:,} of validation reviews; {copies['train']:,} are copies of training reviews"
-    ]

@@ -401,7 +401,7 @@ def test_files_that_are_not_read_are_named(tmp_path: Path) -> None:
             {"labels": {1: [2]}},
             r"^data.labels={1: \[2\]}: cannot be read .*; write data.labels={OLD:NEW,...}",
         ),
-        ({"separator": "ab"}, "^separator ab: must be one character, or tab"),
+        ({"separator": "ab"}, "csv: data.separator=ab cannot be used; it must be one character"),
         ({"encoding": 1253}, None),
         ({"encoding": None, "separator": 1}, "cannot be read as csv"),
     ],

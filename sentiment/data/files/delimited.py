@@ -12,10 +12,6 @@ SAMPLE_LINES = 20
 MAX_SHAPES = 1000  # of the cells of a column that are compared
 MAX_CELL = (1 << 31) - 1  # characters; the csv module takes no more on Windows
 _OTHER_BACKSLASH = re.compile(r'\\(?!["\\])')  # one that escapes neither a quote nor a backslash
-ERRORS = {  # of the csv module
-    "expected after": "a quote inside a quoted cell is not doubled",
-    "unexpected end of data": "a quoted cell does not end",
-}
 
 OpenLines = Callable[[], AbstractContextManager[Iterable[str]]]
 
@@ -48,7 +44,7 @@ def find_dialect(
     """Find the dialect in which each row of a file has as many cells as the first one.
 
     Quotes are around cells, and inside them doubled or else after a backslash; or part of the text,
-    also if a row would span several lines that are rows, see `_lines_look_like_rows`. Each trial reads the file.
+    also if a row would span several lines that look like rows. Each trial reads the file.
 
     Args:
         open_lines: opens the file.
@@ -118,16 +114,14 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], 
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            known = [message for part, message in ERRORS.items() if part in str(error)]
-            raise DialectError(before + 1, known[0] if known else str(error)) from error
+            raise DialectError(before + 1, str(error)) from error
         if cells is None:
             return
         if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
             continue
         width = width or len(cells)
         if len(cells) != width:
-            count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
-            raise DialectError(before + 1, f"has {count}, the first line {width}")
+            raise DialectError(before + 1, f"{len(cells)} cells, but {width} in the first line")
         yield cells, reader.line_num - before
 
 
@@ -149,10 +143,9 @@ def _try(open_lines: OpenLines, dialect: Dialect) -> int | DialectError:
 def _lines_look_like_rows(open_lines: OpenLines, quoted: Dialect, unquoted: Dialect) -> bool:
     """Whether quoted rows over several lines are several rows, whose quotes are part of the text.
 
-    Such are the rows of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A
-    column that repeats itself, of labels or numbers, holds no new kind of cell then, as it would if
-    a long text were cut at its line breaks. Without such a column, only tabs speak for rows, since
-    files separated by tabs are seldom quoted.
+    Such are those of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A column
+    that repeats itself, of labels or numbers, holds no new kind of cell then, as it would if a text
+    were cut at its line breaks. Without such a column, tabs speak for rows: they are seldom with quotes.
     """
     count, of_rows = _collect_shapes(open_lines, quoted)
     _, of_lines = _collect_shapes(open_lines, unquoted)

@@ -33,8 +33,7 @@ class Rows(NamedTuple):
         labels: `N` labels, None where a cell is empty; None if they are not read.
         cells: `N` values by column, as they are in the file.
         first: number of the first row in its file, from 1.
-        fraction: how much of the file has been read.
-        notes: how the file was read, if that was a choice.
+        fraction, notes: see `OpenTable`.
     """
 
     texts: list[str]
@@ -110,6 +109,9 @@ def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
     """What would be no error, or none that is understood, when a file is read."""
     if not file.is_file():
         return f"{'is no regular' if file.exists() else 'no such'} file; check the path"
+    if options.separator is not None and len(options.separator) != 1:
+        flag = options.flag("separator", options.separator)
+        return f"{flag} cannot be used; it must be one character, or tab"
     if options.text_column == options.label_column:
         flag = options.flag("label_column", options.label_column)
         return f"{flag} is the column of the texts too; name that of the classes"
@@ -132,8 +134,8 @@ def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
 def _is_in_other_encoding(file: Path, table: OpenTable, options: ReadOptions) -> bool:
     """Whether a file is read without an error in an encoding that is not its own."""
     is_unicode = codecs.lookup(options.encoding).name.startswith("utf")
-    is_utf_16 = any("\0" in name for name in table.names)
-    return is_utf_16 or (not is_unicode and guess_encoding(file) == "utf-8")
+    has_zeros = any("\0" in name for name in table.names)  # of UTF-16
+    return has_zeros or (not is_unicode and guess_encoding(file) == "utf-8")
 
 
 def _check_columns(

@@ -155,17 +155,17 @@ def test_separator_does_not_depend_on_the_columns_that_are_read(columns: Sequenc
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text,label\na,1\nb\n", "line 3: has 1 cell, the first line 2"),
-        ("text,label\n\na,1,2\n", "line 3: has 3 cells, the first line 2"),
+        ("text,label\na,1\nb\n", "line 3: 1 cells, but 2 in the first line"),
+        ("text,label\n\na,1,2\n", "line 3: 3 cells, but 2 in the first line"),
         (
             '"text","label"\n"so "nice" it","1"\n"b","0"\n',
-            "line 2: a quote inside a quoted cell is not doubled",
+            "line 2: ',' expected after '\"'",
         ),
         (
             'text,label\n"a\nb",1\n"c, d"e,0\n',
-            "line 4: a quote inside a quoted cell is not doubled",
+            "line 4: ',' expected after '\"'",
         ),
-        ('text,label\na,1\n"c, d,0\n', "line 3: a quoted cell does not end"),
+        ('text,label\na,1\n"c, d,0\n', "line 3: unexpected end of data"),
     ],
 )
 def test_invalid_row_is_named(content: str, message: str) -> None:

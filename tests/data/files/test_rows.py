@@ -322,19 +322,19 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.csv",
             "text,label\na, b,1\nc, d,0\n",
-            r"cannot be read as csv \(line 2: has 3 cells, the first line 2\)",
+            r"cannot be read as csv \(line 2: 3 cells, but 2 in the first line\)",
         ),
         (
             "x.csv",
             "text,label\na,1\nb\n",
-            r"cannot be read as csv \(line 3: has 1 cell, the first line 2\)",
+            r"cannot be read as csv \(line 3: 1 cells, but 2 in the first line\)",
         ),
         (
             "x.csv",
             'text,label\na,1\n"b, c" d,0\n',
-            r"line 3: a quote inside a quoted cell is not doubled",
+            r"line 3: ',' expected after",
         ),
-        ("x.csv", 'text,label\na,1\n"b, c,0\nd,1\n', r"line 3: a quoted cell does not end"),
+        ("x.csv", 'text,label\na,1\n"b, c,0\nd,1\n', r"line 3: unexpected end of data"),
         (
             "x.jsonl",
             '{"text": "a", "label": 1}\n{"text": 7, "label": 1}\n',

@@ -155,15 +155,6 @@ def test_file_that_changes_after_it_was_found_is_not_cached(tmp_path: Path) -> N
     assert load(path)["label"].to_pylist() == ["0", "1"]
 
 
-def test_paths_are_without_symbolic_links(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    path = write_csv(tmp_path / "a" / "reviews.csv", [("a", "1")])
-    (tmp_path / "folder").symlink_to(tmp_path / "a")
-    (tmp_path / "file.csv").symlink_to(path)
-    links = [tmp_path / "folder" / "reviews.csv", tmp_path / "file.csv"]
-    assert describe_files(links) == describe_files([path]) * 2
-
-
 def test_failed_reading_leaves_no_table_in_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

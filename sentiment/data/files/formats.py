@@ -107,6 +107,13 @@ def _split(rows: Iterator[T], columns: int = 1) -> Iterator[list[T]]:
         yield chunk
 
 
+def _check(rows: Iterator[T], is_row: Callable[[T], bool], problem: str) -> Iterator[T]:
+    for number, row in enumerate(rows, 1):
+        if not is_row(row):
+            raise ValueError(f"row {number:,} {problem}")
+        yield row
+
+
 @contextmanager
 def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     @contextmanager
@@ -122,7 +129,8 @@ def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
         first = next(rows, [])
         if options.header:
             names = _name_columns(first, options.columns)
-            rows = _refuse_header(rows, first)
+            problem = "repeats the header; remove it"  # of joined files
+            rows = _check(rows, lambda row: row != first or len(row) == 1, problem)
         else:
             names = [str(number) for number in range(1, len(first) + 1)]
             rows = chain([first] if first else [], rows)
@@ -147,14 +155,6 @@ def _name_columns(header: Sequence[str], columns: Sequence[str]) -> list[str]:
     return names
 
 
-def _refuse_header(rows: Iterator[list[str]], header: Sequence[str]) -> Iterator[list[str]]:
-    """The rows, none of which may repeat the header, as in joined files."""
-    for number, row in enumerate(rows, 1):
-        if row == header and len(row) > 1:
-            raise ValueError(f"row {number:,} repeats the header; remove it")
-        yield row
-
-
 @contextmanager
 def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     """Objects, one per line or in one array, which is read into memory as a whole."""
@@ -163,12 +163,10 @@ def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
         start = list(islice(filled, 2))
         if _is_document([line for _, line in start], options):
             content = "".join(line for _, line in start) + stream.lines.read()
-            parsed: Iterable[tuple[int, Any]] = enumerate(
-                _find_records(_parse(content, start[0][0])), 1
-            )
+            records = iter(_find_records(_parse(content, start[0][0])))
         else:
-            parsed = ((n, _parse(line, n)) for n, line in chain(start, filled))
-        chunks = _split(_check_records(parsed))
+            records = (_parse(line, number) for number, line in chain(start, filled))
+        chunks = _split(_check(records, lambda row: isinstance(row, dict), "is no JSON object"))
         first = next(chunks, [])
         names = _list_keys(first)
         is_inside = {n: any(_get(row, n) is not None for row in first) for n in options.columns}
@@ -210,13 +208,6 @@ def _parse(content: str, number: int) -> Any:
     if not re.search(r"\\u[dD][89a-fA-F]", content):
         return value
     return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))
-
-
-def _check_records(parsed: Iterable[tuple[int, Any]]) -> Iterator[dict[str, Any]]:
-    for number, record in parsed:
-        if not isinstance(record, dict):
-            raise ValueError(f"line or element {number:,}: not a JSON object")
-        yield record
 
 
 def _list_keys(records: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -154,7 +154,7 @@ def _find_split(folder: Path, split: str) -> list[FileSet]:
         file for file in visible if file.is_file() and pattern.fullmatch(file.name.split(".")[0])
     ]
     files = [file for file in named if _is_known(file)] or named
-    find_inside = find_texts if split == "unlabelled" else _find_tables_or_classes
+    find_inside = find_texts if split == "unlabelled" else _find_labelled
     subfolders = [path for path in visible if path.is_dir() and path.name.lower() in SPLITS[split]]
     inside = {path: found for path in subfolders if (found := find_inside(path))}
     parts = [match for file in files if (match := PART.search(file.name))]
@@ -183,7 +183,7 @@ def _find_tables(folder: Path) -> list[FileSet]:
     )
 
 
-def _find_tables_or_classes(folder: Path) -> list[FileSet]:
+def _find_labelled(folder: Path) -> list[FileSet]:
     return _find_tables(folder) or _find_classes(folder)
 
 

@@ -64,8 +64,6 @@ def read_rows(
     first = 1
     try:
         with READERS[suffix](file, options, all_columns) as table:
-            if suffix != ".parquet" and _is_in_other_encoding(file, table, options):
-                raise UnicodeError
             _check_columns(file, table, options, suffix, all_columns)
             paths = {*table.found} - {*table.names}
             for cells in table.chunks:
@@ -141,7 +139,7 @@ def _is_in_other_encoding(file: Path, table: OpenTable, options: ReadOptions) ->
 def _check_columns(
     file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
 ) -> None:
-    """Raise an error if a column is missing, or there are several of its name."""
+    """Raise `InputError` if a column is missing, or there are several of its name, or its name is misread."""
     keys = ["text_column", "label_column"] + (["id_column"] if options.label_column else [])
     wanted = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
     missing = {key: name for key, name in wanted.items() if name not in table.found}
@@ -149,7 +147,9 @@ def _check_columns(
     read = table.names if all_columns else table.found
     repeated = next((name for name in read if counts[name] > 1), None)
     problem = None
-    if repeated:
+    if suffix != ".parquet" and _is_in_other_encoding(file, table, options):
+        problem = f"{file}: {_explain_encoding(file, options)}"
+    elif repeated:
         problem = f"{file}: {counts[repeated]} columns are named {repeated}; rename all but one"
     elif missing and table.names:
         listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
@@ -175,14 +175,19 @@ def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, ro
     """Why a file cannot be read after so many rows, and what to do."""
     if isinstance(error, InputError):
         return str(error)
-    place = f"{file}: after row {rows:,}" if rows else f"{file}"
-    guess = None if suffix == ".parquet" else guess_encoding(file)
-    is_utf_16 = guess is not None and guess.startswith("utf-16")
-    if suffix == ".parquet" or not (is_utf_16 or isinstance(error, UnicodeError)):
-        reason = one_line(error) or type(error).__name__
-        return f"{place}: cannot be read as {suffix[1:]} ({reason}); fix the file"
+    guess = "" if suffix == ".parquet" else guess_encoding(file) or ""
+    is_misread = suffix != ".parquet" and isinstance(error, UnicodeError)
+    if is_misread or guess.startswith("utf-16"):
+        return f"{file}: {_explain_encoding(file, options)}"
+    after = f"after row {rows:,}: " if rows else ""
+    reason = one_line(error) or type(error).__name__
+    return f"{file}: {after}cannot be read as {suffix[1:]} ({reason}); fix the file"
+
+
+def _explain_encoding(file: Path, options: ReadOptions) -> str:
+    """Where a file is not in its encoding, and what to type."""
     line = find_undecodable_line(file, options.encoding)
-    place = f"{file}: line {line:,}" if line else place
+    guess = guess_encoding(file)
     if options.flags.get("encoding") == "":  # cannot be set
         advice = "convert the file"
     elif guess == options.encoding.lower():
@@ -192,4 +197,4 @@ def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, ro
         advice = f"type {options.flag('encoding', guess)}, or convert the file"
     else:
         advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
-    return f"{place}: not in {options.encoding.upper()}; {advice}"
+    return f"{f'line {line:,}: ' if line else ''}not in {options.encoding.upper()}; {advice}"

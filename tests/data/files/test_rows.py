@@ -353,8 +353,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
             r"after row 2,048: cannot be read as jsonl \(line 3001: ",
         ),
         ("x.jsonl", many_lines('{"text": 3, "label": 1}'), "row 3,001, column text holds 3"),
-        ("x.jsonl", "3\n", "line or element 1: not a JSON object"),
-        ("x.json", "[3]\n", "line or element 1: not a JSON object"),
+        ("x.jsonl", "3\n", "row 1 is no JSON object"),
+        ("x.json", "[3]\n", "row 1 is no JSON object"),
         ("x.csv", "PAR1\x15\x04", "x.csv: is a Parquet file; rename it to .parquet"),
         (
             "x.csv",

@@ -34,12 +34,10 @@ class Corpus:
     Attributes:
         reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`.
         labels: class of each row, int64 `(rows,)`; `MISSING_LABEL` without one.
-        train_rows: size of the training set; 0 if all rows are tested.
-        val_rows: size of the validation set; 0 if it is to be drawn from the training set.
-        unlabelled_rows: number of texts without a label.
-        label_names: names of the classes.
-        notes: what was read, for the user.
-        warnings: what may be wrong with it, for the user.
+        train_rows: 0 if all rows are tested.
+        val_rows: 0 if the validation set is to be drawn from the training set.
+        notes: what was read, line by line, for the user.
+        warnings: what may be wrong with it, line by line.
     """
 
     reviews: Dataset
@@ -107,19 +105,14 @@ def make_corpus(
     empty: str,
     fingerprint: str,
 ) -> Corpus:
-    """Number the classes of tables and drop rows without a text or a label.
+    """Number the classes of tables, see `number_classes`, and drop rows without a text or a label.
 
     Args:
-        tables: by split, as `load_table` returns them; those of `unlabelled` have no labels. Without
-            `train`, those in `test` are all labelled rows.
-        mapping: see `number_classes`, as for `class_names`.
+        tables: by split, as `load_table` returns them; without `train`, those in `test` are all labelled rows.
+        mapping: `data.labels`, see `read_mapping`.
         class_names: of integer labels.
-        empty: `drop` or `error`.
+        empty: `drop`, or `error` to raise an `InputError` instead.
         fingerprint: of the reviews.
-
-    Raises:
-        InputError: rows are to be left out and `empty` is `error`; no row of a split is left; or the
-            labels are measurements.
     """
     splits = [split for split in SPLITS if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])

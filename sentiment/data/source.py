@@ -1,7 +1,4 @@
-"""Where reviews come from: the Hub, a local copy of IMDB, the user's own files, or the built-in corpus.
-
-Every source gives a `Corpus`: a memory-mapped `datasets.Dataset` of texts, and the class of each.
-"""
+"""Where reviews come from: the Hub, a local copy of IMDB, the user's own files, or the built-in corpus."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -41,11 +38,7 @@ SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}
 
 @dataclass(frozen=True)
 class FileSettings:
-    """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed.
-
-    Raises:
-        InputError: a value is invalid, or there is no such file or folder.
-    """
+    """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed."""
 
     path: Any = None
     unlabelled: Any = None
@@ -222,13 +215,14 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
 def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:
     roots = settings.roots or _find_paths("path", settings.path)
     path = ", ".join(map(str, roots))
-    folder = roots[0]
-    if not folder.is_dir():
+    folder = top = roots[0]
+    if not top.is_dir():
         folder = Path(os.path.commonpath([root.absolute().parent for root in roots]))
+        top = top.parent
     try:
         sets = find_files(path, roots)
         first = sets.get("train", sets["test"])[0].files[0]
-        beside = [above for above in first.parents if above == folder or folder in above.parents]
+        beside = [above for above in first.parents if above == top or top in above.parents]
         sets = add_unlabelled(sets, _find_unlabelled(settings, beside))
     except OSError as error:
         raise InputError(

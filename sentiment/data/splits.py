@@ -23,9 +23,9 @@ def stratified_split(
         rows: numbers, int64 `(rows,)`.
         labels: class of each of them, int64 `(rows,)`.
         fraction: in the open interval (0, 1).
-        seed: draws them.
-        key: of the fraction, for messages.
-        label_names: for messages.
+        seed: of the draw.
+        key: of the fraction, for messages, as `label_names`.
+        label_names: of all classes.
 
     Returns:
         The remaining rows and the drawn ones, both in order.

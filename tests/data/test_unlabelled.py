@@ -200,6 +200,15 @@ def test_named_files_are_read(folder: Path, tmp_path: Path) -> None:
     assert added(demo.load()) == TEXTS[:1]
 
 
+@pytest.mark.parametrize("path", ["train.csv", "."])
+def test_texts_are_found_by_a_relative_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    write_lines(folder / "unlabelled.txt", TEXTS)
+    monkeypatch.chdir(folder)
+    assert added(load(Path(path))) == TEXTS
+
+
 @pytest.mark.parametrize("suffix", ["", ".txt"])
 def test_a_folder_or_file_beside_those_of_the_classes_is_no_class(
     tmp_path: Path, suffix: str

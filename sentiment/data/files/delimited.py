@@ -48,16 +48,13 @@ def find_dialect(
 
     Args:
         open_lines: opens the file.
-        columns: names, or numbers without a header, by which the separator is found.
+        columns: names, or numbers without a header, by which a `separator` of None is found.
         header: whether there is a header.
-        separator: None chooses the one whose header has the columns.
+        separator: as the user chose it.
         default: the usual separator of the format.
 
     Returns:
         The dialect, and notes for the log: what of it is unusual, and how many rows span several lines.
-
-    Raises:
-        DialectError: there is none.
     """
     notes = []
     if separator is None:
@@ -89,8 +86,7 @@ def find_dialect(
 def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
     """Yield the cells of each row, the header included; blank lines are no rows.
 
-    Raises:
-        DialectError: a row is not in the dialect, or has more or fewer cells than the first.
+    A row that is not in the dialect, or has more or fewer cells than the first, raises a `DialectError`.
     """
     return (cells for cells, _ in _parse(lines, dialect))
 

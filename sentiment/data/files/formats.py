@@ -30,12 +30,8 @@ class ReadOptions:
         text_column: its name, its number from 1 without a header, or a dotted path into JSON or Parquet.
         label_column: likewise; None if labels are not needed.
         id_column: likewise; may be missing in a file whose labels are not needed.
-        header: whether the first line of CSV or TSV holds the names of the columns.
-        separator: of CSV or TSV; None chooses the one whose header has the columns.
-        encoding: of text files, by the name of Python's codec.
-        encoding_errors: `strict` or `replace`.
-        text_per: what a text is in `.txt` files: `line` or `file`; None if only one is possible.
-        flags: how a command sets an option, for messages; `data.option=` by default.
+        text_per: `line` or `file`; None for a single line in each file.
+        flags: how a command sets an option, for messages; `data.OPTION={}` by default.
     """
 
     text_column: str = "text"
@@ -60,7 +56,7 @@ class ReadOptions:
         return [getattr(self, option.name) for option in fields(self) if option.name != "flags"]
 
     def flag(self, name: str, value: object) -> str:
-        """What to type to set an option."""
+        """What to type to set an option to a value."""
         return self.flags.get(name, f"data.{name}={{}}").format(value)
 
 

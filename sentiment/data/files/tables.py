@@ -38,14 +38,9 @@ SCHEMA = pa.schema(
 def load_table(found: FileSet, options: ReadOptions, root: Path) -> pa.Table:
     """Read files as one table, through the cache, in which it is found by `FileSet.states`.
 
-    Args:
-        found: the files, which may be gone if the table is in the cache.
-        options: how to read them.
-        root: the folder to which file names in the table are relative.
-
     Returns:
-        A memory-mapped table of `SCHEMA`: `label` is null where it is missing, `row` counts from 1 in each file,
-        and `id` is null unless `options.id_column` is set. See also `get_metadata`.
+        A memory-mapped table of `SCHEMA`: `label` is null where it is missing, `file` is relative to `root`, `row`
+        counts from 1 in each file, and `id` is null unless `options.id_column` is set. See also `get_metadata`.
 
     Raises:
         InputError: see `read_rows`; or there are no rows, or a file is no longer as described.

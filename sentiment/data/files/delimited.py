@@ -173,9 +173,9 @@ def _collect_shapes(open_lines: OpenLines, dialect: Dialect) -> tuple[int, list[
 def _choose_separator(
     sample: Sequence[str], columns: Sequence[str], header: bool, default: str
 ) -> str:
-    """The separator by which the first row has most of the columns, then most cells.
+    """The separator whose first row has all columns, else the one with most cells; the default wins ties.
 
-    Without a header, all rows must have as many cells. The default wins ties.
+    Without a header, all rows must have as many cells.
     """
     csv.field_size_limit(MAX_CELL)
     scores = {}
@@ -186,5 +186,5 @@ def _choose_separator(
             del others[-1:]  # may be cut off
         names = [cell.strip() for cell in rows[0]] if header else map(str, range(1, first + 1))
         is_table = header or set(others) <= {first}
-        scores[separator] = (len({*names} & {*columns}) if is_table else 0, first)
+        scores[separator] = is_table and {*columns} <= {*names}, first
     return max(scores, key=scores.__getitem__)

@@ -51,6 +51,12 @@ class ReadOptions:
         return [name for name in dict.fromkeys(names) if name is not None]
 
     @property
+    def required(self) -> dict[str, str]:
+        """The columns that a file must have, by option."""
+        keys = ["text_column", "label_column"] + (["id_column"] if self.label_column else [])
+        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+
+    @property
     def cache_key(self) -> list[Any]:
         """All options but `flags`."""
         return [getattr(self, option.name) for option in fields(self) if option.name != "flags"]
@@ -118,7 +124,7 @@ def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
             yield stream.lines
 
     default = "\t" if find_format(file) == ".tsv" else ","
-    given = options.columns, options.header, options.separator
+    given = [*options.required.values()], options.header, options.separator
     dialect, notes = find_dialect(open_lines, *given, default)
     with _open(file, options) as stream:
         rows = parse_rows(stream.lines, dialect)

@@ -140,9 +140,7 @@ def _check_columns(
     file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
 ) -> None:
     """Raise `InputError` if a column is missing, or there are several of its name, or its name is misread."""
-    keys = ["text_column", "label_column"] + (["id_column"] if options.label_column else [])
-    wanted = {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
-    missing = {key: name for key, name in wanted.items() if name not in table.found}
+    missing = {key: name for key, name in options.required.items() if name not in table.found}
     counts = Counter(table.names)
     read = table.names if all_columns else table.found
     repeated = next((name for name in read if counts[name] > 1), None)

@@ -141,7 +141,8 @@ def test_quoted_cells_may_have_line_breaks() -> None:
 
 
 def test_separator_is_found_by_the_columns() -> None:
-    assert read("text;a,b,c\nd;e,f,g\n", ("id", "text", "label"))[0] == Dialect(";")
+    assert read("text;a,b,c\nd;e,f,g\n", ("text",))[0] == Dialect(";")
+    assert read('a,b\n",\n\n', ("1", "2"), header=False)[0] == Dialect(",", None)
     content = "1|a, b\n2|c, d, e\n"
     assert read(content, ("2", "1"), header=False)[1] == [["1", "a, b"], ["2", "c, d, e"]]
     assert read("a film;pos\nanother;neg\n", ("1",), header=False)[0] == Dialect(";")

@@ -17,8 +17,8 @@ import pytest
 
 from sentiment import predict
 from sentiment.classifier import load
+from sentiment.data.files.file_set import FileSet
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
-from sentiment.data.files.layout import Part
 from sentiment.data.files.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
@@ -217,7 +217,7 @@ def test_quotation_over_rows_is_read_as_in_training(
     lines = "".join(f"{text},{n % 2}\n" for n, text in enumerate(texts))
     path = tmp_path / "x.csv"
     path.write_text(f"text,label\n{lines}")
-    table = load_table(Part((path,)), ReadOptions(), tmp_path)
+    table = load_table(FileSet((path,), path.suffix), ReadOptions(), tmp_path)
     predict.run(arguments(run, file=path))
     output = capsys.readouterr()
     assert [json.loads(line)["text"] for line in output.out.splitlines()] == texts
@@ -312,7 +312,7 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
         (
             "x.csv",
             "review\na\n",
-            "^--column text: no such column in .*x.csv; it has review; .* --column NAME$",
+            "^--column text: no such column in .*x.csv; it has review; type --column NAME, or --no-header",
         ),
         (
             "x.jsonl",

@@ -125,7 +125,8 @@ def _select_source(
     for run in filter(None, runs):
         with contextlib.suppress(InputError, OmegaConfBaseException):  # the data may be gone
             trained_on.append(_resolve(run.data))
-    seen = [known for known in trained_on if known.train_files & source.test_files]
+    tested = source.list_files("test")
+    seen = [known for known in trained_on if known.list_files("train") & tested]
     if all_rows and not seen and not source.has_test_set:
         return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
     if any(known.fingerprint != source.fingerprint for known in seen):

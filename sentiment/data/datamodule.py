@@ -16,7 +16,6 @@ from rich.progress import track
 from torch.utils.data import DataLoader
 
 from sentiment.data import Integers
-from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.encoded.store import (
@@ -29,6 +28,9 @@ from sentiment.data.encoded.store import (
     write_encoded,
 )
 from sentiment.data.encoded.tokenizing import RowError
+from sentiment.data.files.formats import CHUNK_SIZE
+from sentiment.data.files.layout import SPLITS
+from sentiment.data.source import FileSettings, resolve_source
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
@@ -43,49 +45,24 @@ from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
 FORMAT = 8  # of the encoded reviews; a new number ignores older caches
-CHUNK_SIZE = 1000  # reviews between two updates of the progress bar
 
 
 class ReviewDataModule(LightningDataModule):
     """Tokenizes reviews once, splits off the validation set, and pads batches on demand.
 
-    Args:
-        source: `imdb` (the Hub, or a local copy at `path`), `files` (those at `path`) or `demo` (built in).
-        max_features: size of the vocabulary, padding and unknown word included.
-        maxlen: maximum number of tokens of a review.
-        padding: `pre` is the article's: at the start, to exactly `maxlen`, not masked. `post` pads at the end, to the
-            longest review of a batch of similar lengths, and is masked.
-        truncating: `pre` keeps the last tokens of a long review, `post` the first.
-        batch_size: reviews in a training batch.
-        val_fraction: fraction of the training set that is held out for validation, in proportion to the classes.
-        val_split: `random` draws the validation rows; `tail` takes the last rows of each class. IMDB's files keep the
-            reviews of one film together, so its last rows are of films that the others hardly mention, as in the test
-            set.
-        test_fraction: fraction of a single file that becomes the test set.
-        split_seed: draws the validation rows, and the test rows of a single file; nothing else.
-        validate_on: `train` holds out training rows; `test` validates on the test set, as the article did, and trains
-            on the whole training set.
-        tokenizer: settings of a `Tokenizer`: a name, or a mapping with `_target_`, a class that is imported and
-            thereby trusted. One that is trained is trained again if `max_features` changes.
-        seed: draws the order of the training batches.
-        reading: further `sentiment.data.source.FileSettings`, such as `path` and `text_column`.
+    The arguments are the keys of `conf/data/default.yaml`, of which `reading` are those in
+    `sentiment.data.source.FileSettings`, and `seed`, which draws the order of the training batches. A
+    class that `tokenizer` names is imported and thereby trusted.
 
     Attributes:
         reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
-        label_names: names of the classes, after `setup`.
-        encoder: how a text becomes ids; its vocabulary, that of the training and unlabelled rows, is empty before
-            `setup`.
-        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`.
-        duplicates: how many reviews of `val` and `test` have the same tokens as a training row, after `setup`.
+        encoder: how a text becomes ids; its vocabulary is empty before `setup`.
+        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`, as are the following.
+        duplicates: how many reviews of `val` and `test` have the same tokens as a training row.
         unlabelled_copies: how many unlabelled texts had the tokens of a `test` or a `val` row and were left out, and
-            how many have those of a `train` row, after `setup`; empty without unlabelled texts.
-        notes: what was read, line by line, after `setup`.
-        warnings: what may be wrong with it, line by line, after `setup`.
-        has_val_set: whether the source has validation rows, after `setup`.
-
-    Raises:
-        InputError: an argument is out of range, or the source cannot be found.
+            how many have those of a `train` row; empty without unlabelled texts.
+        label_names, notes, warnings: see `Corpus`.
     """
 
     def __init__(
@@ -126,23 +103,17 @@ class ReviewDataModule(LightningDataModule):
         self.seed = seed
         self.reshuffle = True
         self._soft_labels: npt.NDArray[np.float32] | None = None
-        settings = sources.FileSettings(
-            test_fraction=test_fraction, split_seed=split_seed, **reading
-        )
-        self.source = sources.resolve_source(source, settings)
+        settings = FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
+        self.source = resolve_source(source, settings)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenizer.cache_key, validate_on]
         if self.encoder.tokenizer.needs_training:
             key += [max_features]
-        if validate_on == "train" and not self.source.has_val_set:
+        if validate_on == "train" and "val" not in self.source.sets:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
         self.folder = cache_dir() / "reviews" / fingerprint(key)
 
     def prepare_data(self) -> None:
-        """Read and encode the source, unless that was done before.
-
-        Raises:
-            InputError: the source cannot be read, or the tokenizer cannot be trained or fails on a review.
-        """
+        """Read and encode the source, unless that was done before."""
         if not is_complete(self.folder):
             name = f"reviews/{self.folder.name}"
             self.folder = cached(
@@ -158,12 +129,8 @@ class ReviewDataModule(LightningDataModule):
             for start in track(chunks, purpose, transient=True):
                 yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
-        metadata = {
-            "label_names": corpus.label_names,
-            "notes": corpus.notes,
-            "warnings": corpus.warnings,
-            "has_val_set": corpus.val_rows > 0,
-        }
+        metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}
+        metadata["has_val_set"] = corpus.val_rows > 0
         tokenizer, size = self.encoder.tokenizer, self.max_features
         try:
             write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)
@@ -178,23 +145,23 @@ class ReviewDataModule(LightningDataModule):
         self.duplicates: dict[str, int] = metadata["duplicates"]
         self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
         self.notes: list[str] = metadata["notes"]
-        self.has_val_set: bool = metadata["has_val_set"]
         self.warnings: list[str] = metadata["warnings"]
+        self.has_val_set: bool = metadata["has_val_set"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
         untrained, state = self.encoder.tokenizer, metadata["tokenizer_state"]
         tokenizer = Tokenizer(untrained.settings, state, untrained.trust)
         self.encoder = replace(self.encoder, vocabulary=vocabulary, tokenizer=tokenizer)
-        names = ["train", "val", "test", *(["unlabelled"] if self.unlabelled_copies else [])]
         self.splits = {
-            name: PaddedReviews(StoredReviews(self.folder, name), self.encoder) for name in names
+            split: PaddedReviews(StoredReviews(self.folder, split), self.encoder)
+            for split in SPLITS
+            if split != "unlabelled" or self.unlabelled_copies
         }
 
     @property
     def training_texts(self) -> EncodedReviews:
         """The training rows and then the unlabelled ones, from which word vectors are learned, after `setup`."""
-        return StoredReviews(
-            self.folder, *(split for split in ("train", "unlabelled") if split in self.splits)
-        )
+        names = [split for split in ("train", "unlabelled") if split in self.splits]
+        return StoredReviews(self.folder, *names)
 
     @property
     def contents(self) -> str:
@@ -244,7 +211,7 @@ class ReviewDataModule(LightningDataModule):
             return {}
         return {"rank": self.trainer.global_rank, "num_replicas": self.trainer.world_size}
 
-    def read_rows(self, rows: Integers) -> Dataset:
+    def select_reviews(self, rows: Integers) -> Dataset:
         """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""
         return self._corpus.reviews.select(rows)
 
@@ -257,8 +224,6 @@ class ReviewDataModule(LightningDataModule):
 
 
 def _dataloader(split: PaddedReviews, sampler: BucketBatchSampler) -> DataLoader[Batch]:
-    """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads.
-
-    A DataLoader draws a seed whenever it starts; with a generator of its own that does not change the dropout masks.
-    """
+    """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads."""
+    # It draws a seed whenever it starts, which with its own generator does not change the dropout masks.
     return DataLoader(split, sampler=sampler, batch_size=None, generator=torch.Generator())

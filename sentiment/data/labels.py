@@ -1,4 +1,4 @@
-"""Labels: what a cell of a file means as a label, and how labels become numbered classes."""
+"""What a cell of a file means as a text or a label, and how labels become numbered classes."""
 
 import math
 import re
@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 
 from sentiment.data import Integers
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line
 
+MISSING_LABEL, DROPPED_LABEL = -1, -2  # instead of the number of a class
 # Spellings of a missing label, unless `data.labels` has them as a key.
 MISSING = frozenset({"NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null"})
 MAX_NUMBERS = 20  # different numbers or dates that may be classes whatever the number of rows
@@ -30,25 +31,23 @@ def is_empty(text: str) -> bool:
     return _EMPTY.fullmatch(text) is not None
 
 
+def to_text(cell: Any) -> str:
+    """A cell as a text; empty if nothing is visible. Other types than text and None raise a TypeError."""
+    return "" if cell is None or is_empty(cell) else str(cell)
+
+
 def to_label(cell: Any) -> str | None:
-    """A cell as a label; None if it is empty.
+    """A cell as a label; None if it is empty, TypeError or AttributeError if no text, number or boolean.
 
     Text stays as it is, but for invisible characters around it; `1.0` that is a number is `1`.
-
-    Raises:
-        TypeError: the cell is neither text, number nor boolean.
     """
-    if cell is None:
+    if cell is None or (isinstance(cell, float | Decimal) and math.isnan(cell)):
         return None
-    if isinstance(cell, bool | int):
-        return str(cell)
     if isinstance(cell, float | Decimal):
-        if math.isnan(cell):
-            return None
         is_whole = math.isfinite(cell) and cell == int(cell)
         return str(int(cell)) if is_whole else str(cell)
-    if not isinstance(cell, str):
-        raise TypeError
+    if isinstance(cell, bool | int):
+        return str(cell)
     return unicodedata.normalize("NFC", _EDGES.sub("", cell.replace("\0", ""))) or None
 
 
@@ -57,106 +56,21 @@ def read_mapping(labels: Any) -> dict[str, str | None]:
 
     Args:
         labels: a mapping, or a list of texts such as `007:agent`, which may have any spelling.
-
-    Raises:
-        InputError: it is something else, or has a key twice.
     """
-    if isinstance(labels, Mapping):
-        pairs = [("null" if old is None else old, new) for old, new in labels.items()]
-    else:
-        texts = [str(text) for text in labels or ()]
-        if malformed := next((text for text in texts if ":" not in text), None):
-            raise InputError(f"data.labels: {malformed!r} is not OLD:NEW")
-        split = [text.rpartition(":") for text in texts]
-        pairs = [(old, None if new == "null" else new) for old, _, new in split]
-    mapping: dict[str, str | None] = {}
-    for old, new in pairs:
-        try:
-            key, value = to_label(old) or "", to_label(new)
-        except TypeError as error:
-            kinds = "text, numbers, booleans or null"
-            raise InputError(f"data.labels: new labels must be {kinds}, not {new!r}") from error
-        if key in mapping:
-            raise InputError(f"data.labels: has the key {key} twice; remove one")
-        mapping[key] = value
-    return mapping
-
-
-def find_keys(labels: Sequence[str], mapping: Mapping[str, Any]) -> dict[str, str]:
-    """The key of a mapping that stands for each label, for those that have one.
-
-    A key stands for the label of its spelling; one without such a label, for those that are the
-    same number, or the same boolean in another case.
-    """
-    others = {_meaning(key): key for key in mapping if key not in labels}
-    keys = {label: label if label in mapping else others.get(_meaning(label)) for label in labels}
-    return {label: key for label, key in keys.items() if key is not None}
-
-
-def _meaning(label: str) -> float | str:
-    if _NUMBER.fullmatch(label):
-        return float(label)
-    return label.casefold() if label.casefold() in ("true", "false") else label
-
-
-def find_similar(names: Sequence[str]) -> list[list[str]]:
-    """Groups of classes that may mean the same: equal numbers, other case, yes and true."""
-    are_booleans = all(name.casefold() in _YES | _NO for name in names)
-    groups: dict[float | str | bool, list[str]] = {}
-    for name in names:
-        meaning = _meaning(name)
-        folded = meaning.casefold() if isinstance(meaning, str) else meaning
-        groups.setdefault(name.casefold() in _YES if are_booleans else folded, []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def sort_classes(names: Sequence[str]) -> list[str]:
-    """Numbers by value, other names alphabetically."""
-    if all(map(_NUMBER.fullmatch, names)):
-        return sorted(names, key=lambda name: (float(name), name))
-    return sorted(names)
-
-
-def check_classes(names: Sequence[str], rows: int) -> None:
-    """Raise `InputError` if the classes of so many rows are rather measurements or dates."""
-    if len(names) <= MAX_NUMBERS:
-        return
-    are_numbers = all(map(_NUMBER.fullmatch, names))
-    are_fractions = are_numbers and any(not float(name).is_integer() for name in names)
-    are_dates = all(map(_DATE.fullmatch, names))
-    if are_fractions or are_dates or (are_numbers and len(names) > rows / 20):
-        kind = "dates" if are_dates else "numbers"
-        raise InputError(
-            f"data.label_column: {rows:,} rows have {len(names):,} different {kind}, such as "
-            f"{names[0]} and {names[-1]}, which are no classes; name another column, or write "
-            "their bins into one"
-        )
-
-
-def suggest_mapping(new_labels: Mapping[str, str | None]) -> str:
-    """What to type in a shell to rename or drop labels: `'data.labels={Negative:negative}'`."""
-    from sentiment.runtime.config import parse_overrides, quote  # Hydra is slow to import
-
-    shown = {old: "null" if new is None else new for old, new in new_labels.items()}
-    typed = "data.labels={" + ",".join(f"{old}:{new}" for old, new in shown.items()) + "}"
     try:
-        [override] = parse_overrides([typed])
-        is_same = read_mapping(override.value()) == new_labels
-    except Exception:  # Hydra's lexer has many
-        is_same = False
-    if not is_same:
-        pairs = ",".join(quote(f"{old}:{new}") for old, new in shown.items())
-        typed = f"data.labels=[{pairs}]"
-    return shlex.quote(typed)
-
-
-def find_closest(name: str, names: Sequence[str]) -> str | None:
-    """The class that may mean the same as a name, see `find_similar`."""
-    return next((other for other in names if find_similar([name, other])), None)
-
-
-# Instead of the number of a class.
-MISSING_LABEL, DROPPED_LABEL = -1, -2
+        if isinstance(labels, Mapping):
+            pairs = [("null" if old is None else old, new) for old, new in labels.items()]
+        else:
+            split = [text.rsplit(":", 1) for text in labels or []]
+            pairs = [(old, None if new == "null" else new) for old, new in split]
+        mapping = {to_label(old) or "": to_label(new) for old, new in pairs}
+        problem = "an old label is there twice" if len(mapping) < len(pairs) else None
+    except (AttributeError, TypeError, ValueError) as error:
+        problem = one_line(error)
+    if problem:
+        advice = "write data.labels={OLD:NEW,...}, with text, numbers, booleans or null"
+        raise InputError(f"data.labels={labels}: cannot be read ({problem}); {advice}")
+    return mapping
 
 
 class Numbered(NamedTuple):
@@ -167,7 +81,7 @@ class Numbered(NamedTuple):
         labels: class of each row, int64 `(rows,)`; negative without one.
         missing: spellings that count as a missing label.
         merged: labels that a key of another spelling stands for, by key.
-        unused: keys of the mapping that no row has.
+        unused: keys that stand for no label.
     """
 
     names: list[str]
@@ -189,17 +103,21 @@ def number_classes(
     """
     encoded = labels.combine_chunks().dictionary_encode()
     found: list[str] = encoded.dictionary.to_pylist()
-    keys = find_keys(found, mapping)
+    keys = _find_keys(found, mapping)
     missing = [label for label in found if label in MISSING and label not in keys]
-    names = {label: mapping[keys[label]] if label in keys else label for label in found}
-    kept = {name for label, name in names.items() if name and label not in missing}
-    classes = sort_classes([*kept])
+    names = {
+        label: mapping[keys[label]] if label in keys else label
+        for label in found
+        if label not in missing
+    }
+    kept = {name for name in names.values() if name}
+    are_numbers = all(map(_NUMBER.fullmatch, kept))
+    classes = sorted(kept, key=lambda name: (float(name) if are_numbers else 0, name))
     if class_names and not mapping:
         known = [name for name in class_names if name in classes]
         classes = [name for name in classes if name not in known] + known
-    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
-    numbers[None] = DROPPED_LABEL
-    of_label = [MISSING_LABEL if label in missing else numbers[names[label]] for label in found]
+    numbers = {name: number for number, name in enumerate(classes)} | {None: DROPPED_LABEL}
+    of_label = [numbers[names[label]] if label in names else MISSING_LABEL for label in found]
     by_code = np.array([*of_label, MISSING_LABEL], dtype=np.int64)
     codes = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
     merged: dict[str, list[str]] = {}
@@ -208,3 +126,66 @@ def number_classes(
             merged.setdefault(key, []).append(label)
     unused = [key for key in mapping if key not in keys.values()]
     return Numbered(classes, by_code[codes], missing, merged, unused)
+
+
+def _find_keys(labels: Sequence[str], mapping: Mapping[str, Any]) -> dict[str, str]:
+    """The key of a mapping that stands for each label, for those that have one.
+
+    A key stands for the label of its spelling; one without such a label, for those that are the
+    same number, or the same boolean in another case.
+    """
+    others = {_meaning(key): key for key in mapping if key not in labels}
+    keys = {label: label if label in mapping else others.get(_meaning(label)) for label in labels}
+    return {label: key for label, key in keys.items() if key is not None}
+
+
+def _meaning(label: str) -> float | str:
+    if _NUMBER.fullmatch(label):
+        return float(label)
+    return label.casefold() if label.casefold() in ("true", "false") else label
+
+
+def check_classes(names: Sequence[str], rows: int) -> None:
+    """Raise `InputError` if the classes of so many rows are rather measurements or dates."""
+    are_dates = all(map(_DATE.fullmatch, names))
+    are_numbers = all(map(_NUMBER.fullmatch, names))
+    are_fractions = are_numbers and any(not float(name).is_integer() for name in names)
+    are_many = are_numbers and len(names) > rows / 20
+    if len(names) > MAX_NUMBERS and (are_dates or are_fractions or are_many):
+        raise InputError(
+            f"data.label_column: {rows:,} rows have {len(names):,} different "
+            f"{'dates' if are_dates else 'numbers'}, such as {names[0]} and {names[-1]}, which are "
+            "no classes; name another column, or write their bins into one"
+        )
+
+
+def find_similar(names: Sequence[str]) -> list[list[str]]:
+    """Groups of classes that may mean the same: equal numbers, other case, yes and true."""
+    are_booleans = all(name.casefold() in _YES | _NO for name in names)
+    groups: dict[float | str | bool, list[str]] = {}
+    for name in names:
+        meaning = _meaning(name)
+        folded = meaning.casefold() if isinstance(meaning, str) else meaning
+        groups.setdefault(name.casefold() in _YES if are_booleans else folded, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def find_closest(name: str, names: Sequence[str]) -> str | None:
+    """The class that may mean the same as a name, see `find_similar`."""
+    return next((other for other in names if find_similar([name, other])), None)
+
+
+def suggest_mapping(new_labels: Mapping[str, str | None]) -> str:
+    """What to type in a shell to rename or drop labels: `'data.labels={Negative:negative}'`."""
+    from sentiment.runtime.config import parse_overrides, quote  # Hydra is slow to import
+
+    pairs = [f"{old}:{'null' if new is None else new}" for old, new in new_labels.items()]
+    typed = "data.labels={" + ",".join(pairs) + "}"
+    try:
+        [override] = parse_overrides([typed])
+        is_same = read_mapping(override.value()) == new_labels
+    except Exception:  # Hydra's lexer has many
+        is_same = False
+    if not is_same:
+        typed = f"data.labels=[{','.join(map(quote, pairs))}]"
+    return shlex.quote(typed)

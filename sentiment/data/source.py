@@ -1,27 +1,30 @@
-"""Where reviews come from: the Hub, a local copy of IMDB, the user's own files, or the built-in corpus.
+"""Where reviews come from: the Hub, a local copy of IMDB, the user's own files, or the built-in corpus."""
 
-Every source gives a `Corpus`: a memory-mapped `datasets.Dataset` of texts, and the class of each.
-"""
-
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+import pyarrow.compute as pc
 from huggingface_hub import hf_hub_download
 
 from sentiment.data import demo
-from sentiment.data.corpus import Corpus, describe_part, make_corpus
-from sentiment.data.files.formats import ReadOptions
-from sentiment.data.files.layout import Part, find_ignored, find_parts
-from sentiment.data.files.tables import CLASS_NAMES, describe_files, load_table
-from sentiment.data.files.unlabelled import find_texts_of_user, load_texts, remove_texts
+from sentiment.data.corpus import Corpus, make_corpus
+from sentiment.data.files.file_set import FileSet
+from sentiment.data.files.formats import READERS, ReadOptions
+from sentiment.data.files.layout import (
+    FileSets,
+    add_unlabelled,
+    find_files,
+    find_ignored,
+    find_texts,
+    find_unlabelled,
+)
+from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
 from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
@@ -35,11 +38,7 @@ SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}
 
 @dataclass(frozen=True)
 class FileSettings:
-    """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed.
-
-    Raises:
-        InputError: a value is invalid, or there is no such file or folder.
-    """
+    """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed."""
 
     path: Any = None
     unlabelled: Any = None
@@ -57,19 +56,11 @@ class FileSettings:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        if str(self.text_column) == str(self.label_column):
-            raise InputError(
-                f"data.label_column={self.label_column}: is data.text_column too; name the column of the classes"
-            )
         with prefix_key("data"):
             check_choice(("drop", "error"), empty=self.empty)
             check_choice((None, "line", "file"), text_per=self.text_per)
             check_choice(("strict", "replace"), encoding_errors=self.encoding_errors)
             check_choice((True, False), header=self.header)
-        if self.labels is not None and not isinstance(self.labels, Mapping | list):
-            raise InputError(
-                f"data.labels={self.labels}: must map old labels to new ones, as in data.labels={{1:bad,2:good}}"
-            )
         _ = self.mapping, self.options, self.roots
 
     @cached_property
@@ -91,34 +82,26 @@ class FileSettings:
             text_per=self.text_per,
         )
 
-    @property
-    def key(self) -> list[Any]:
-        """What labelled rows depend on besides their files."""
-        return [*self.options.settings, sorted(map(str, self.mapping.items())), self.empty]
-
     @cached_property
     def roots(self) -> list[Path]:
         """Existing files, or one folder; empty without a path."""
-        if self.path is None:
-            return []
-        paths = [self.path] if isinstance(self.path, str | int | Path) else list(self.path)
-        roots = [Path(str(path)).expanduser() for path in paths]
-        if not roots:
-            raise InputError("data.path=[]: an empty list; name at least one file")
-        if len({root.resolve() for root in roots}) < len(roots):
-            raise InputError(
-                f"data.path={', '.join(map(str, roots))}: names a file twice; remove one"
-            )
-        for root in roots:
-            if not root.exists():
-                raise InputError(
-                    f"data.path={root}: no such file or folder; check the path, or try data=demo"
-                )
-            if not root.is_file() and (len(roots) > 1 or not root.is_dir()):
-                raise InputError(
-                    f"data.path={root}: is no regular file; name a file, or a single folder"
-                )
-        return roots
+        return [] if self.path is None else _find_paths("path", self.path)
+
+
+def _find_paths(key: str, named: Any) -> list[Path]:
+    """The existing files and folders that a setting names."""
+    names = named if isinstance(named, list | tuple) else [] if named is None else [named]
+    paths = [Path(str(name)).expanduser() for name in names]
+    missing = [path for path in paths if not path.is_file() and not path.is_dir()]
+    if missing or not paths:
+        problem = f"={missing[0]}: no such file or folder" if missing else ": not set"
+        raise InputError(f"data.{key}{problem}; name a file of reviews, or a folder")
+    return paths
+
+
+def find_separator(name: Any) -> str | None:
+    """The character that a user's name of a separator stands for."""
+    return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
 
 
 @dataclass(frozen=True)
@@ -126,20 +109,83 @@ class Source:
     """A corpus that is identified, but not read yet.
 
     Attributes:
-        fingerprint: changes whenever the reviews do (files: see `FileState`).
-        load: reads it; raises `InputError` if that fails.
-        has_test_set: whether the test set is given, and not drawn from all rows.
-        has_val_set: whether the validation set is given, and not drawn from the training rows.
-        train_files: tables with training rows.
-        test_files: tables with test rows.
+        settings: how files are read.
+        sets: the files of each split, as far as they are known.
+        name: of the source, for messages.
+        version: of the other splits.
+        fetch: returns their files, or tables as `load_table` does.
+        folder: to which file names in the corpus are relative; None for that of each file.
+        label_names: of IMDB, in place of those in the files.
     """
 
-    fingerprint: str
-    load: Callable[[], Corpus]
-    has_test_set: bool = True
-    has_val_set: bool = False
-    train_files: frozenset[Path] = frozenset()
-    test_files: frozenset[Path] = frozenset()
+    settings: FileSettings
+    sets: FileSets
+    name: str
+    version: Sequence[Any] = ()
+    fetch: Callable[[], Mapping[str, Sequence[FileSet | pa.Table]]] = dict
+    folder: Path | None = None
+    label_names: list[str] | None = None
+
+    @property
+    def has_test_set(self) -> bool:
+        """Whether the test set is given, and not drawn from all rows."""
+        return "train" in self.sets or "test" not in self.sets
+
+    def list_files(self, split: str) -> set[str]:
+        """Known files with rows of `train` or `test`, without symbolic links."""
+        name = split if self.has_test_set else "test"
+        return {state.path for found in self.sets.get(name, []) for state in found.states}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes whenever the reviews do (files: see `FileState`)."""
+        settings = self.settings
+        states = {
+            split: [[found.label, found.states] for found in sets]
+            for split, sets in self.sets.items()
+        }
+        mapping = sorted(map(str, settings.mapping.items()))
+        drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
+        how = [*settings.options.cache_key, mapping, settings.empty, *drawn]
+        return fingerprint([*self.version, states, *how])
+
+    def load(self) -> Corpus:
+        """Read the corpus."""
+        tables: dict[str, list[pa.Table]] = {}
+        notes = []
+        for split, found in {**self.fetch(), **self.sets}.items():
+            tables[split] = [self._load_table(files, split) for files in found]
+            shown = split if self.has_test_set or split == "unlabelled" else "all rows"
+            notes += [
+                _describe(files, table, shown)
+                for files, table in zip(found, tables[split], strict=True)
+                if isinstance(files, FileSet)
+            ]
+        names = (get_metadata(table, "class_names") for table in chain(*tables.values()))
+        class_names = list(dict.fromkeys(chain(*names)))
+        by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
+        corpus = make_corpus(
+            by_split, self.settings.mapping, class_names, self.settings.empty, self.fingerprint
+        )
+        if not self.has_test_set and self.settings.test_fraction < 1:
+            corpus = corpus.draw_test_set(self.settings.test_fraction, self.settings.split_seed)
+        if corpus.train_rows:
+            corpus.check_classes(self.name)
+        if self.folder and self.folder in self.settings.roots:
+            ignored = find_ignored(chain(*self.sets.values()), self.folder)
+            corpus.warnings.extend([f"not read: {', '.join(ignored)}"] if ignored else [])
+        if self.label_names and len(self.label_names) == len(corpus.label_names):
+            corpus = replace(corpus, label_names=self.label_names)
+        return replace(corpus, notes=notes + corpus.notes)
+
+    def _load_table(self, found: FileSet | pa.Table, split: str) -> pa.Table:
+        if not isinstance(found, FileSet):
+            return found
+        options, root = self.settings.options, self.folder
+        if split == "unlabelled":
+            options, root = replace(options, label_column=None), None
+        file, *others = found.files
+        return load_table(found, options, root or (file.parents[1] if others else file.parent))
 
 
 def resolve_source(source: str, settings: FileSettings) -> Source:
@@ -147,199 +193,95 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
 
     Args:
         source: `imdb` (the Hub, or a copy at `settings.path`), `files` or `demo`.
-        settings: further texts are added to every source, files are those of `imdb` and `files`.
-
-    Raises:
-        InputError: the path holds nothing that the source can read.
+        settings: of its files, and of texts without a label, which are added to every source.
     """
+    label_names = None if source == "files" else IMDB_LABELS
+    if source == "files" or (source == "imdb" and settings.roots):
+        return _find_files(settings, label_names)
+    from_hub = {"train": "train", "test": "test"}
+    if source == "imdb" and settings.unlabelled is True:
+        texts, from_hub["unlabelled"] = [], "unsupervised"
+    else:
+        texts = _find_unlabelled(settings, [])
+    sets = add_unlabelled({}, texts)
     if source == "demo":
-        key = fingerprint(Path(demo.__file__).read_bytes().hex())
-        return _add_texts(
-            Source(key, _load_demo), find_texts_of_user(settings.unlabelled, []), settings
-        )
-    if settings.roots:
-        return _resolve_files(settings, IMDB_LABELS if source == "imdb" else None)
-    if source == "imdb":
-        return _resolve_hub(settings)
-    raise InputError(
-        "data.path: not set; name a file of reviews, or a folder with train.* and test.*"
-    )
+        code = [Path(demo.__file__).read_bytes().hex()]
+        return Source(settings, sets, "data=demo", code, _make_demo, label_names=label_names)
+    version = [HUB, REVISION, *from_hub]
+    fetch = partial(_download, from_hub)
+    return Source(settings, sets, "data=imdb", version, fetch, label_names=label_names)
 
 
-def find_separator(name: Any) -> str | None:
-    """The character that a user's name of a separator stands for."""
-    if name is None:
-        return None
-    separator = SEPARATOR_NAMES.get(str(name), str(name))
-    if len(separator) != 1:
-        raise InputError(f"separator {name}: must be one character, or tab")
-    return separator
-
-
-def _resolve_hub(settings: FileSettings) -> Source:
-    """Files of one revision: found in the cache, even without a connection, or downloaded by `load`."""
-
-    def load() -> Corpus:
-        parts = {split: [Part((_download(split),))] for split in ("train", "test")}
-        folder = parts["train"][0].files[0].parent
-        return _from_parts(parts, settings, folder, "data=imdb", IMDB_LABELS).load()
-
-    def load_all() -> Corpus:
-        return _add_texts(source, [Part((_download("unsupervised"),))], settings).load()
-
-    source = Source(fingerprint([HUB, REVISION, settings.key]), load)
-    if settings.unlabelled is True:
-        return Source(fingerprint([source.fingerprint, "unsupervised"]), load_all)
-    return _add_texts(source, find_texts_of_user(settings.unlabelled, []), settings)
-
-
-def _download(split: str) -> Path:
-    name = f"plain_text/{split}-00000-of-00001.parquet"
-    try:
-        return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=REVISION))
-    except Exception as error:
-        raise InputError(
-            f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and is "
-            "not cached; name a local copy with data.path=DIR, or use data=demo"
-        ) from error
-
-
-def _resolve_files(settings: FileSettings, label_names: list[str] | None) -> Source:
-    roots = settings.roots
+def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:
+    roots = settings.roots or _find_paths("path", settings.path)
     path = ", ".join(map(str, roots))
-    is_folder = roots[0].is_dir()
-    folder = (
-        roots[0]
-        if is_folder
-        else Path(os.path.commonpath([root.absolute().parent for root in roots]))
-    )
+    folder = top = roots[0]
+    if not top.is_dir():
+        folder = Path(os.path.commonpath([root.absolute().parent for root in roots]))
+        top = top.parent
     try:
-        parts = find_parts(path, roots)
-        texts = find_texts_of_user(settings.unlabelled, _find_folders(parts, roots[0]))
-        parts = remove_texts(texts, parts)
-        source = _add_texts(
-            _from_parts(parts, settings, folder, path, label_names), texts, settings
-        )
+        sets = find_files(path, roots)
+        first = sets.get("train", sets["test"])[0].files[0]
+        beside = [above for above in first.parents if above == top or top in above.parents]
+        sets = add_unlabelled(sets, _find_unlabelled(settings, beside))
     except OSError as error:
         raise InputError(
             f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
         ) from error
-
-    def load() -> Corpus:
-        corpus = source.load()
-        read = [part for found in (*parts.values(), texts) for part in found]
-        if is_folder and (ignored := find_ignored(read, folder)):
-            corpus.warnings.append(f"not read: {', '.join(ignored)}")
-        return corpus
-
-    return replace(source, load=load)
+    return Source(settings, sets, path, folder=folder, label_names=label_names)
 
 
-def _find_folders(parts: Mapping[str, Sequence[Part]], root: Path) -> list[Path]:
-    """The folders between the training rows and the root, nearest first."""
-    (file, *_), _ = parts.get("train", parts["test"])[0]
-    top = root if root.is_dir() else root.parent
-    return [folder for folder in file.parents if folder == top or top in folder.parents]
-
-
-def _from_parts(
-    parts: Mapping[str, Sequence[Part]],
-    settings: FileSettings,
-    folder: Path,
-    path: str,
-    label_names: list[str] | None,
-) -> Source:
-    """The source of labelled rows.
-
-    Args:
-        parts: as `find_parts` returns them.
-        settings: how to read them.
-        folder: to which the names of the files are relative.
-        path: of all, for messages.
-        label_names: of IMDB, in place of those in the files.
-    """
-    described = {
-        split: [describe_files(part.files) for part in found] for split, found in parts.items()
-    }
-    has_test_set = "train" in parts
-    key: list[Any] = [described, settings.key]
-    if not has_test_set:
-        key += [settings.test_fraction, settings.split_seed]
-
-    def load() -> Corpus:
-        tables = {
-            split: [
-                load_table(part, settings.options, folder, states)
-                for part, states in zip(found, described[split], strict=True)
-            ]
-            for split, found in parts.items()
-        }
-        metadata = [table.schema.metadata for found in tables.values() for table in found]
-        class_names = [
-            *dict.fromkeys(
-                name for of_table in metadata for name in json.loads(of_table[CLASS_NAMES])
-            )
-        ]
-        by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
-        corpus = make_corpus(
-            by_split, settings.mapping, class_names, settings.empty, fingerprint(key)
+def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[FileSet]:
+    """Texts without a label: those that are named, or in the first of the folders with some."""
+    named = settings.unlabelled
+    if named is None or named is False:
+        return []
+    places = [None] if named is True else _find_paths("unlabelled", named)
+    texts = [find_texts(place) if place else find_unlabelled(folders) for place in places]
+    if [] in texts:
+        place = places[texts.index([])] or f"true: {folders[-1] if folders else 'data=demo'}"
+        raise InputError(
+            f"data.unlabelled={place} contains no texts without a label, such as unlabelled.* or "
+            f"unsupervised.* ({', '.join(READERS)}); add them, or name a file: data.unlabelled=FILE"
         )
-        if not has_test_set and settings.test_fraction < 1:
-            if len(set(corpus.labels.tolist())) > 1:
-                corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
-            else:
-                corpus = replace(corpus, train_rows=len(corpus.labels))
-        if corpus.train_rows:
-            corpus.check_classes(path)
-        if label_names and len(corpus.label_names) != len(label_names):
-            raise InputError(
-                f"{path}: {len(corpus.label_names)} classes, but IMDB has {len(label_names)}; use data=files"
-            )
-        notes = [
-            describe_part(part, table, split if has_test_set else "all rows")
-            for split, found in parts.items()
-            for part, table in zip(found, tables[split], strict=True)
-        ]
-        return replace(
-            corpus, label_names=label_names or corpus.label_names, notes=notes + corpus.notes
-        )
-
-    files = {
-        split: frozenset(Path(state.path) for states in found for state in states)
-        for split, found in described.items()
-    }
-    train_files = files.get(
-        "train", files["test"]
-    )  # without training files, the test set is drawn from all rows
-    return Source(fingerprint(key), load, has_test_set, "val" in parts, train_files, files["test"])
+    return [*chain(*texts)]
 
 
-def _add_texts(source: Source, texts: Sequence[Part], settings: FileSettings) -> Source:
-    """The source of the same reviews and texts without a label."""
-    if not texts:
-        return source
-    options = replace(settings.options, label_column=None)
-    described = [describe_files(part.files) for part in texts]
-    key = fingerprint([source.fingerprint, described, *options.settings, settings.empty])
-
-    def load() -> Corpus:
-        corpus = source.load()
-        tables = [
-            load_texts(part, options, states) for part, states in zip(texts, described, strict=True)
-        ]
-        notes = [
-            describe_part(part, table, "unlabelled")
-            for part, table in zip(texts, tables, strict=True)
-        ]
-        corpus = corpus.add_unlabelled(pa.concat_tables(tables), settings.empty, key)
-        return replace(corpus, notes=corpus.notes + notes)
-
-    return replace(source, fingerprint=key, load=load)
-
-
-def _load_demo() -> Corpus:
+def _make_demo() -> dict[str, list[pa.Table]]:
     texts, labels = zip(*demo.reviews(DEMO_TRAIN + DEMO_TEST), strict=True)
-    files = ["train"] * DEMO_TRAIN + ["test"] * DEMO_TEST
-    rows = [*range(1, DEMO_TRAIN + 1), *range(1, DEMO_TEST + 1)]
-    reviews = Dataset.from_dict({"text": texts, "file": files, "row": rows})
-    return Corpus(reviews, np.array(labels), DEMO_TRAIN, 0, IMDB_LABELS)
+    columns = {
+        "text": texts,
+        "label": [IMDB_LABELS[label] for label in labels],
+        "file": ["train"] * DEMO_TRAIN + ["test"] * DEMO_TEST,
+        "row": [*range(1, DEMO_TRAIN + 1), *range(1, DEMO_TEST + 1)],
+        "id": [None] * len(texts),
+    }
+    table = pa.table(columns, schema=SCHEMA)
+    return {"train": [table[:DEMO_TRAIN]], "test": [table[DEMO_TRAIN:]]}
+
+
+def _download(names: Mapping[str, str]) -> dict[str, list[FileSet]]:
+    """Files of one revision: found in the cache, even without a connection, or downloaded."""
+    sets = {}
+    for split, name in names.items():
+        file = f"plain_text/{name}-00000-of-00001.parquet"
+        try:
+            path = hf_hub_download(HUB, file, repo_type="dataset", revision=REVISION)
+        except Exception as error:
+            raise InputError(
+                f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and "
+                "is not cached; name a local copy with data.path=DIR, or use data=demo"
+            ) from error
+        sets[split] = [FileSet((Path(path),), ".parquet")]
+    return sets
+
+
+def _describe(found: FileSet, table: pa.Table, split: str) -> str:
+    """`train.csv (train): 8,000 rows, separated by tabs`."""
+    file, *others = found.files
+    name = f"{file.parent.name}/*.txt" if others else table["file"][0].as_py()
+    label = [f"label {found.label}"] if found.label else []
+    notes = get_metadata(table, "notes")
+    if damaged := pc.sum(pc.match_substring(table["text"], "\ufffd")).as_py():
+        notes.append(f"{damaged:,} of them with a character that could not be decoded (U+FFFD)")
+    return ", ".join([f"{name} ({split}): {len(table):,} rows", *label, *notes])

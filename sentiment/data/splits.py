@@ -1,14 +1,12 @@
 """Which rows are held out, for validation or as the test set of a single file."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from sentiment.data import Integers
-from sentiment.data.labels import suggest_mapping
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, one_line, shorten
 
 
 def stratified_split(
@@ -21,49 +19,35 @@ def stratified_split(
 ) -> tuple[Integers, Integers]:
     """Draw `fraction` of the rows, in proportion to the classes.
 
+    Args:
+        rows: numbers, int64 `(rows,)`.
+        labels: class of each of them, int64 `(rows,)`.
+        fraction: in the open interval (0, 1).
+        seed: of the draw.
+        key: of the fraction, for messages, as `label_names`.
+        label_names: of all classes.
+
     Returns:
         The remaining rows and the drawn ones, both in order.
-
-    Raises:
-        InputError: too few rows of some class; the message names `key`.
     """
-    counts = np.bincount(labels, minlength=len(label_names))
-    classes = np.flatnonzero(counts)
-    if len(classes) > max(2, len(rows) / 2):
+    try:
+        drawn = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
+    except ValueError as error:
+        classes, counts = np.unique(labels, return_counts=True)
+        rarest = shorten(label_names[classes[counts.argmin()]])
+        reason = one_line(error).partition(". ")[0]  # then all rare classes
         raise InputError(
-            f"data.label_column: {len(rows):,} rows have {len(classes):,} different labels; name another column"
-        )
-    single = [label_names[label] for label in classes.tolist() if counts[label] == 1]
-    if single:
-        others = f" and {len(single) - 1} more classes" if len(single) > 1 else ""
-        advice = "add rows"
-        if len(single) < len(classes) - 1:
-            nulls = dict.fromkeys(single[:3])
-            advice += f", or drop or merge classes: {suggest_mapping(nulls)}"
-        raise InputError(
-            f"{key}={fraction}: class {single[0]}{others} has a single row, too few to split; {advice}"
-        )
-    drawn = math.ceil(fraction * len(rows))
-    if min(drawn, len(rows) - drawn) < len(classes):
-        raise InputError(
-            f"{key}={fraction}: draws {drawn} of {len(rows)} rows, and either part needs all {len(classes)} classes; "
-            "change it, add rows, or merge classes with data.labels"
-        )
-    rest, held_out = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
-    return np.sort(rest), np.sort(held_out)
+            f"{key}={fraction}: {reason}; of {len(classes):,} classes, {rarest} is the rarest; add "
+            "rows, merge or drop classes with data.labels, or name another data.label_column"
+        ) from error
+    rest, held_out = map(np.sort, drawn)
+    return rest, held_out
 
 
 def tail_split(
     rows: Integers, labels: Integers, fraction: float, key: str
 ) -> tuple[Integers, Integers]:
-    """Take the last `fraction` of the rows of each class.
-
-    Returns:
-        The remaining rows and the taken ones, both in order.
-
-    Raises:
-        InputError: a class keeps no row or loses none; the message names `key`.
-    """
+    """Take the last `fraction` of the rows of each class; otherwise as `stratified_split`."""
     held_out = np.zeros(len(rows), dtype=bool)
     for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
         count = round(fraction * len(members))

@@ -7,6 +7,7 @@ import numpy as np
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
+from sentiment.runtime.errors import shorten
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
 MAX_REVIEWS = 10_000  # of a split whose tokens are counted
@@ -23,19 +24,19 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
     if length > MAX_TOKEN_LENGTH:
         problems.append(f"tokens have {length:.0f} characters on average{spaces}")
-    ids = np.concatenate(list(islice(data.splits["val"].reviews, MAX_REVIEWS)))
-    unknown = np.mean((ids == UNKNOWN) | (ids >= data.max_features))
+    ids = {
+        split: np.concatenate(list(islice(data.splits[split].reviews, MAX_REVIEWS)))
+        for split in data.splits
+    }
+    unknown = np.mean((ids["val"] == UNKNOWN) | (ids["val"] >= data.max_features))
     if unknown > MAX_UNKNOWN:
         advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
         problems.append(
             f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}"
         )
-    if "unlabelled" in data.splits:
-        train, texts = (
-            np.concatenate(list(islice(data.splits[name].reviews, MAX_REVIEWS)))
-            for name in ("train", "unlabelled")
-        )
-        if (strange := np.mean(~np.isin(texts, train))) > MAX_UNKNOWN:
+    if "unlabelled" in ids:
+        strange = np.mean(~np.isin(ids["unlabelled"], ids["train"]))
+        if strange > MAX_UNKNOWN:
             problems.append(
                 f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them"
             )
@@ -43,10 +44,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
 
 
 def describe(data: ReviewDataModule) -> str:
-    """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded.
-
-    It also warns of duplicates across splits, imbalanced classes and mostly unread reviews.
-    """
+    """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded."""
     train = data.splits["train"].reviews
     lengths, maxlen = train.lengths, data.encoder.maxlen
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
@@ -70,29 +68,24 @@ def describe(data: ReviewDataModule) -> str:
     cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
     (first_ids,) = data.splits["train"].pad(np.array([0]), width=min(int(lengths[0]), maxlen))
     first = data.encoder.vocabulary.decode(first_ids)
+    unlabelled = []
+    if found := data.unlabelled_copies:
+        texts = data.splits["unlabelled"].reviews
+        unlabelled = [
+            f"unlabelled {len(texts):,} texts, {texts.lengths.sum():,} tokens; left out: {found['test']:,} copies of "
+            f"test reviews, {found['val']:,} of validation reviews; {found['train']:,} are copies of training reviews"
+        ]
     return "\n".join(
         [
             *(f"read       {note}" for note in data.notes),
             f"reviews    {', '.join(shapes)}; validation rows: {validation}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
-            *_describe_unlabelled(data),
+            *unlabelled,
             f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
             f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
             f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
             f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
             f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
-            f"first one  {data.label_names[train.labels[train.rows[0]]]}: "
-            + (first if len(first) <= 600 else f"{first[:600]} …"),
+            f"first one  {data.label_names[train.labels[train.rows[0]]]}: " + shorten(first, 600),
         ]
     )
-
-
-def _describe_unlabelled(data: ReviewDataModule) -> list[str]:
-    """A line of the unlabelled texts, if there are any."""
-    if "unlabelled" not in data.splits:
-        return []
-    reviews, copies = data.splits["unlabelled"].reviews, data.unlabelled_copies
-    return [
-        f"unlabelled {len(reviews):,} texts, {reviews.lengths.sum():,} tokens; left out: {copies['test']:,} copies of "
-        f"test reviews, {copies['val']:,} of validation reviews; {copies['train']:,} are copies of training reviews"
-    ]

@@ -314,7 +314,9 @@ def _report_test(
     rows, probabilities = module.predictions
     name = module.net.display_name
     labels = datamodule.splits["test"].reviews.labels[rows]
-    run.write_predictions(datamodule.read_rows(rows), labels, probabilities, datamodule.label_names)
+    run.write_predictions(
+        datamodule.select_reviews(rows), labels, probabilities, datamodule.label_names
+    )
     correct = {name: probabilities.argmax(1) == labels}
     fit_seconds = {name: seconds}
     for baseline in (baseline for baseline in baselines if baseline.predictions):

@@ -204,7 +204,7 @@ def test_validation_rows_of_a_file_are_used(tmp_path: Path, small: Path) -> None
         "test": 100,
     }
     rows = datamodule.splits["val"].reviews.rows
-    assert datamodule.read_rows(rows)[0] == {
+    assert datamodule.select_reviews(rows)[0] == {
         "text": "a convincing film",
         "file": "dev.csv",
         "row": 1,
@@ -218,4 +218,4 @@ def test_rows_are_read_although_their_file_is_gone(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "reviews.csv", [(f"film {i}", i % 2) for i in range(40)])
     datamodule = prepare_datamodule(source="files", path=str(path))
     path.unlink()
-    assert set(datamodule.read_rows(np.arange(40))["text"]) == {f"film {i}" for i in range(40)}
+    assert set(datamodule.select_reviews(np.arange(40))["text"]) == {f"film {i}" for i in range(40)}

@@ -81,10 +81,15 @@ def test_spelling_of_a_missing_label_that_is_a_key_is_a_class() -> None:
 @pytest.mark.parametrize(
     ("mapping", "message"),
     [
-        (["1:a", "1:b"], "data.labels: has the key 1 twice"),
-        ({1: "a", "1": "b"}, "data.labels: has the key 1 twice"),
-        (["a"], "data.labels: 'a' is not OLD:NEW"),
-        ({"a": [1]}, r"data.labels: new labels must be text, numbers, booleans or null, not \[1\]"),
+        (
+            ["1:a", "1:b"],
+            r"data.labels=\['1:a', '1:b'\]: cannot be read \(an old label is there twice\)",
+        ),
+        ({1: "a", "1": "b"}, "data.labels=.*: cannot be read .an old label is there twice"),
+        (["a"], r"data.labels=\['a'\]: cannot be read .*; write data.labels={OLD:NEW,...}"),
+        ("x", r"data.labels=x: cannot be read .*; write data.labels={OLD:NEW,...}"),
+        (1, r"data.labels=1: cannot be read .*; write data.labels={OLD:NEW,...}"),
+        ({"a": [1]}, r"data.labels={'a': \[1\]}: .*, with text, numbers, booleans or null$"),
     ],
 )
 def test_invalid_mappings(mapping: object, message: str) -> None:

@@ -144,7 +144,9 @@ def evaluated(datamodule: ReviewDataModule, monkeypatch: pytest.MonkeyPatch) -> 
     """Four reviews, of which the second is classified wrongly, and the fourth even more so."""
     texts = ["good", "so-so <b>good</b>\n\x1bfilm", "bad", "WORST film"]
     places = {"file": ["a_b.csv"] * 4, "row": [1, 2, 3, 4]}
-    monkeypatch.setattr(datamodule, "read_rows", Dataset.from_dict({"text": texts} | places).select)
+    monkeypatch.setattr(
+        datamodule, "select_reviews", Dataset.from_dict({"text": texts} | places).select
+    )
     reviews = EncodedReviews(
         np.zeros(4, np.int32), np.arange(5), np.array([1, 1, 0, 0]), np.arange(4)
     )

@@ -8,7 +8,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -20,70 +20,21 @@ COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
+EXCEL = "an Excel workbook; save its sheet as CSV UTF-8"
 OTHER_FORMATS = {  # by their first bytes, under the name of a text file
     b"PAR1": "a Parquet file; rename it to .parquet",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook; save its sheet as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": EXCEL,
 }
 DECOMPRESSION_ERRORS = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError),  # of archives with a password or another compression
 )
-COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
 BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def find_uncompressed_name(file: Path) -> str:
-    """Name of a file without the suffix of a compression, or of the file in a ZIP archive.
-
-    Returns:
-        The name in lower case. If that of the zipped file has no suffix, the name of the archive.
-
-    Raises:
-        InputError: an archive holds several files.
-    """
-    name = file.name.lower()
-    if name.endswith(".zip") and file.is_file() and zipfile.is_zipfile(file):
-        inner = _zipped(file).lower()
-        name = inner if Path(inner).suffix else name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def _zipped(file: Path) -> str:
-    """Name of the only file in a ZIP archive."""
-    with zipfile.ZipFile(file) as archive:
-        found = [name for name in archive.namelist() if not name.endswith("/")]
-    if "[Content_Types].xml" in found:
-        raise InputError(f"{file}: is an Excel workbook; save its sheet as CSV UTF-8")
-    names = [name for name in found if not name.startswith("__MACOSX")]
-    if len(names) != 1:
-        listed = ", ".join(names[:5])
-        raise InputError(f"{file}: holds {len(names)} files ({listed}); extract the one to read")
-    return names[0]
-
-
-@contextmanager
-def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
-    """Open a file, and its content, decompressed if its first bytes say that it is compressed."""
-    with file.open("rb") as raw:
-        start = raw.peek(8)
-        if start.startswith(b"PK\x03\x04"):
-            with zipfile.ZipFile(raw) as archive, archive.open(_zipped(file)) as member:
-                yield raw, cast(BinaryIO, member)
-            return
-        opener = next((o for magic, o in COMPRESSIONS.items() if start.startswith(magic)), None)
-        with opener(raw) if opener else raw as stream:
-            yield raw, stream
-
-
 class TextStream(NamedTuple):
-    """An open text file.
-
-    Attributes:
-        lines: decompressed and decoded; line ends are kept, a byte order mark is not.
-        fraction: returns how much of the file has been read.
-    """
+    """An open text file: its lines with their ends, and what returns how much of the file has been read."""
 
     lines: io.TextIOWrapper
     fraction: Callable[[], float]
@@ -91,14 +42,7 @@ class TextStream(NamedTuple):
 
 @contextmanager
 def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[TextStream]:
-    """Open a text file, compressed or not.
-
-    A byte order mark of UTF-16 goes before an `encoding` of UTF-8 or UTF-16.
-
-    Args:
-        file: that is to be opened.
-        encoding: by the name of Python's codec.
-        errors: `strict`, or `replace` for U+FFFD in place of bytes that are not in the encoding.
+    """Open a text file, compressed or not. A byte order mark of UTF-16 goes before UTF-8 or UTF-16.
 
     Raises:
         InputError: the file is in a format that is no text.
@@ -116,17 +60,48 @@ def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[Tex
             yield TextStream(lines, lambda: raw.tell() / size)
 
 
-def guess_encoding(file: Path) -> str | None:
-    """`utf-8`, `utf-16-le` or `utf-16-be`, by the first bytes of a text file.
+@contextmanager
+def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
+    """Open a file, and its content, decompressed if its first bytes say that it is compressed."""
+    with file.open("rb") as raw:
+        start = raw.peek(8)
+        if start.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(raw) as archive, archive.open(_find_member(file)) as member:
+                yield raw, cast(BinaryIO, member)
+            return
+        opener = next((o for magic, o in COMPRESSIONS.items() if start.startswith(magic)), None)
+        with opener(raw) if opener else raw as stream:
+            yield raw, stream
 
-    Returns:
-        The encoding, also if a few lines are damaged; None if it is another one, or ASCII.
-    """
-    try:
-        with _open_bytes(file) as (_, stream):
-            start = stream.read(SAMPLE_SIZE)
-    except DECOMPRESSION_ERRORS:
-        return None
+
+def find_uncompressed_name(file: Path) -> str:
+    """The name without the suffix of a compression, in lower case; that of a file in a ZIP archive if it has one."""
+    name = file.name.lower()
+    if name.endswith(".zip") and file.is_file() and zipfile.is_zipfile(file):
+        inner = _find_member(file).lower()
+        name = inner if Path(inner).suffix else name
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _find_member(file: Path) -> str:
+    """Name of the only file in a ZIP archive."""
+    with zipfile.ZipFile(file) as archive:
+        files = [name for name in archive.namelist() if not name.endswith("/")]
+    names = [name for name in files if not name.startswith("__MACOSX")]
+    if len(names) != 1:
+        is_workbook = "[Content_Types].xml" in names
+        listed = f"holds {len(names)} files ({', '.join(names[:5])}); extract the one to read"
+        raise InputError(f"{file}: {'is ' + EXCEL if is_workbook else listed}")
+    return names[0]
+
+
+def guess_encoding(file: Path) -> str | None:
+    """`utf-8`, `utf-16-le` or `utf-16-be`, also if a few lines are damaged; None: another, or ASCII."""
+    start = b""
+    with suppress(*DECOMPRESSION_ERRORS), _open_bytes(file) as (_, stream):
+        start = stream.read(SAMPLE_SIZE)
     for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
         if zeros.count(0) > len(zeros) / 2:
             return encoding

@@ -1,4 +1,4 @@
-"""Files of reviews, format by format: each reader yields chunks of rows as Python objects."""
+"""Files of reviews, format by format: each is opened as a table, whose columns are read in chunks."""
 
 import json
 import re
@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from pyarrow.parquet import ParquetFile
 
 from sentiment.data.files.compression import TextStream, find_uncompressed_name, open_text
-from sentiment.data.files.delimited import find_dialect, read_rows
+from sentiment.data.files.delimited import find_dialect, parse_rows
+from sentiment.data.labels import is_empty
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
@@ -23,19 +24,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read.
+    """How files are read: keys of `conf/data/default.yaml`.
 
     Attributes:
-        text_column: column of the texts: its name, its number from 1 without a header, or a dotted path
-            into JSON or Parquet.
-        label_column: column of the classes; None if they are not needed.
-        id_column: column of identifiers; None if they are not needed.
-        header: whether the first line of CSV or TSV holds the names of the columns.
-        separator: of the cells of CSV or TSV; None chooses the one whose header has the columns.
-        encoding: of text files, by the name of Python's codec.
-        encoding_errors: `strict`, or `replace` for U+FFFD in place of bytes outside the encoding.
-        text_per: what a text is in `.txt` files: `line` or `file`; None if only one is possible.
-        flags: how a command sets an option, for messages; `data.option=` by default.
+        text_column: its name, its number from 1 without a header, or a dotted path into JSON or Parquet.
+        label_column: likewise; None if labels are not needed.
+        id_column: likewise; may be missing in a file whose labels are not needed.
+        text_per: `line` or `file`; None for a single line in each file.
+        flags: how a command sets an option, for messages; `data.OPTION={}` by default.
     """
 
     text_column: str = "text"
@@ -45,7 +41,7 @@ class ReadOptions:
     separator: str | None = None
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
-    text_per: str | None = None
+    text_per: str | None = "line"
     flags: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
 
     @property
@@ -55,111 +51,56 @@ class ReadOptions:
         return [name for name in dict.fromkeys(names) if name is not None]
 
     @property
-    def settings(self) -> list[Any]:
+    def required(self) -> dict[str, str]:
+        """The columns that a file must have, by option."""
+        keys = ["text_column", "label_column"] + (["id_column"] if self.label_column else [])
+        return {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+
+    @property
+    def cache_key(self) -> list[Any]:
         """All options but `flags`."""
         return [getattr(self, option.name) for option in fields(self) if option.name != "flags"]
 
-    def setting(self, name: str, value: object) -> str:
-        """What to type to set an option."""
+    def flag(self, name: str, value: object) -> str:
+        """What to type to set an option to a value."""
         return self.flags.get(name, f"data.{name}={{}}").format(value)
 
 
-class Chunk(NamedTuple):
-    """Rows of a file before they are checked.
+class OpenTable(NamedTuple):
+    """A file that is being read.
 
     Attributes:
-        names: all columns of the file.
-        cells: values by column, as Python objects: of those of `ReadOptions.columns` that the file
-            has, and of all of `names` if they are asked for.
-        fraction: how much of the file has been read.
-        notes: how the file was read, if that was a choice.
+        names: all columns of the file; empty if it has no rows.
+        found: those of `ReadOptions.columns` that it has, by name or dotted path.
+        chunks: cells by column, of those found, and of all if they are asked for.
+        fraction: returns how much of the file has been read.
+        notes: how the file is read, if that was a choice.
     """
 
     names: Sequence[str]
-    cells: Mapping[str, list[Any]]
-    fraction: float
+    found: Sequence[str]
+    chunks: Iterator[dict[str, list[Any]]]
+    fraction: Callable[[], float]
     notes: tuple[str, ...] = ()
 
 
 def find_format(file: Path) -> str:
-    """The suffix in `READERS` that a file has, without that of a compression.
-
-    Raises:
-        InputError: there is none.
-    """
+    """The suffix in `READERS` that a file has, without that of a compression; `InputError` without one."""
     suffix = Path(find_uncompressed_name(file)).suffix
-    if suffix == ".parquet" != file.suffix.lower():
-        raise InputError(f"{file}: is compressed twice; extract the Parquet file")
-    if suffix in READERS:
-        return suffix
     if not suffix and file.suffix.lower() == ".zip":
         return ".csv"  # pandas calls what it puts into reviews.zip just "reviews"
-    *others, last = READERS
-    known = f"{', '.join(others)} or {last}"
-    raise InputError(f"{file}: unknown format {file.suffix or '(no suffix)'}; use {known}")
+    problem = None
+    if suffix not in READERS:
+        problem = f"unknown format {file.suffix or '(no suffix)'}; use {', '.join(READERS)}"
+    elif suffix == ".parquet" != file.suffix.lower():
+        problem = "is compressed twice; extract the Parquet file"
+    if problem:
+        raise InputError(f"{file}: {problem}")
+    return suffix
 
 
 def _open(file: Path, options: ReadOptions) -> AbstractContextManager[TextStream]:
     return open_text(file, options.encoding, options.encoding_errors)
-
-
-def _read_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
-    @contextmanager
-    def open_lines() -> Iterator[Iterable[str]]:
-        with _open(file, options) as stream:
-            yield stream.lines
-
-    default = "\t" if find_format(file) == ".tsv" else ","
-    dialect, notes = find_dialect(
-        open_lines, options.columns, options.header, options.separator, default
-    )
-    with _open(file, options) as stream:
-        rows = read_rows(stream.lines, dialect)
-        first = next(rows, None)
-        if first is None:
-            return
-        header = first if options.header else None
-        names = _name_columns(first, options)
-        columns = [n for n, name in enumerate(names) if all_columns or name in options.columns]
-        if header is None:
-            rows = chain([first], rows)
-        before = 0
-        for chunk in _split(rows, len(names)):
-            if header in chunk and len(names) > 1:
-                row = before + chunk.index(header) + 1
-                raise ValueError(f"row {row:,} repeats the header; remove it")
-            before += len(chunk)
-            cells = {names[n]: [row[n] for row in chunk] for n in columns}
-            yield Chunk(names, cells, stream.fraction(), notes)
-        if before == 0:
-            yield Chunk(names, {names[n]: [] for n in columns}, 1.0, notes)
-
-
-def _name_columns(first: Sequence[str], options: ReadOptions) -> list[str]:
-    """The names in the header, `column_N` for those that are empty or not unique; or numbers from 1.
-
-    Raises:
-        ValueError: several columns have the name of one that is read.
-    """
-    if not options.header:
-        return [str(number) for number in range(1, len(first) + 1)]
-    found = [name.strip().strip("\ufeff") for name in first]  # several marks, of joined files
-    counts = Counter(found)
-    _check_unique(found, options.columns)
-    names = []
-    for number, name in enumerate(found, 1):
-        if not name or counts[name] > 1:
-            name = f"column_{number}"
-            while name in counts:
-                name += "_"
-        names.append(name)
-    return names
-
-
-def _check_unique(names: Sequence[str], columns: Iterable[str]) -> None:
-    for name in columns:
-        if names.count(name) > 1:
-            raise ValueError(f"{names.count(name)} columns are named {name}; rename all but one")
 
 
 def _split(rows: Iterator[T], columns: int = 1) -> Iterator[list[T]]:
@@ -168,81 +109,96 @@ def _split(rows: Iterator[T], columns: int = 1) -> Iterator[list[T]]:
         yield chunk
 
 
-def _read_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
+def _check(rows: Iterator[T], is_row: Callable[[T], bool], problem: str) -> Iterator[T]:
+    for number, row in enumerate(rows, 1):
+        if not is_row(row):
+            raise ValueError(f"row {number:,} {problem}")
+        yield row
+
+
+@contextmanager
+def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
+    @contextmanager
+    def open_lines() -> Iterator[Iterable[str]]:
+        with _open(file, options) as stream:
+            yield stream.lines
+
+    default = "\t" if find_format(file) == ".tsv" else ","
+    given = [*options.required.values()], options.header, options.separator
+    dialect, notes = find_dialect(open_lines, *given, default)
+    with _open(file, options) as stream:
+        rows = parse_rows(stream.lines, dialect)
+        first = next(rows, [])
+        if options.header:
+            names = _name_columns(first, options.columns)
+            problem = "repeats the header; remove it"  # of joined files
+            rows = _check(rows, lambda row: row != first or len(row) == 1, problem)
+        else:
+            names = [str(number) for number in range(1, len(first) + 1)]
+            rows = chain([first] if first else [], rows)
+        kept = {n: name for n, name in enumerate(names) if all_columns or name in options.columns}
+        chunks = (
+            {name: [row[n] for row in chunk] for n, name in kept.items()}
+            for chunk in _split(rows, max(1, len(names)))
+        )
+        yield OpenTable(names, names, chunks, stream.fraction, notes)
+
+
+def _name_columns(header: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The names in the header, `column_N` for those that are empty, or not unique and not needed."""
+    names = [name.strip().strip("\ufeff") for name in header]  # several marks, of joined files
+    counts = Counter(names)
+    for n, name in enumerate(names):
+        if not name or (counts[name] > 1 and name not in columns):
+            name = f"column_{n + 1}"
+            while name in counts:
+                name += "_"
+            names[n] = name
+    return names
+
+
+@contextmanager
+def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     """Objects, one per line or in one array, which is read into memory as a whole."""
     with _open(file, options) as stream:
         filled = ((n, line) for n, line in enumerate(stream.lines, 1) if not line.isspace())
         start = list(islice(filled, 2))
-        if not start:
-            return
         if _is_document([line for _, line in start], options):
             content = "".join(line for _, line in start) + stream.lines.read()
-            records = iter(_parse_document(content, start[0][0]))
+            records = iter(_find_records(_parse(content, start[0][0])))
         else:
-            records = (_parse_record(line, number) for number, line in chain(start, filled))
-        columns = None
-        for chunk in _split(records):
-            names = list(dict.fromkeys(chain.from_iterable(chunk)))
-            columns = columns or _find_columns(chunk, options)
-            wanted = dict.fromkeys([*columns, *(names if all_columns else ())])
-            yield Chunk(names, _by_column(chunk, wanted), stream.fraction())
-
-
-def _find_columns(records: Sequence[Mapping[str, Any]], options: ReadOptions) -> list[str]:
-    """Those of the columns to be read that the records have, by name or dotted path."""
-    return [
-        name
-        for name in options.columns
-        if any(name in record or _get(record, name) is not None for record in records)
-    ]
+            records = (_parse(line, number) for number, line in chain(start, filled))
+        chunks = _split(_check(records, lambda row: isinstance(row, dict), "is no JSON object"))
+        first = next(chunks, [])
+        names = _list_keys(first)
+        is_inside = {n: any(_get(row, n) is not None for row in first) for n in options.columns}
+        found = [name for name in options.columns if name in names or is_inside[name]]
+        columns = (
+            _by_column(chunk, [*(_list_keys(chunk) if all_columns else []), *found])
+            for chunk in chain([first] if first else [], chunks)
+        )
+        yield OpenTable(names, found, columns, stream.fraction)
 
 
 def _is_document(lines: Sequence[str], options: ReadOptions) -> bool:
     """Whether the first lines of a file are part of one JSON value, and not an object each."""
-    if lines[0].lstrip().startswith("["):
-        return True
+    if not lines or lines[0].lstrip().startswith("["):
+        return bool(lines)
     try:
         first = json.loads(lines[0])
     except ValueError:
         return True
     if len(lines) > 1 or not isinstance(first, dict):
         return False
-    has_list = any(isinstance(value, list) for value in first.values())
-    return has_list and _get(first, options.text_column) is None
+    return _find_records(first) != [first] and _get(first, options.text_column) is None
 
 
-def _get(record: Mapping[str, Any], name: str) -> Any:
-    """A value by its key, or by a dotted path through nested objects; None if it is missing."""
-    if name in record:
-        return record[name]
-    top, dot, rest = name.partition(".")
-    inner = record.get(top)
-    return _get(inner, rest) if dot and isinstance(inner, Mapping) else None
-
-
-def _by_column(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:
-    return {name: [_get(record, name) for record in records] for name in names}
-
-
-def _parse_record(line: str, number: int) -> dict[str, Any]:
-    record = _parse(line, number)
-    if not isinstance(record, dict):
-        raise ValueError(f"line {number}: not a JSON object")
-    return record
-
-
-def _parse_document(content: str, number: int) -> list[dict[str, Any]]:
-    parsed = _parse(content, number)
-    if isinstance(parsed, dict):
-        lists = [value for value in parsed.values() if isinstance(value, list)]
-        if len(lists) != 1:
-            raise ValueError("a single object; write an array of objects, or one object per line")
-        parsed = lists[0]
-    for number, record in enumerate(parsed, 1):
-        if not isinstance(record, dict):
-            raise ValueError(f"element {number}: not a JSON object")
-    records: list[dict[str, Any]] = parsed
-    return records
+def _find_records(document: Any) -> list[Any]:
+    """The array that a document is, or the only one that its object has, else the object."""
+    if isinstance(document, list):
+        return document
+    lists = [value for value in document.values() if isinstance(value, list)]
+    return lists[0] if len(lists) == 1 else [document]
 
 
 def _parse(content: str, number: int) -> Any:
@@ -256,37 +212,70 @@ def _parse(content: str, number: int) -> Any:
     return json.loads(re.sub("[\ud800-\udfff]", "\ufffd", json.dumps(value, ensure_ascii=False)))
 
 
-def _read_parquet(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
+def _list_keys(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(records)))
+
+
+def _by_column(records: Sequence[Mapping[str, Any]], names: Iterable[str]) -> dict[str, list[Any]]:
+    return {name: [_get(record, name) for record in records] for name in names}
+
+
+def _get(record: Mapping[str, Any], name: str) -> Any:
+    """A value by its key, or by a dotted path through nested objects; None if it is missing."""
+    if name in record:
+        return record[name]
+    top, dot, rest = name.partition(".")
+    inner = record.get(top)
+    return _get(inner, rest) if dot and isinstance(inner, Mapping) else None
+
+
+@contextmanager
+def _open_parquet(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     with ParquetFile(file, pre_buffer=False, buffer_size=1 << 16) as table:
         names = table.schema_arrow.names
-        _check_unique(names, names if all_columns else options.columns)
         paths = {table.schema.column(n).path for n in range(len(table.schema))}  # of nested values
-        columns = [name for name in options.columns if name in names or name in paths]
-        wanted = dict.fromkeys([*columns, *(names if all_columns else ())])
+        found = [name for name in options.columns if name in names or name in paths]
+        wanted = [*(names if all_columns else []), *found]
         rows = 0
-        for batch in table.iter_batches(CHUNK_SIZE, columns=None if all_columns else columns):
-            rows += len(batch)
-            cells = _by_column(batch.to_pylist(), wanted)
-            yield Chunk(names, cells, rows / table.metadata.num_rows)
+
+        def read() -> Iterator[dict[str, list[Any]]]:
+            nonlocal rows
+            for batch in table.iter_batches(CHUNK_SIZE, columns=None if all_columns else found):
+                rows += len(batch)
+                yield _by_column(batch.to_pylist(), wanted)
+
+        yield OpenTable(names, found, read(), lambda: rows / table.metadata.num_rows)
 
 
-def _read_lines(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[Chunk]:
+@contextmanager
+def _open_lines(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     """Lines, or the whole file as one text; the only column is the one of the texts."""
-    name = options.text_column
     with _open(file, options) as stream:
+        texts: Iterator[str] = (line.rstrip("\r\n") for line in stream.lines)
         if options.text_per == "file":
-            yield Chunk([name], {name: [stream.lines.read()]}, 1.0)
-            return
-        for chunk in _split(line.rstrip("\r\n") for line in stream.lines):
-            yield Chunk([name], {name: chunk}, stream.fraction())
+            texts = iter([stream.lines.read()])
+        elif options.text_per is None:
+            texts = iter([_read_only_line(texts, options)])
+        names = [options.text_column]
+        chunks = ({options.text_column: chunk} for chunk in _split(texts))
+        yield OpenTable(names, names, chunks, stream.fraction)
 
 
-READERS: dict[str, Callable[[Path, ReadOptions, bool], Iterator[Chunk]]] = {
-    ".csv": _read_delimited,
-    ".tsv": _read_delimited,
-    ".jsonl": _read_json,
-    ".json": _read_json,
-    ".ndjson": _read_json,
-    ".parquet": _read_parquet,
-    ".txt": _read_lines,
+def _read_only_line(lines: Iterable[str], options: ReadOptions) -> str:
+    """The text of a file whose lines after the first one are empty."""
+    first, *others = [*lines] or [""]
+    if not all(map(is_empty, others)):
+        line, whole = (options.flag("text_per", value) for value in ("line", "file"))
+        raise ValueError(f"has several lines; type {line} if each is a text, or {whole}")
+    return first
+
+
+READERS: dict[str, Callable[[Path, ReadOptions, bool], AbstractContextManager[OpenTable]]] = {
+    ".csv": _open_delimited,
+    ".tsv": _open_delimited,
+    ".jsonl": _open_json,
+    ".json": _open_json,
+    ".ndjson": _open_json,
+    ".parquet": _open_parquet,
+    ".txt": _open_lines,
 }

@@ -1,10 +1,11 @@
 """Checked rows: the texts and labels of a file of any format, cell by cell."""
 
 import codecs
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
@@ -13,15 +14,15 @@ from sentiment.data.files.compression import (
     find_undecodable_line,
     guess_encoding,
 )
-from sentiment.data.files.formats import READERS, Chunk, ReadOptions, find_format
-from sentiment.data.labels import is_empty, to_label
+from sentiment.data.files.formats import READERS, OpenTable, ReadOptions, find_format
+from sentiment.data.labels import to_label, to_text
 from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message
 MAX_COLUMNS = 8  # names of columns in a message
 ENCODINGS = "(Western Europe), cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese), …"
-_CELL = re.compile(r"-?[0-9.]+|(\S+\s+){4,}\S+")  # a number, or five words: seldom a name
 READ_ERRORS = (*DECOMPRESSION_ERRORS, ValueError, OverflowError, RecursionError, pa.ArrowException)
+T = TypeVar("T")
 
 
 class Rows(NamedTuple):
@@ -30,10 +31,9 @@ class Rows(NamedTuple):
     Attributes:
         texts: `N` texts, empty where a cell is.
         labels: `N` labels, None where a cell is empty; None if they are not read.
-        cells: further values by column, as they are in the file.
+        cells: `N` values by column, as they are in the file.
         first: number of the first row in its file, from 1.
-        fraction: how much of the file has been read.
-        notes: how the file was read, if that was a choice.
+        fraction, notes: see `OpenTable`.
     """
 
     texts: list[str]
@@ -52,138 +52,147 @@ def read_rows(
     Args:
         file: of a format in `READERS`.
         options: how to read it.
-        all_columns: return the cells of all columns, not only those of `options.id_column`.
+        all_columns: return the cells of all columns, not only those of `options.columns`.
         suffix: of its format; None takes that of its name.
 
     Raises:
-        InputError: a file is missing, empty, damaged or in another encoding; a column is missing; a
-            text is not a string; a label is neither string, number nor boolean.
+        InputError: the file cannot be read, lacks a column, or has a cell that is no text or label.
     """
     suffix = suffix or find_format(file)
-    count = 0
+    if problem := _find_problem(file, options, suffix):
+        raise InputError(f"{file}: {problem}")
+    first = 1
     try:
-        _check_file(file, options, suffix)
-        for chunk in READERS[suffix](file, options, all_columns):
-            if count == 0:
-                _check_names(chunk, options, file)
-            rows = _check_rows(chunk, options, file, count, all_columns)
-            count += len(rows.texts)
-            yield rows
-    except InputError:
-        raise
+        with READERS[suffix](file, options, all_columns) as table:
+            _check_columns(file, table, options, suffix, all_columns)
+            paths = {*table.found} - {*table.names}
+            for cells in table.chunks:
+                texts = _convert(to_text, "text_column", cells, options, file, first)
+                labels = None
+                if options.label_column is not None:
+                    labels = _convert(to_label, "label_column", cells, options, file, first)
+                beside = {name: cells[name] for name in cells if name not in paths}
+                yield Rows(texts, labels, beside, first, table.fraction(), table.notes)
+                first += len(texts)
+            if first == 1 and table.names:  # a header alone
+                yield Rows([], None, {name: [] for name in table.names}, 1, 1.0, table.notes)
     except READ_ERRORS as error:
-        after = f"after row {count:,}: " if count else ""
-        raise InputError(f"{file}: {after}{_explain(error, file, options, suffix)}") from error
+        raise InputError(_explain(error, file, options, suffix, first - 1)) from error
 
 
-def _check_file(file: Path, options: ReadOptions, suffix: str) -> None:
-    """Raise `InputError` for what is wrong before the first row."""
+def _convert(
+    convert: Callable[[Any], T],
+    key: str,
+    cells: dict[str, list[Any]],
+    options: ReadOptions,
+    file: Path,
+    first: int,
+) -> list[T]:
+    """The converted cells of the column that an option names; `first` is the number of the first one."""
+    name = getattr(options, key)
+    converted = []
+    for row, cell in enumerate(cells[name], first):
+        try:
+            converted.append(convert(cell))
+        except (AttributeError, TypeError) as error:
+            raise InputError(
+                f"{file}: row {row:,}, column {name} holds {shorten(repr(cell), MAX_REPR)}, not text"
+                f"{'' if key == 'text_column' else ', a number or a boolean'}; fix it or choose "
+                f"another column with {options.flag(key, 'NAME')}"
+            ) from error
+    return converted
+
+
+def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
+    """What would be no error, or none that is understood, when a file is read."""
     if not file.is_file():
-        problem = "is no regular file" if file.exists() else "no such file"
-        raise InputError(f"{file}: {problem}; check the path")
+        return f"{'is no regular' if file.exists() else 'no such'} file; check the path"
+    if options.separator is not None and len(options.separator) != 1:
+        flag = options.flag("separator", options.separator)
+        return f"{flag} cannot be used; it must be one character, or tab"
+    if options.text_column == options.label_column:
+        flag = options.flag("label_column", options.label_column)
+        return f"{flag} is the column of the texts too; name that of the classes"
     if suffix == ".txt" and options.label_column is not None:
-        raise InputError(
-            f"{file}: lines of text have no classes; put those of each class into a file or folder of "
+        return (
+            "lines of text have no classes; put those of each class into a file or folder of "
             "their own (pos.txt, neg.txt) and name the folder above; if lines end in a label, rename it "
             "to .tsv or .csv and type data.header=false data.text_column=1 data.label_column=2"
         )
     if file.stat().st_size == 0 and suffix != ".txt":
-        raise InputError(f"{file}: is empty; it needs rows with {' and '.join(options.columns)}")
-    if suffix == ".parquet":
-        return
+        return f"is empty; it needs rows with {' and '.join(options.columns)}"
     try:
         "".encode(options.encoding)
     except (LookupError, ValueError) as error:
-        setting = options.setting("encoding", options.encoding)
-        example = options.setting("encoding", "cp1252")
-        raise InputError(f"{setting}: {one_line(error)}; for example {example}") from error
+        flag, example = (options.flag("encoding", name) for name in (options.encoding, "cp1252"))
+        return f"{flag} cannot be used ({one_line(error)}); for example {example}"
+    return None
+
+
+def _is_in_other_encoding(file: Path, table: OpenTable, options: ReadOptions) -> bool:
+    """Whether a file is read without an error in an encoding that is not its own."""
     is_unicode = codecs.lookup(options.encoding).name.startswith("utf")
-    if not is_unicode and guess_encoding(file) == "utf-8":
-        raise InputError(f"{file}: {_explain_encoding(file, options)}")
+    has_zeros = any("\0" in name for name in table.names)  # of UTF-16
+    return has_zeros or (not is_unicode and guess_encoding(file) == "utf-8")
 
 
-def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str) -> str:
-    """What is wrong with a file that cannot be read, and what to do."""
-    if suffix != ".parquet":
-        if isinstance(error, UnicodeDecodeError):
-            return _explain_encoding(file, options)
-        if (guess_encoding(file) or "").startswith("utf-16"):
-            return _explain_encoding(file, options)
+def _check_columns(
+    file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
+) -> None:
+    """Raise `InputError` if a column is missing, or there are several of its name, or its name is misread."""
+    missing = {key: name for key, name in options.required.items() if name not in table.found}
+    counts = Counter(table.names)
+    read = table.names if all_columns else table.found
+    repeated = next((name for name in read if counts[name] > 1), None)
+    problem = None
+    if suffix != ".parquet" and _is_in_other_encoding(file, table, options):
+        problem = f"{file}: {_explain_encoding(file, options)}"
+    elif repeated:
+        problem = f"{file}: {counts[repeated]} columns are named {repeated}; rename all but one"
+    elif missing and table.names:
+        listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
+        more = ", …" if len(table.names) > MAX_COLUMNS else ""
+        advice = " ".join(
+            options.flag(key, _find_closest(name, table.names)) for key, name in missing.items()
+        )
+        if options.header and suffix in (".csv", ".tsv"):
+            advice += f", or {options.flag('header', 'false')} if that is a row"
+        first = options.flag(*next(iter(missing.items())))
+        problem = f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
+    if problem:
+        raise InputError(problem)
+
+
+def _find_closest(name: str, names: Sequence[str]) -> str:
+    by_folded = {other.casefold(): other for other in names}
+    closest = get_close_matches(name.casefold(), by_folded, 1)
+    return by_folded[closest[0]] if closest else "NAME"
+
+
+def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:
+    """Why a file cannot be read after so many rows, and what to do."""
+    if isinstance(error, InputError):
+        return str(error)
+    guess = "" if suffix == ".parquet" else guess_encoding(file) or ""
+    is_misread = suffix != ".parquet" and isinstance(error, UnicodeError)
+    if is_misread or guess.startswith("utf-16"):
+        return f"{file}: {_explain_encoding(file, options)}"
+    after = f"after row {rows:,}: " if rows else ""
     reason = one_line(error) or type(error).__name__
-    return f"cannot be read as {suffix[1:]} ({reason}); fix the file"
+    return f"{file}: {after}cannot be read as {suffix[1:]} ({reason}); fix the file"
 
 
 def _explain_encoding(file: Path, options: ReadOptions) -> str:
     """Where a file is not in its encoding, and what to type."""
     line = find_undecodable_line(file, options.encoding)
-    place = f"line {line:,}: " if line else ""
     guess = guess_encoding(file)
     if options.flags.get("encoding") == "":  # cannot be set
         advice = "convert the file"
     elif guess == options.encoding.lower():
-        replaced = options.setting("encoding_errors", "replace")
+        replaced = options.flag("encoding_errors", "replace")
         advice = f"fix it, or type {replaced} to read such bytes as U+FFFD"
     elif guess:
-        advice = f"type {options.setting('encoding', guess)}, or convert the file"
+        advice = f"type {options.flag('encoding', guess)}, or convert the file"
     else:
-        advice = f"name its encoding: {options.setting('encoding', 'cp1252')} {ENCODINGS}"
-    return f"{place}not in {options.encoding.upper()}; {advice}"
-
-
-def _check_names(chunk: Chunk, options: ReadOptions, file: Path) -> None:
-    """Raise `InputError` if a column is missing, with its name in other case if there is one."""
-    keys = {
-        "text_column": options.text_column,
-        "label_column": options.label_column,
-        "id_column": options.id_column,
-    }
-    missing = {
-        key: name for key, name in keys.items() if name is not None and name not in chunk.cells
-    }
-    if not missing:
-        return
-    names = [str(name) for name in chunk.names]
-    if any("\0" in name for name in names):
-        raise InputError(f"{file}: {_explain_encoding(file, options)}")
-    listed = ", ".join(shorten(name) for name in names[:MAX_COLUMNS])
-    more = ", …" if len(names) > MAX_COLUMNS else ""
-    by_case = {name.casefold(): name for name in names}
-    found = {key: by_case.get(name.casefold()) for key, name in missing.items()}
-    if known := [options.setting(key, name) for key, name in found.items() if name]:
-        advice = f"type {' '.join(known)}"
-    elif options.header and any(map(_CELL.fullmatch, names)):
-        advice = f"if that is a row, type {options.setting('header', 'false')}"
-    else:
-        advice = "type " + " ".join(options.setting(key, "NAME") for key in missing)
-    first = options.setting(*next(iter(missing.items())))
-    raise InputError(f"{first}: no such column in {file}; it has {listed}{more}; {advice}")
-
-
-def _check_rows(
-    chunk: Chunk, options: ReadOptions, file: Path, before: int, all_columns: bool
-) -> Rows:
-    """Check every cell; `before` rows of the file were before them."""
-    texts: list[str] = []
-    for row, cell in enumerate(chunk.cells[options.text_column], before + 1):
-        if cell is not None and not isinstance(cell, str):
-            place = f"{file}: row {row:,}, column {options.text_column}"
-            other = options.setting("text_column", "NAME")
-            raise InputError(
-                f"{place} holds {shorten(repr(cell), MAX_REPR)}, not text; fix it or choose another column with {other}"
-            )
-        texts.append("" if cell is None or is_empty(cell) else cell)
-    labels: list[str | None] | None = None
-    if options.label_column is not None:
-        labels = []
-        for row, cell in enumerate(chunk.cells[options.label_column], before + 1):
-            try:
-                labels.append(to_label(cell))
-            except TypeError as error:
-                place = f"{file}: row {row:,}, column {options.label_column}"
-                advice = "labels must be text, numbers or booleans: convert them"
-                raise InputError(
-                    f"{place} holds {shorten(repr(cell), MAX_REPR)}; {advice}"
-                ) from error
-    columns = chunk.names if all_columns else [options.id_column] if options.id_column else []
-    cells = {name: chunk.cells[name] for name in columns}
-    return Rows(texts, labels, cells, before + 1, chunk.fraction, chunk.notes)
+        advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
+    return f"{f'line {line:,}: ' if line else ''}not in {options.encoding.upper()}; {advice}"

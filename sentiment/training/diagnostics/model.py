@@ -106,7 +106,7 @@ class GatePlots(Callback):
         if evaluated and isinstance(_get_net(pl_module), RecurrentNetwork):
             classifier = _make_classifier(evaluated, pl_module)
             chosen = _choose_reviews(evaluated)
-            reviews = evaluated.datamodule.read_rows(evaluated.rows[list(chosen.values())])
+            reviews = evaluated.datamodule.select_reviews(evaluated.rows[list(chosen.values())])
             for (name, i), review in zip(chosen.items(), reviews, strict=True):
                 self._write(
                     evaluated, classifier, name, i, escape_control_chars(describe_origin(review))

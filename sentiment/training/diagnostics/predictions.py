@@ -182,7 +182,7 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
         "review, which are shown.\n"
     ]
     for i, review in zip(
-        chosen, evaluated.datamodule.read_rows(evaluated.rows[chosen]), strict=True
+        chosen, evaluated.datamodule.select_reviews(evaluated.rows[chosen]), strict=True
     ):
         label, prediction = (
             f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}"
@@ -197,7 +197,7 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
 
 
 def describe_origin(review: Mapping[str, Any]) -> str:
-    """Return where a row of `ReviewDataModule.read_rows` comes from."""
+    """Return where a row of `ReviewDataModule.select_reviews` comes from."""
     return f"{review['file']}, row {review['row']}" + (
         f", id {review['id']}" if "id" in review else ""
     )

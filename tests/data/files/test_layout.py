@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.data.files.layout import Part, find_ignored, find_parts
+from sentiment.data.files.file_set import FileSet
+from sentiment.data.files.layout import find_files, find_ignored
 from sentiment.runtime.errors import InputError
 
 
@@ -16,12 +17,12 @@ def make(folder: Path, names: Iterable[str]) -> Path:
 
 
 def find(folder: Path) -> dict[str, list[tuple[list[str], str | None]]]:
-    def describe(part: Part) -> tuple[list[str], str | None]:
-        return [str(file.relative_to(folder)) for file in part.files], part.label
+    def describe(found: FileSet) -> tuple[list[str], str | None]:
+        return [str(file.relative_to(folder)) for file in found.files], found.label
 
     return {
-        split: [describe(part) for part in parts]
-        for split, parts in find_parts(str(folder), [folder]).items()
+        split: [describe(found) for found in of_split]
+        for split, of_split in find_files(str(folder), [folder]).items()
     }
 
 
@@ -105,7 +106,6 @@ def test_classes_are_folders_or_files(tmp_path: Path) -> None:
         (["pos/a.txt", "neg/a.TXT", "README.md"], ["neg/a.TXT", "pos/a.txt"]),
         (["pos/1", "neg/1"], ["neg/1", "pos/1"]),
         (["pos.txt", "neg.txt", "README.md", "LICENSE", "readme.txt"], ["neg.txt", "pos.txt"]),
-        (["rt.pos", "rt.neg", "rt.README"], ["rt.neg", "rt.pos"]),
         (
             ["pos.txt", "neg.txt", "CITATION.cff", "license.txt", "ChangeLog"],
             ["neg.txt", "pos.txt"],
@@ -167,8 +167,8 @@ def test_files_that_are_not_read_are_named(
     tmp_path: Path, names: list[str], ignored: list[str]
 ) -> None:
     folder = make(tmp_path, names)
-    parts = find_parts(str(folder), [folder])
-    found = find_ignored(chain(*parts.values()), folder)
+    sets = find_files(str(folder), [folder])
+    found = find_ignored(chain(*sets.values()), folder)
     assert found == ignored + ["10 others"] * (len(ignored) == 20)
 
 
@@ -181,11 +181,11 @@ def test_files_that_are_not_read_are_named(
         ),
         (
             ["reviews.csv", "a.txt"],
-            r"contains no train\.\* .*; it holds a.txt, reviews.csv; add it, or name one file",
+            r"contains no train\.\* .*; it holds a.txt, reviews.csv; add or rename it, or name one file",
         ),
         (
             ["train_data.csv", "test.csv"],
-            r"contains no train\.\*; rename train_data.csv to train.csv$",
+            r"contains no train\.\* .*; it holds test.csv, train_data.csv; add or rename it",
         ),
         (
             ["train.csv"],
@@ -203,7 +203,7 @@ def test_files_that_are_not_read_are_named(
         ),
         (
             ["train-00001-of-00003.csv", "test.csv"],
-            r"1 of 3 parts of train \(train-00001-of-00003.csv\); add",
+            r"parts of train are missing \(train-00001-of-00003.csv\); add",
         ),
         (["train.csv", "test.csv", "test/a.csv"], r"several sets of test rows \(test.csv, test\)"),
         (
@@ -217,7 +217,7 @@ def test_files_that_are_not_read_are_named(
         ),
         (
             ["pos/1.txt", "pos/2.csv", "neg/1.txt"],
-            r"pos: 1 are no .txt files \(2.csv\); rename or remove them",
+            r": 1 in pos are no .txt files, such as 2.csv; rename or remove them",
         ),
     ],
 )

@@ -142,7 +142,6 @@ def test_every_string_type_of_parquet_is_read(tmp_path: Path, type_: pa.DataType
         ("bar.csv", TABLE.replace(",", "|"), {}),
         ("tab.csv", TABLE.replace(",", "\t"), {}),
         ("caret.csv", TABLE.replace(",", "^"), {"separator": "^"}),
-        ("excel.csv", "sep=;\n" + TABLE.replace(",", ";"), {}),
     ],
 )
 def test_forms_of_one_table(
@@ -231,7 +230,8 @@ def test_unknown_encoding_raises(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text(TABLE)
     for encoding in ("utf-9", "base64", "\0"):
         with pytest.raises(
-            InputError, match=rf"^data\.encoding={encoding}: .*; for example data\."
+            InputError,
+            match=rf"x.csv: data\.encoding={encoding} cannot be used .*; for example data\.",
         ):
             read(tmp_path / "x.csv", encoding=encoding)
 
@@ -268,7 +268,7 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.xlsx",
             "x",
-            r"x.xlsx: unknown format .xlsx; use .csv, .tsv, .jsonl, .json, .ndjson, .parquet or .txt",
+            r"x.xlsx: unknown format .xlsx; use .csv, .tsv, .jsonl, .json, .ndjson, .parquet, .txt",
         ),
         ("x", "x", r"x: unknown format \(no suffix\); use"),
         ("x.txt", "a\nb\n", r"x.txt: lines of text have no classes; put .* \(pos.txt, neg.txt\)"),
@@ -278,27 +278,22 @@ def many_lines(last: str, rows: int = 3000) -> str:
             "x.csv",
             "review,stars\ngood film,1\nbad film,2\n",
             "^data.text_column=text: no such column in .*x.csv; it has review, stars; "
-            "type data.text_column=NAME data.label_column=NAME$",
+            "type data.text_column=NAME data.label_column=NAME, or data.header=false if that is a row$",
         ),
         (
             "x.csv",
             "Text,Label\ngood film,1\nbad film,2\n",
-            "it has Text, Label; type data.text_column=Text data.label_column=Label$",
+            "it has Text, Label; type data.text_column=Text data.label_column=Label, or",
         ),
         (
             "x.csv",
             "text,stars\naa,1\nbb,2\n",
-            "^data.label_column=label: .*; it has text, stars; type data.label_column=NAME$",
+            "^data.label_column=label: .*; it has text, stars; type data.label_column=NAME, or",
         ),
         (
             "x.csv",
             "1,a long text about a film\n2,another one about a film\n3,one more of them\n",
-            "if that is a row, type data.header=false$",
-        ),
-        (
-            "x.csv",
-            "one more long text about it,pos\na,neg\n",
-            "if that is a row, type data.header=false$",
+            "it has 1, a long text about a film; type .*, or data.header=false if that is a row$",
         ),
         (
             "x.json",
@@ -308,32 +303,38 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.csv",
             "Id,Text,Label,Lang\n1,aa,5,en\n2,bb,4,de\n",
-            "data.text_column=Text data.label_column=Label$",
+            "data.text_column=Text data.label_column=Label, or",
         ),
         (
             "x.csv",
             "id,text\n1,good\n2,bad\n3,dull\n",
             "^data.label_column=label: .*; it has id, text; type",
         ),
+        (
+            "x.jsonl",
+            '{"texts": "a", "lable": 1}\n',
+            "it has texts, lable; type data.text_column=texts data.label_column=lable$",
+        ),
         ("x.csv", "text,label\na,1\ntext,label\n", "row 2 repeats the header; remove it"),
-        ("x.json", '{"a": {"text": "b"},\n "c": 1}', "cannot be read as json"),
+        ("x.json", '{"a": {"text": "b"},\n "c": 1}', "no such column in .*; it has a, c; type"),
+        ("x.json", '{"a": {"text": "b"},\n "c": 1', "cannot be read as json .line 2: Expecting"),
         ("x.csv", "text,text,label\na,b,1\n", "2 columns are named text; rename all but one"),
         (
             "x.csv",
             "text,label\na, b,1\nc, d,0\n",
-            r"cannot be read as csv \(line 2: has 3 cells, the first line 2\)",
+            r"cannot be read as csv \(line 2: 3 cells, but 2 in the first line\)",
         ),
         (
             "x.csv",
             "text,label\na,1\nb\n",
-            r"cannot be read as csv \(line 3: has 1 cell, the first line 2\)",
+            r"cannot be read as csv \(line 3: 1 cells, but 2 in the first line\)",
         ),
         (
             "x.csv",
             'text,label\na,1\n"b, c" d,0\n',
-            r"line 3: a quote inside a quoted cell is not doubled",
+            r"line 3: ',' expected after",
         ),
-        ("x.csv", 'text,label\na,1\n"b, c,0\nd,1\n', r"line 3: a quoted cell does not end"),
+        ("x.csv", 'text,label\na,1\n"b, c,0\nd,1\n', r"line 3: unexpected end of data"),
         (
             "x.jsonl",
             '{"text": "a", "label": 1}\n{"text": 7, "label": 1}\n',
@@ -343,7 +344,7 @@ def many_lines(last: str, rows: int = 3000) -> str:
         (
             "x.jsonl",
             '{"text": "a", "label": [1]}\n',
-            r"row 1, column label holds \[1\]; labels must be",
+            r"row 1, column label holds \[1\], not text, a number or a boolean; fix it or",
         ),
         ("x.jsonl", '{"text": "a", "la', r"cannot be read as jsonl \(line 1: Unterminated string"),
         (
@@ -352,8 +353,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
             r"after row 2,048: cannot be read as jsonl \(line 3001: ",
         ),
         ("x.jsonl", many_lines('{"text": 3, "label": 1}'), "row 3,001, column text holds 3"),
-        ("x.jsonl", "3\n", "line 1: not a JSON object"),
-        ("x.json", "[3]\n", "element 1: not a JSON object"),
+        ("x.jsonl", "3\n", "row 1 is no JSON object"),
+        ("x.json", "[3]\n", "row 1 is no JSON object"),
         ("x.csv", "PAR1\x15\x04", "x.csv: is a Parquet file; rename it to .parquet"),
         (
             "x.csv",
@@ -388,7 +389,7 @@ def test_invalid_file_raises_one_line_that_names_the_place(
         (
             pa.array(["a", "b"]),
             pa.array([b"1", b"0"]),
-            "row 1, column label holds b'1'; labels must be",
+            "row 1, column label holds b'1', not text, a number",
         ),
     ],
 )
@@ -435,7 +436,7 @@ def test_archive_with_several_files_raises(tmp_path: Path) -> None:
 def test_flags_of_a_command_are_named_in_messages(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"text": 3}\n')
     for column, message in (
-        ("review", "^--column review: no such"),
+        ("review", "^--column review: no such .* it has text; type --column NAME$"),
         ("text", "another column with --column NAME"),
     ):
         with pytest.raises(InputError, match=message):
@@ -488,7 +489,7 @@ def test_rows_without_the_key_are_empty(tmp_path: Path) -> None:
         options = ReadOptions(label_column=None)
         *_, last = read_rows(tmp_path / "x.jsonl", options, all_columns)
         assert last.texts == [""]
-    assert last.cells == {"other": ["bad"]}
+    assert last.cells == {"other": ["bad"], "text": [None]}
 
 
 @pytest.mark.parametrize("count", [1, 2])

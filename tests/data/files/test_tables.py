@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import time
@@ -10,15 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sentiment.data.files.file_set import FileSet, describe_files
 from sentiment.data.files.formats import ReadOptions
-from sentiment.data.files.layout import Part
-from sentiment.data.files.tables import NOTES, describe_files, load_table
+from sentiment.data.files.tables import get_metadata, load_table
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
 
 def load(path: Path, label: str | None = None, **options: Any) -> pa.Table:
-    return load_table(Part((path,), label), ReadOptions(**options), path.parent)
+    found = FileSet((path,), ".txt" if label else path.suffix, label)
+    return load_table(found, ReadOptions(**options), path.parent)
 
 
 def test_table_says_where_each_text_stands(tmp_path: Path) -> None:
@@ -30,8 +30,7 @@ def test_table_says_where_each_text_stands(tmp_path: Path) -> None:
         "row": [1, 2],
         "id": ["7", "8"],
     }
-    metadata = load(tmp_path / "train.csv").schema.metadata
-    assert json.loads(metadata[NOTES]) == ["separated by semicolons"]
+    assert get_metadata(load(tmp_path / "train.csv"), "notes") == ["separated by semicolons"]
 
 
 def test_texts_of_a_class_are_one_table(tmp_path: Path) -> None:
@@ -40,8 +39,9 @@ def test_texts_of_a_class_are_one_table(tmp_path: Path) -> None:
     files = tuple(folder / f"{number}.txt" for number in range(3))
     for file in files:
         file.write_text(f"film {file.stem}")
-    part = Part(files, "pos")
-    table = load_table(part, ReadOptions(), tmp_path).to_pydict()
+    table = load_table(
+        FileSet(files, ".txt", "pos"), ReadOptions(text_per=None), tmp_path
+    ).to_pydict()
     assert table["text"] == ["film 0", "film 1", "film 2"]
     assert table["label"] == ["pos"] * 3
     assert table["file"] == ["pos/0.txt", "pos/1.txt", "pos/2.txt"]
@@ -49,13 +49,15 @@ def test_texts_of_a_class_are_one_table(tmp_path: Path) -> None:
 
     files[1].write_text("two\nlines")
     with pytest.raises(
-        InputError, match=r"1.txt: has several lines; type data.text_per=line .*data.text_per=file"
+        InputError,
+        match=r"1.txt: .*has several lines; type data.text_per=line .*data.text_per=file",
     ):
-        load_table(part, ReadOptions(), tmp_path)
-    by_line = load_table(part, ReadOptions(text_per="line"), tmp_path)
+        load_table(FileSet(files, ".txt", "pos"), ReadOptions(text_per=None), tmp_path)
+    found = FileSet(files, ".txt", "pos")
+    by_line = load_table(found, ReadOptions(text_per="line"), tmp_path)
     assert by_line["text"].to_pylist() == ["film 0", "two", "lines", "film 2"]
     assert by_line["row"].to_pylist() == [1, 1, 2, 1]
-    by_file = load_table(part, ReadOptions(text_per="file"), tmp_path)
+    by_file = load_table(found, ReadOptions(text_per="file"), tmp_path)
     assert by_file["text"].to_pylist() == ["film 0", "two\nlines", "film 2"]
 
 
@@ -65,16 +67,17 @@ def test_empty_lines_at_the_end_of_a_text_are_no_texts(tmp_path: Path) -> None:
         files, ("film 0", "film 1\n\n", "film 2 \r\n \r\n\r\n", "\n\n"), strict=True
     ):
         file.write_bytes(content.encode())
-    table = load_table(Part(files, "pos"), ReadOptions(), tmp_path)
+    options = ReadOptions(text_per=None)
+    table = load_table(FileSet(files, ".txt", "pos"), options, tmp_path)
     assert table["text"].to_pylist() == ["film 0", "film 1", "film 2 ", ""]
     files[3].write_text("\n" * 1030 + "another text")
-    with pytest.raises(InputError, match=r"3\.txt: has several lines"):
-        load_table(Part(files, "pos"), ReadOptions(), tmp_path)
+    with pytest.raises(InputError, match=r"3\.txt: cannot be read as txt .has several lines"):
+        load_table(FileSet(files, ".txt", "pos"), options, tmp_path)
 
 
 def test_one_file_of_lines_is_a_text_per_line(tmp_path: Path) -> None:
-    (tmp_path / "rt.pos").write_bytes("un café\nbon\n".encode("latin-1"))
-    assert load(tmp_path / "rt.pos", "pos", encoding="latin-1")["text"].to_pylist() == [
+    (tmp_path / "pos.txt").write_bytes("un café\nbon\n".encode("latin-1"))
+    assert load(tmp_path / "pos.txt", "pos", encoding="latin-1")["text"].to_pylist() == [
         "un café",
         "bon",
     ]
@@ -143,21 +146,13 @@ def test_changes_of_the_same_size_and_time_are_noticed(
 
 def test_file_that_changes_after_it_was_found_is_not_cached(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "reviews.csv", [("a", "1"), ("b", "0")])
-    found = describe_files([path])
+    found = FileSet((path,), ".csv")
+    assert found.states == describe_files([path])
     time.sleep(0.02)
     swap(path)
     with pytest.raises(InputError, match=r"reviews\.csv: changed while it was read; start again$"):
-        load_table(Part((path,)), ReadOptions(), tmp_path, found)
+        load_table(found, ReadOptions(), tmp_path)
     assert load(path)["label"].to_pylist() == ["0", "1"]
-
-
-def test_paths_are_without_symbolic_links(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    path = write_csv(tmp_path / "a" / "reviews.csv", [("a", "1")])
-    (tmp_path / "folder").symlink_to(tmp_path / "a")
-    (tmp_path / "file.csv").symlink_to(path)
-    links = [tmp_path / "folder" / "reviews.csv", tmp_path / "file.csv"]
-    assert describe_files(links) == describe_files([path]) * 2
 
 
 def test_failed_reading_leaves_no_table_in_the_cache(

@@ -74,7 +74,7 @@ def test_no_text_of_a_held_out_row_is_learned_from(
 
     expected = prepare("clean", clean)
     held_out = [
-        expected.read_rows(expected.splits[split].reviews.rows)["text"][:]
+        expected.select_reviews(expected.splits[split].reviews.rows)["text"][:]
         for split in ("test", "val")
     ]
     copies = [
@@ -200,6 +200,15 @@ def test_named_files_are_read(folder: Path, tmp_path: Path) -> None:
     assert added(demo.load()) == TEXTS[:1]
 
 
+@pytest.mark.parametrize("path", ["train.csv", "."])
+def test_texts_are_found_by_a_relative_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    write_lines(folder / "unlabelled.txt", TEXTS)
+    monkeypatch.chdir(folder)
+    assert added(load(Path(path))) == TEXTS
+
+
 @pytest.mark.parametrize("suffix", ["", ".txt"])
 def test_a_folder_or_file_beside_those_of_the_classes_is_no_class(
     tmp_path: Path, suffix: str
@@ -275,23 +284,24 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
     [
         (
             True,
-            r"^data.unlabelled=true: .* contains no unlabelled\.\* or unsupervised\.\* \(.csv, .*\); add it, or name",
+            r"^data.unlabelled=true: .* contains no texts without a label, such as .* \(.csv, .*\); add",
         ),
         ("absent.csv", r"^data.unlabelled=absent.csv: no such file or folder"),
-        ([], r"^data.unlabelled=\[\]: an empty list"),
+        ([], r"^data.unlabelled: not set; name a file"),
         (
             "{folder}/train.csv",
-            r"^data.unlabelled=.*train.csv: is read as labelled rows too; name other files$",
+            r"^/.*/train.csv: is read twice; name it once, in data.path or in data.unlabelled$",
         ),
-        ("{folder}", r"^data.unlabelled=.*: is read as labelled rows too"),
-        ("{folder}/other", r"^data.unlabelled=.*other: contains no texts; add"),
-        (["{folder}/u/empty.txt"] * 2, r"^data.unlabelled=.*: names a file twice; remove one"),
-        ("{folder}/u/empty.txt", r"^data.unlabelled: no row of empty.txt has a text"),
+        ("{folder}", r"^/.*/train.csv: is read twice; name it once"),
+        ("{folder}/other", r"^data.unlabelled=.*other contains no texts without a label.*; add"),
+        (["{folder}/u/empty.txt"] * 2, r"empty.txt: is read twice; name it once"),
+        (["{folder}/u/one", "{folder}/u/one/1.txt"], r"1.txt: is read twice; name it once"),
+        ("{folder}/u/empty.txt", r"^empty.txt: no row has a text"),
         ("{folder}/u/empty.csv", r"empty.csv: is empty; it needs rows with text"),
         ("{folder}/u/cp1252.csv", r"cp1252.csv: line 2: not in UTF-8; name its encoding"),
         (
             "{folder}/u/column.csv",
-            r"column.csv: has no column text, which .* it has review, n; rename that of the texts$",
+            r"^data.text_column=text: no such column in .*column.csv; it has review, n; type",
         ),
         ("{folder}/u/utf16.csv", r"utf16.csv: not in UTF-8; type data.encoding=utf-16-le"),
         ("{folder}/u/x.pdf", r"x.pdf: unknown format"),
@@ -304,6 +314,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
         "empty.csv": "",
         "column.csv": "review,n\nc,1\n",
         "x.pdf": "c",
+        "one/1.txt": "one film",
     }
     for name, content in contents.items():
         write_lines(folder / "u" / name, []).write_text(content)
@@ -318,7 +329,7 @@ def test_invalid_files_raise_one_line(folder: Path, unlabelled: Any, message: st
 def test_unlabelled_texts_are_needed(folder: Path) -> None:
     with pytest.raises(
         InputError,
-        match=r"^data.unlabelled=true: data=demo has no texts without a label; name a file",
+        match=r"^data.unlabelled=true: data=demo contains no texts without a label.*name a file",
     ):
         resolve_source("demo", FileSettings(unlabelled=True))
     write_lines(folder / "unlabelled.txt", ["the test1 film was good"])

@@ -16,12 +16,8 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write
 
 TAGS = (
-    "train/loss",
-    "train/accuracy",
-    "val/loss",
-    "val/accuracy",
-    "val/f1",
-    "val/balanced_accuracy",
+    *("train/loss", "train/accuracy"),
+    *("val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy"),
 )
 COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
 
@@ -48,12 +44,8 @@ class EpochHistory(Checkpoint):
         self._start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epochs before a checkpoint from which the training continues.
-
-        Raises:
-            InputError: the file is damaged.
-        """
-        if trainer.is_global_zero and trainer.current_epoch:
+        """Keep the epochs before a checkpoint from which the training continues."""
+        if trainer.is_global_zero and trainer.current_epoch and self.path.exists():
             self._rows = [row for row in self._read() if int(row["epoch"]) <= trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -62,27 +54,19 @@ class EpochHistory(Checkpoint):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.sanity_checking:
-            self._validation = {
-                tag: float(trainer.callback_metrics[tag]) for tag in TAGS if tag.startswith("val/")
-            }
+            known = trainer.callback_metrics
+            self._validation = {tag: float(known[tag]) for tag in TAGS if tag.startswith("val/")}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the epoch."""
         known = trainer.callback_metrics  # on all devices, which compute them together
         if not trainer.is_global_zero:
             return
         epoch, seconds = trainer.current_epoch + 1, time.perf_counter() - self._start
-        metrics = {
-            tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")
-        } | self._validation
+        metrics = {tag: float(known[tag]) for tag in ("train/loss", "train/accuracy")}
+        metrics |= self._validation
         lr = cast(SentimentModule, pl_module).learning_rate
-        row = {
-            "epoch": epoch,
-            "step": trainer.global_step - 1,
-            **metrics,
-            "lr": lr,
-            "seconds": f"{seconds:.2f}",
-        }
+        row: dict[str, object] = {"epoch": epoch, "step": trainer.global_step - 1, **metrics}
+        row |= {"lr": lr, "seconds": f"{seconds:.2f}"}
         self._rows.append({column: str(row.get(column, "")) for column in COLUMNS})
         with (
             atomic_write(self.path) as temporary,
@@ -94,8 +78,6 @@ class EpochHistory(Checkpoint):
         log.info("epoch %d/%d (%.1f s): %s", epoch, trainer.max_epochs, seconds, _describe(metrics))
 
     def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
         with (
             suppress(UnicodeDecodeError, csv.Error),
             open(self.path, newline="", encoding="utf-8") as file,

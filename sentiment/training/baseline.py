@@ -8,7 +8,6 @@ from multiprocessing.context import SpawnProcess
 
 import numpy as np
 import numpy.typing as npt
-from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.accelerators import CPUAccelerator
 from rich.console import Console
@@ -17,12 +16,10 @@ from sklearn.base import BaseEstimator, is_classifier
 from sentiment.baselines.fitting import FEATURES, CachedFit
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.metrics import Predictions
-from sentiment.runtime.config import instantiate_checked, named_settings
 from sentiment.runtime.errors import (
     ArgumentError,
     check_at_least,
     check_choice,
-    prefix_key,
     quote_errors,
 )
 
@@ -37,11 +34,11 @@ class Baseline(Callback):
         name: its name in the tags of its metrics: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
-        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of whole reviews.
+        features: one of `FEATURES`, see `extract_features`.
         max_ngram: maximum number of tokens of an n-gram.
 
     Attributes:
-        metrics: final figures by tag; those of the validation set after the fit, those of the test set after the test.
+        metrics: final figures by tag.
         predictions: predicted classes of the rows of `val` and `test`, int64 `(rows,)`, after the fit; empty on all
             ranks but the first.
     """
@@ -114,13 +111,3 @@ def _fit_alone(fit: CachedFit) -> None:
     if hasattr(os, "nice"):
         os.nice(10)
     fit.fit()
-
-
-def make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
-    """The baselines of a configuration; none with `fast_dev_run`."""
-    baselines = []
-    for name, settings in named_settings(cfg, "baseline"):
-        with prefix_key(f"baseline.{name}"):
-            arguments = instantiate_checked(settings, f"baseline.{name}")
-            baselines.append(Baseline(name, datamodule, **arguments))
-    return [] if cfg.trainer.fast_dev_run else baselines

@@ -22,24 +22,19 @@ from sentiment.data.summary import describe, find_problems
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.memory import PADDING_BYTES, TRAINING, batch_bytes, check_fits
 from sentiment.model.module import SentimentModule
-from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked, named_settings
+from sentiment.runtime.errors import InputError, prefix_key, quote_errors
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
-from sentiment.training.baseline import Baseline, make_baselines
+from sentiment.training.baseline import Baseline
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import find_learning_rate
 from sentiment.training.module_setup import prepare_module
 from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
-from sentiment.training.resuming import (
-    Resumption,
-    check_contents,
-    describe_resumption,
-    read_resume_point,
-)
-from sentiment.training.self_training import find_unfinished_teachers, label_texts, log_epochs_only
+from sentiment.training.resuming import Resumption, continue_from, read_resume_point
+from sentiment.training.self_training import find_unfinished_teachers, label_texts
 from sentiment.training.settings import check_settings
 from sentiment.training.trainer import (
     find_timer,
@@ -66,39 +61,30 @@ def run_experiment(
         hide_fixed: leave the other settings out of TensorBoard's HParams tab.
 
     Returns:
-        The run, with metrics of the selected checkpoint: the best one, or the last one if `cfg.test_ckpt` says so. With
+        The run, with metrics of the checkpoint that `cfg.test_ckpt` selects, by default the best one. With
         `cfg.lr_find`, the only one is `lr_find/suggestion`.
-
-    Raises:
-        InputError: a setting, the data or a checkpoint is invalid.
     """
     run, settings = RunFolder(cfg.output_dir), hyperparameters(cfg, varied)
     resumed = read_resume_point(run, cfg)
     resumption = Resumption(run, cfg) if cfg.resume else None
-    num_threads = resumed.num_threads if cfg.num_threads is None else cfg.num_threads
     if cfg.quiet:
         disable_console_output()
-    with open_loggers(cfg, resumed.purge_step) as loggers, limit_threads(num_threads):
+    with open_loggers(cfg, resumed.first_step) as loggers, limit_threads(resumed.num_threads):
         check_settings(cfg)
-        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
+        datamodule = _make_datamodule(cfg)
         seed_everything(cfg.seed, verbose=False)
-        baselines = make_baselines(cfg, datamodule)
+        baselines = _make_baselines(cfg, datamodule)
         others = [*baselines, *callbacks, *([resumption] if resumption else [])]
         trainer = make_trainer(cfg, loggers, [*make_callbacks(cfg), *others])
-        describe_resumption(cfg, resumed, trainer)
-        datamodule.reshuffle = not cfg.trainer.overfit_batches
         datamodule.prepare_data()
         datamodule.setup("fit")
-        check_contents(resumed, datamodule)
+        continue_from(resumed, cfg, trainer, datamodule)
         with record_outcome(cfg, run, resumption) as metrics:
             _describe_data(datamodule, bool(cfg.self_training))
             if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
                 for teacher in find_unfinished_teachers(cfg):
-                    with log_epochs_only():
-                        run_experiment(teacher)
-                datamodule.add_soft_labels(
-                    label_texts(cfg, datamodule, trainer.strategy.root_device)
-                )
+                    run_experiment(teacher)
+                datamodule.add_soft_labels(label_texts(cfg, datamodule, trainer))
             module = prepare_module(cfg, datamodule)
             _check_memory(datamodule, module, baselines, trainer)
             if cfg.lr_find:
@@ -115,28 +101,42 @@ def run_experiment(
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
 
 
+def _make_datamodule(cfg: DictConfig) -> ReviewDataModule:
+    datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
+    datamodule.reshuffle = not cfg.trainer.overfit_batches
+    return datamodule
+
+
+def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
+    baselines = []
+    for name, settings in named_settings(cfg, "baseline"):
+        with quote_errors(key := f"baseline.{name}"), prefix_key(key):
+            arguments = instantiate_checked(settings, key)
+            baselines.append(Baseline(name, datamodule, **arguments))
+    return [] if cfg.trainer.fast_dev_run else baselines
+
+
 def _describe_data(datamodule: ReviewDataModule, trains_on_unlabelled: bool) -> None:
     """Log what is in the data, and what may be wrong with it."""
     log.info(describe(datamodule))
-    for problem in find_problems(datamodule):
-        log.warning(problem)
+    problems = find_problems(datamodule)
     if datamodule.validate_on == "test":
-        log.warning(
+        problems.append(
             "Validating on the test set, as the article did: validation figures are optimistic"
         )
-    if "unlabelled" not in datamodule.splits:
-        return
-    labelled, unlabelled = (len(datamodule.splits[name]) for name in ("train", "unlabelled"))
-    if not trains_on_unlabelled:
+    labelled, unlabelled = (
+        len(datamodule.splits.get(name, ())) for name in ("train", "unlabelled")
+    )
+    if trains_on_unlabelled and unlabelled < labelled:
+        texts = f"{unlabelled:,} unlabelled texts hardly help {labelled:,} labelled ones"
+        problems.append(f"data.unlabelled: {texts}; add more")
+    if unlabelled and not trains_on_unlabelled:
         log.info(
             "data.unlabelled: the texts count for the vocabulary and word vectors alone; to "
             "train on them, type self_training=teachers"
         )
-    elif unlabelled < labelled:
-        log.warning(
-            f"data.unlabelled: {unlabelled:,} unlabelled texts hardly help {labelled:,} labelled "
-            "ones; add more"
-        )
+    for problem in problems:
+        log.warning(problem)
 
 
 def _check_memory(
@@ -194,17 +194,21 @@ def _test(
     test_ckpt: str | None,
 ) -> dict[str, Any]:
     """Return the figures of the selected checkpoint, which is tested unless `test_ckpt` is None."""
+    known = trainer.callback_metrics
+    figures: dict[str, Any] = {name: float(value) for name, value in known.items()}
     selected = _select_checkpoint(trainer, test_ckpt)
-    figures = _read_figures(trainer, selected)
+    if selected:
+        checkpoint = read_checkpoint(selected)
+        figures = checkpoint["metrics"] | {"checkpoint_epoch": checkpoint["epoch"] + 1}
+        epochs = figures["checkpoint_epoch"], trainer.current_epoch
+        log.info("checkpoint of epoch %d of %d", *epochs)
     if test_ckpt:
-        seconds = find_timer(trainer).time_elapsed(
-            "train"
-        )  # a checkpoint that is loaded adds its own
+        seconds = find_timer(trainer).time_elapsed("train")  # what is loaded adds its own
         with translate_lightning_errors():
             trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
         _report_test(run, module, datamodule, baselines, seconds)
-        logged = trainer.callback_metrics.items()
-        figures |= {name: float(value) for name, value in logged if name.startswith("test/")}
+        tested = trainer.callback_metrics.items()
+        figures |= {name: float(value) for name, value in tested if name.startswith("test/")}
     for baseline in baselines:
         figures |= baseline.metrics
     return figures
@@ -215,26 +219,13 @@ def _select_checkpoint(trainer: Trainer, test_ckpt: str | None) -> Path | None:
     if trainer.fast_dev_run:  # type: ignore[attr-defined]  # set outside the Trainer's __init__
         return None
     saved = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
-    folder = next(callback.dirpath for callback in saved if callback.dirpath)
+    folder = next(Path(callback.dirpath) for callback in saved if callback.dirpath)
     # Other ranks may have another output_dir.
-    selected = RunFolder(Path(folder).parent).selected_checkpoint(test_ckpt)
+    selected = RunFolder(folder.parent).selected_checkpoint(test_ckpt)
     if not selected.exists():
-        raise InputError(
-            "trainer: the training ended before a validation, so no epoch is the best; allow it "
-            "more time or steps, or set test_ckpt=last"
-        )
+        why = "the training ended before a validation, so no epoch is the best"
+        raise InputError(f"trainer: {why}; allow it more time or steps, or set test_ckpt=last")
     return selected
-
-
-def _read_figures(trainer: Trainer, selected: Path | None) -> dict[str, Any]:
-    """Training and validation metrics at the selected checkpoint."""
-    if selected is None:
-        return {name: float(value) for name, value in trainer.callback_metrics.items()}
-    checkpoint = read_checkpoint(selected)
-    figures: dict[str, Any] = checkpoint["metrics"]
-    epoch = checkpoint["epoch"] + 1
-    log.info("checkpoint of epoch %d of %d", epoch, trainer.current_epoch)
-    return figures | {"checkpoint_epoch": epoch}
 
 
 @rank_zero_only
@@ -263,11 +254,8 @@ def _report_test(
 
 
 def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
-    """What results depend on beside the settings."""
+    """What the figures depend on besides the settings."""
     device = trainer.strategy.root_device
-    is_cuda = device.type == "cuda"
-    return {
-        "data_fingerprint": datamodule.folder.name,
-        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "num_threads": torch.get_num_threads(),
-    }
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    data, threads = datamodule.folder.name, torch.get_num_threads()
+    return {"data_fingerprint": data, "device": name, "num_threads": threads}

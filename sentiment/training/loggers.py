@@ -27,7 +27,6 @@ LAST = "z_"  # TensorBoard opens the first two groups by name, which are to be t
 FINAL = f"{LAST}final/"
 PLOTTING = (TensorBoardLogger, WandbLogger, MLFlowLogger)  # loggers that take plots and texts
 MAX_PLOT_NAME = 50  # characters of a file name; loggers add more
-_EXTRAS = ("wandb", "mlflow")  # loggers that need a package of that name
 _CHARTS = {
     "training and validation": {
         "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
@@ -46,14 +45,9 @@ class CurvesLogger(TensorBoardLogger):
 
 @contextlib.contextmanager
 def open_loggers(cfg: DictConfig, purge_step: int = 0) -> Iterator[list[Logger]]:
-    """The loggers of a run; their files, threads and runs end with it.
+    """The loggers of a run, whose files, threads and runs end with it.
 
-    Args:
-        cfg: the composed configuration, of which `logger` holds the settings of each logger by its name.
-        purge_step: TensorBoard ignores what earlier event files of the run hold from this step on.
-
-    Raises:
-        InputError: a package is missing, or a setting is invalid.
+    TensorBoard ignores what earlier event files of the run hold from `purge_step` on.
     """
     name = Path(cfg.output_dir).name
     of_run: dict[str, dict[str, Any]] = {
@@ -70,13 +64,15 @@ def open_loggers(cfg: DictConfig, purge_step: int = 0) -> Iterator[list[Logger]]
 
 @contextlib.contextmanager
 def _open_logger(name: str, settings: DictConfig, of_run: Mapping[str, Any]) -> Iterator[Logger]:
-    if name in _EXTRAS and not find_spec(name):
+    if name in ("wandb", "mlflow") and not find_spec(name):
         raise InputError(f"logger={name}: needs the package {name}; install it: pip install {name}")
     if name == "wandb":
-        _silence_wandb(settings.offline)
-    if name == "mlflow":  # they report what they create
-        for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
+        import wandb
+
+        mode: dict[str, Any] = {"mode": "offline"} if settings.offline else {}
+        wandb.setup(wandb.Settings(silent=True, **mode))  # Lightning sets the mode too late
+    for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):  # report what they create
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     with _lock_if(name == "mlflow"):
         missing = {key: value for key, value in of_run.items() if key not in settings}
         logger: Logger = instantiate_checked(settings, f"logger.{name}", **missing)
@@ -93,24 +89,13 @@ def _open_logger(name: str, settings: DictConfig, of_run: Mapping[str, Any]) -> 
             wandb.finish(exit_code=int(status == "failed"))
 
 
-def _silence_wandb(offline: bool) -> None:
-    import wandb
-
-    mode: dict[str, Any] = {"mode": "offline"} if offline else {}  # Lightning sets it too late
-    wandb.setup(wandb.Settings(silent=True, **mode))
-
-
 def _lock_if(is_mlflow: bool) -> contextlib.AbstractContextManager[Any]:
     """MLflow fails if two processes create its database or an experiment at the same time."""
     return FileLock(cache_dir() / "mlflow.lock") if is_mlflow else contextlib.nullcontext()
 
 
 def log_settings(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None:
-    """Start the run in every logger, with its hyperparameters.
-
-    Raises:
-        InputError: a logger cannot start a run.
-    """
+    """Start the run in every logger, with its hyperparameters."""
     for logger in loggers:
         is_mlflow = isinstance(logger, MLFlowLogger)
         with quote_errors(f"logger: {type(logger).__name__}"), _lock_if(is_mlflow):
@@ -122,13 +107,10 @@ def log_settings(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None
 def log_final_figures(
     trainer: Trainer, settings: Mapping[str, Any], metrics: Mapping[str, Any], objective: str
 ) -> None:
-    """Log figures of the whole run: never under the tag of a curve, where they would be a false point at its end.
+    """Log figures of the whole run, but not those of single classes.
 
-    Args:
-        trainer: after the training and the test.
-        settings: those that TensorBoard's HParams tab shows.
-        metrics: the figures; those of single classes are left out.
-        objective: the figure that the HParams tab shows after the test accuracy, before all others.
+    Never under the tag of a curve, where they would be a false point at its end. TensorBoard's HParams tab shows them
+    beside `settings`, the test accuracy and the objective first.
     """
     first = [tag for tag in ("test/accuracy", objective) if tag in metrics]
     others = [tag for tag in metrics if tag not in first and not tag.startswith(METRICS_BY_CLASS)]
@@ -173,8 +155,7 @@ def log_markdown(loggers: Sequence[Logger], tag: str, text: str, step: int) -> N
 
 def _render(markdown: str) -> str:
     """The page that TensorBoard makes of a text."""
-    # Imported here, since it warns that its own code is deprecated.
-    from tensorboard.plugin_util import markdown_to_safe_html
+    from tensorboard.plugin_util import markdown_to_safe_html  # warns of its own code
 
     return f'<meta charset="utf-8">\n{markdown_to_safe_html(markdown)}'
 

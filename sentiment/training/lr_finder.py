@@ -21,15 +21,7 @@ DECADE = STEPS // 6  # steps from a learning rate to its tenfold
 SMOOTHING = 0.98  # weight of the earlier losses in the moving average
 SKIPPED = 50  # steps at the start, whose average is of few batches
 DIVERGED = 4.0  # times the lowest loss, which ends the test
-ARGUMENTS = {  # of the Trainer
-    "max_epochs": -1,
-    "max_steps": STEPS,
-    "min_epochs": None,
-    "min_steps": None,
-    "limit_val_batches": 0,
-    "enable_checkpointing": False,
-    "fast_dev_run": False,
-}
+LIMITS = {"max_epochs": -1, "max_steps": STEPS, "min_epochs": None, "min_steps": None}
 
 log = logging.getLogger("sentiment.training.experiment")
 
@@ -70,28 +62,24 @@ class RangeTest(Callback):
 def find_learning_rate(
     cfg: DictConfig, folder: Path, module: SentimentModule, datamodule: ReviewDataModule
 ) -> dict[str, float]:
-    """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall.
-
-    Raises:
-        InputError: the loss does not fall.
-    """
+    """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall."""
     test = RangeTest()
     bars = [callback for callback in make_callbacks(cfg) if isinstance(callback, ProgressBar)]
-    trainer = make_trainer(cfg, [], [test, *bars], **ARGUMENTS)
+    others = {"limit_val_batches": 0, "enable_checkpointing": False, "fast_dev_run": False}
+    trainer = make_trainer(cfg, [], [test, *bars], **LIMITS, **others)
     module.make_scheduler = None
     with translate_lightning_errors(), suppress(DivergedError):  # which is what the test looks for
         trainer.fit(module, datamodule)
     curve = pd.DataFrame({"lr": test.rates, "loss": test.losses}).iloc[SKIPPED:]
     curve = curve.reset_index(drop=True)
     if not curve["loss"].min() < 0.99 * curve["loss"].iloc[:1].max():
-        message = f"lr_find: the loss does not fall within {STEPS} steps"
-        raise InputError(f"{message}; choose optimizer.lr by other means")
+        advice = "choose optimizer.lr by other means"
+        raise InputError(f"lr_find: the loss does not fall within {STEPS} steps; {advice}")
     # By the slope over the logarithm of the rate; that over the rate is noise at the smallest rates.
     suggestion = float(curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2])
     curve.to_csv(folder / "lr_find.csv", index=False)
     plot_curve(curve, suggestion).savefig(folder / "lr_find.png", dpi=150)
-    message = "suggestion: optimizer.lr=%.1g, where the loss falls fastest; see lr_find.png"
-    log.info(message, suggestion)
+    log.info(f"suggestion: optimizer.lr={suggestion:.1g}; lr_find.png shows the curve")
     return {"lr_find/suggestion": suggestion}
 
 
@@ -103,5 +91,4 @@ def plot_curve(curve: pd.DataFrame, suggestion: float) -> Figure:
     axis.axvline(suggestion, color="0.4", linestyle="--", label=f"{suggestion:.2g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss")
     axis.legend(frameon=False)
-    axis.grid(alpha=0.3)
     return figure

@@ -28,18 +28,14 @@ log = logging.getLogger("sentiment.training.experiment")  # a study silences its
 
 
 def prepare_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
-    """A module for the data, whose initial weights depend on `cfg.seed` and the data alone.
-
-    Raises:
-        InputError: the network has no embedding, or the vectors cannot be found, learned or copied.
-    """
+    """A module for the data: with its n-grams, word vectors and weights of the classes."""
     seed_everything(cfg.seed, verbose=False)
-    max_ngram, min_count = cfg.model.get("max_ngram", 1), cfg.model.get("min_ngram_count")
-    ngrams = find_ngrams(datamodule, max_ngram, min_count)
+    model = cfg.model
+    ngrams = find_ngrams(datamodule, model.get("max_ngram", 1), model.get("min_ngram_count"))
     weights = _weigh_classes(datamodule, cfg.class_weights)
     module = make_module(cfg, datamodule.encoder, datamodule.label_names, weights, ngrams)
     module.data_contents = datamodule.contents
-    if name := cfg.model.get("embedding_init"):
+    if name := model.get("embedding_init"):
         initialize_embedding(module, datamodule, name)
     return module
 
@@ -54,14 +50,7 @@ def make_module(
     """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
 
     Args:
-        cfg: the configuration.
-        encoder: of the data.
-        label_names: names of the classes.
-        class_weights: of the classes in the loss.
-        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`; None for none.
-
-    Raises:
-        InputError: a setting of the model is invalid.
+        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`.
     """
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model.pop("embedding_init", None)
@@ -119,11 +108,7 @@ def find_ngrams(
 
 
 def initialize_embedding(module: SentimentModule, datamodule: ReviewDataModule, name: str) -> None:
-    """Copy the vectors of `model.embedding_init=name` into the embeddings of words and n-grams.
-
-    Raises:
-        InputError: the network has no embedding, or the vectors cannot be found, learned or copied.
-    """
+    """Copy the vectors of `model.embedding_init=name` into the embeddings of words and n-grams."""
     key, vocabulary = f"model.embedding_init={name}", datamodule.encoder.vocabulary
     with quote_errors(key):
         weight = module.net.embedding.weight.data
@@ -151,8 +136,11 @@ def learn_vectors(datamodule: ReviewDataModule, dim: int) -> Tensor:
 def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding) -> Tensor:
     """Vectors of the n-grams of an embedding, float32 `(n-grams, ngram_dim)`; learned once, then cached."""
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
-    hashes, max_ngram = embedding.hashes[1:].numpy(), embedding.max_ngram
-    dim = embedding.embedding_dim
+    hashes, max_ngram, dim = (
+        embedding.hashes[1:].numpy(),
+        embedding.max_ngram,
+        embedding.embedding_dim,
+    )
     key = [source_hash(ngram_vectors), datamodule.folder.name, size, dim, max_ngram, len(hashes)]
     return _learn_once(key, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
 

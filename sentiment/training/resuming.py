@@ -23,7 +23,7 @@ from sentiment.runtime.trust import find_targets
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
-# What the weights, the order of the batches and the choice of the best checkpoint depend on since the first epoch.
+# What the weights, the order of the batches and the choice of the best checkpoint depend on.
 _FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
 _FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
 _PLANNED = (  # what a learning rate schedule was planned for
@@ -36,45 +36,40 @@ class ResumePoint(NamedTuple):
     """What is known of a run from its last checkpoint; the defaults are those of a new run.
 
     Attributes:
-        path: of `last.ckpt`.
-        epochs: number of finished epochs.
-        steps: number of finished optimizer steps.
         cut_short: whether the last epoch ended before its last batch.
-        without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
-        text_encoder: the encoder that it holds.
-        contents: of the data that it was trained on, see `ReviewDataModule.contents`.
-        num_threads: with which it was trained.
+        waited: validations without improvement before early stopping ended the training; 0 if it did not.
+        trained_on: the encoder, and the contents of the data, see `ReviewDataModule.contents`.
+        num_threads: those of the run, unless `num_threads` is set now.
     """
 
     path: Path | None = None
     epochs: int = 0
     steps: int = 0
     cut_short: bool = False
-    without_improvement: int = 0
-    text_encoder: Mapping[str, Any] = {}
-    contents: str = ""
+    waited: int = 0
+    trained_on: tuple[dict[str, Any], str] | None = None
     num_threads: int | None = None
 
     @property
-    def purge_step(self) -> int:
-        """The first step of which TensorBoard is to forget what was logged before."""
+    def first_step(self) -> int:
+        """The one at which the training continues."""
         return self.steps + 1 if self.path else 0
 
 
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
-    """Read the last checkpoint of a run; a new run has none, nor has one that was soon interrupted.
+    """Read the last checkpoint of the run to resume, if there is one yet.
 
     Raises:
         InputError: training cannot continue from it, or not with these settings.
     """
     if not cfg.resume:
-        return ResumePoint()
+        return ResumePoint(num_threads=cfg.num_threads)
     if Path(cfg.resume).resolve() != run.path.resolve():
         advice = f"pass the overrides to compose('resume={cfg.resume}', …)"
         raise InputError(f"resume={cfg.resume}: is not output_dir={run.path}; {advice}")
     path = run.checkpoint("last")
     if not path.exists():
-        return ResumePoint()
+        return ResumePoint(num_threads=cfg.num_threads)
     if saved := run.read_config():
         check_changes(saved, cfg)
     checkpoint = read_checkpoint(path)
@@ -87,10 +82,9 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
         epochs=checkpoint["epoch"] + 1,
         steps=checkpoint["global_step"],
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
-        without_improvement=max(waits, default=0),
-        text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
-        contents=checkpoint["data_contents"],
-        num_threads=checkpoint["num_threads"],
+        waited=max(waits, default=0),
+        trained_on=(checkpoint["hyper_parameters"]["text_encoder"], checkpoint["data_contents"]),
+        num_threads=checkpoint["num_threads"] if cfg.num_threads is None else cfg.num_threads,
     )
 
 
@@ -100,9 +94,7 @@ def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
     fixed = (*_FIXED, *_PLANNED) if is_planned(saved) else _FIXED
     for key in after | before:
         group, _, argument = key.partition(".")
-        is_free = key in _FREE or (
-            group == "optimizer" and argument and not before.get("scheduler")
-        )
+        is_free = key in _FREE or (group == "optimizer" and argument and not saved.get("scheduler"))
         is_fixed = not is_free and (key in fixed or group in fixed)
         if is_fixed and before.get(key) != after.get(key):
             planned = ", for which the learning rate schedule was planned"
@@ -131,40 +123,36 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
     return bool(metrics.get("data_fingerprint") == datamodule.folder.name)
 
 
-def check_contents(resumed: ResumePoint, datamodule: ReviewDataModule) -> None:
-    """Raise `InputError` if the data are not those that the run was trained on."""
-    trained_on = resumed.text_encoder, resumed.contents
-    if resumed.path and trained_on != (datamodule.encoder.to_dict(), datamodule.contents):
-        raise InputError(
-            f"resume={resumed.path.parents[1]}: the data or preprocessing changed since this run "
-            "started; restore them or start a new run"
-        )
+def continue_from(
+    resumed: ResumePoint, cfg: DictConfig, trainer: Trainer, datamodule: ReviewDataModule
+) -> None:
+    """Log where the training continues; keep it from continuing if early stopping had ended it.
 
-
-def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
-    """Log where the training continues; keep it from continuing if early stopping had ended it."""
+    Raises:
+        InputError: an epoch was cut short, or the data are not those that the run was trained on.
+    """
     if not resumed.path:
         return
+    if resumed.trained_on != (datamodule.encoder.to_dict(), datamodule.contents):
+        why = "the data or preprocessing changed since this run started"
+        raise InputError(f"resume={cfg.resume}: {why}; restore them or start a new run")
     epochs, early_stopping = cfg.trainer.max_epochs, cfg.callbacks.get("early_stopping")
-    if early_stopping and resumed.without_improvement >= max(1, _patience(early_stopping)):
+    if early_stopping and resumed.waited >= max(1, _patience(early_stopping)):
         trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its state
-        log.info(
-            "nothing left to train: early stopping ended the training after epoch %d; to go on, "
-            "set callbacks.early_stopping=null or a larger patience",
-            resumed.epochs,
-        )
+        how = f"early stopping ended the training after epoch {resumed.epochs}; to go on, set "
+        how += "callbacks.early_stopping=null or a larger patience"
     elif resumed.epochs >= epochs:
         advice = "" if is_planned(cfg) else "; to go on, raise trainer.max_epochs"
-        log.info("nothing left to train: all %d epochs are done%s", resumed.epochs, advice)
+        how = f"all {resumed.epochs} epochs are done{advice}"
     elif 0 <= cfg.trainer.get("max_steps", -1) <= resumed.steps:
-        log.info("nothing left to train: all %d steps are done", resumed.steps)
+        how = f"all {resumed.steps} steps are done"
     elif resumed.cut_short:
-        raise InputError(
-            f"resume={cfg.resume}: its last epoch was cut short, by max_steps or max_time, and "
-            "cannot be continued; start a new run"
-        )
+        why = "its last epoch was cut short, by max_steps or max_time, and cannot be continued"
+        raise InputError(f"resume={cfg.resume}: {why}; start a new run")
     else:
         log.info("continues after epoch %d of %d", resumed.epochs, epochs)
+        return
+    log.info("nothing left to train: %s", how)
 
 
 def _patience(early_stopping: DictConfig) -> int:
@@ -199,9 +187,9 @@ class Resumption(Callback):
         """Set the optimizer's arguments and the patience, which the checkpoint also holds."""
         if not self.cfg.scheduler:
             for group in trainer.optimizers[0].param_groups:
-                for key, value in self.cfg.optimizer.items():
-                    if key in group:
-                        group[key] = tuple(value) if isinstance(group[key], tuple) else value
+                for key in group.keys() & self.cfg.optimizer.keys():
+                    value = self.cfg.optimizer[key]
+                    group[key] = tuple(value) if isinstance(group[key], tuple) else value
         if settings := self.cfg.callbacks.get("early_stopping"):
             for callback in trainer.early_stopping_callbacks:
                 callback.patience = _patience(settings)

@@ -4,7 +4,6 @@ Pseudo-labels (Lee 2013) that stay probabilities (Hinton et al. 2015); the stude
 predict without (Xie et al. 2020).
 """
 
-import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
 
 from sentiment.baselines.fitting import CachedFit
 from sentiment.classifier import load
@@ -50,89 +50,48 @@ def check_self_training(cfg: DictConfig) -> None:
 
 
 def find_unfinished_teachers(cfg: DictConfig) -> Iterator[DictConfig]:
-    """The configurations of the teachers that are still to be trained, one after the other.
-
-    Each is a run in `teachers/<number>/` of the run; one that was interrupted is resumed.
-    """
+    """The configurations of the teachers of a run that are still to be trained, or to be resumed."""
     for number in range(1, cfg.self_training.networks + 1):
         log.info("self-training: teacher %d of %d", number, cfg.self_training.networks)
         teacher = _teacher_config(cfg, number)
-        if prepare_teacher(teacher):
-            yield teacher
+        folder = RunFolder(teacher.output_dir)
+        metrics, saved = folder.read_metrics(), folder.read_config()
+        if is_finished(teacher, metrics):
+            continue
+        # One that finished did so on other data, and so do its probabilities belong to other texts.
+        was_interrupted = metrics.get("status") != "finished" and folder.checkpoint("last").exists()
+        if was_interrupted and saved and config_fingerprint(saved) == config_fingerprint(teacher):
+            teacher.resume = teacher.output_dir
+        else:
+            folder.clear()
+            (folder.path / PROBABILITIES).unlink(missing_ok=True)
+        yield teacher
 
 
 def _teacher_config(cfg: DictConfig, number: int) -> DictConfig:
-    """That of the run, with `self_training.teacher` and a seed of its own."""
+    """That of the run, with `self_training.teacher`, a seed and a folder of its own."""
     with quote_errors("self_training.teacher"):
         teacher = OmegaConf.merge(cfg, cfg.self_training.teacher)
     assert isinstance(teacher, DictConfig)
     teacher.trainer.enable_model_summary = False
     teacher.self_training, teacher.resume, teacher.lr_find = None, None, False
-    teacher.test_ckpt = None  # only the student is tested
-    teacher.baseline = {}
+    teacher.baseline, teacher.test_ckpt = {}, None  # only the student is tested
     teacher.seed = int(np.random.SeedSequence([cfg.seed, number]).generate_state(1)[0])
-    teacher.output_dir = str(_teacher_folder(cfg, number).path)
+    teacher.output_dir = str(Path(cfg.output_dir, "teachers", str(number)))
     return teacher
 
 
-def _teacher_folder(cfg: DictConfig, number: int) -> RunFolder:
-    return RunFolder(Path(cfg.output_dir) / "teachers" / str(number))
-
-
-def prepare_teacher(cfg: DictConfig) -> bool:
-    """Whether a teacher is to be trained; its folder and `cfg.resume` are made ready for it."""
-    teacher = RunFolder(cfg.output_dir)
-    metrics, saved = teacher.read_metrics(), teacher.read_config()
-    if is_finished(cfg, metrics):
-        return False
-    # One that finished did so on other data, and so do its probabilities belong to other texts.
-    was_interrupted = metrics.get("status") != "finished" and teacher.checkpoint("last").exists()
-    if was_interrupted and saved and config_fingerprint(saved) == config_fingerprint(cfg):
-        cfg.resume = str(teacher.path)
-    else:
-        teacher.clear()
-        (teacher.path / PROBABILITIES).unlink(missing_ok=True)
-    return True
-
-
-@contextlib.contextmanager
-def log_epochs_only() -> Iterator[None]:
-    """Of what a run logs, pass its epochs and warnings."""
-    run, epochs = (
-        logging.getLogger(f"sentiment.training.experiment{name}") for name in ("", ".epochs")
-    )
-    before = run.level, epochs.level
-    run.setLevel(logging.WARNING)
-    epochs.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        run.setLevel(before[0])
-        epochs.setLevel(before[1])
-
-
-def label_texts(
-    cfg: DictConfig, datamodule: ReviewDataModule, device: torch.device
-) -> Probabilities:
-    """The mean probabilities of all teachers for the unlabelled texts, float32 `(texts, classes)`.
-
-    Args:
-        cfg: the configuration of the run, whose teachers are trained.
-        datamodule: after `setup`.
-        device: where the networks predict.
-    """
-    probabilities = [
-        _predict(_teacher_folder(cfg, number), cfg, datamodule, device)
-        for number in range(1, cfg.self_training.networks + 1)
-    ]
+def label_texts(cfg: DictConfig, datamodule: ReviewDataModule, trainer: Trainer) -> Probabilities:
+    """The mean probabilities of all teachers, which are trained, float32 `(texts, classes)`."""
+    networks = [_teacher_config(cfg, i + 1) for i in range(cfg.self_training.networks)]
+    device = trainer.strategy.root_device
+    probabilities = [_predict(cfg, teacher.output_dir, datamodule, device) for teacher in networks]
+    splits = datamodule.splits
     for name, settings in named_settings(cfg, "baseline"):
         if name in cfg.self_training.baselines:
             log.info("self-training: teacher %s", name)
-            fit = CachedFit(
-                **instantiate_checked(settings, f"baseline.{name}"),
-                splits=datamodule.splits,
-                data_fingerprint=datamodule.folder.name,
-            )
+            arguments = instantiate_checked(settings, f"baseline.{name}")
+            fit = CachedFit(**arguments, splits=splits, data_fingerprint=datamodule.folder.name)
             probabilities.append(fit.label_unlabelled())
     mean: Probabilities = np.mean(probabilities, 0, dtype=np.float32)
     message = "self-training: the teachers are sure (p > 0.9) of %.0f %% of the unlabelled texts"
@@ -141,9 +100,10 @@ def label_texts(
 
 
 def _predict(
-    teacher: RunFolder, cfg: DictConfig, datamodule: ReviewDataModule, device: torch.device
+    cfg: DictConfig, folder: str, datamodule: ReviewDataModule, device: torch.device
 ) -> Probabilities:
-    """Probabilities by the checkpoint of a teacher that would be tested, computed once."""
+    """Probabilities by the checkpoint that would be tested, if teachers were; computed once."""
+    teacher = RunFolder(folder)
     path = teacher.path / PROBABILITIES
     if not path.exists():
         classifier = load(teacher.selected_checkpoint(cfg.test_ckpt), find_targets(cfg))

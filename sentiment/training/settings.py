@@ -16,7 +16,7 @@ from sentiment.model.checkpoint import restore_model
 from sentiment.model.module import SentimentModule
 from sentiment.model.network import without_memory
 from sentiment.model.schedules import make_scheduler
-from sentiment.runtime.config import OBJECTIVES, check_single_device, instantiate_checked
+from sentiment.runtime.config import OBJECTIVES, check_single_device
 from sentiment.runtime.errors import (
     InputError,
     check_at_least,
@@ -67,9 +67,11 @@ def check_settings(cfg: DictConfig) -> None:
     if cfg.self_training:
         check_self_training(cfg)
         check_single_device(cfg)
-    _check_optimizer(cfg)
-    _check_loss(cfg)
-    _check_network(cfg)
+    module = _make_small_module(cfg)
+    _check_optimizer(module)
+    _check_loss(module, with_probabilities=bool(cfg.self_training))
+    if not is_ours(cfg.model._target_) and (problem := _find_problem(module, find_targets(cfg))):
+        raise InputError(f"model: {module.net.display_name} {problem}")
 
 
 def _check_checkpoint(cfg: DictConfig) -> None:
@@ -80,68 +82,58 @@ def _check_checkpoint(cfg: DictConfig) -> None:
             raise InputError(f"trainer.{key}=0: must be above 0")
     epochs, every = trainer.max_epochs, trainer.get("check_val_every_n_epoch")
     if every is not None and every > epochs:
-        raise InputError(
-            f"trainer.check_val_every_n_epoch={every}: no validation in {epochs} epochs; lower it"
-        )
+        why = f"no validation in {epochs} epochs; lower it"
+        raise InputError(f"trainer.check_val_every_n_epoch={every}: {why}")
     needed, other = ("last", "best") if cfg.test_ckpt == "last" else ("best", "last")
     if not cfg.callbacks.get(needed):
-        message = f"callbacks.{needed}=null: without it there is no {needed} checkpoint"
-        raise InputError(f"{message}; set test_ckpt={other}, or begin with the default")
+        why = f"without it there is no {needed} checkpoint; set test_ckpt={other}"
+        raise InputError(f"callbacks.{needed}=null: {why}, or begin with the default")
 
 
-def _check_optimizer(cfg: DictConfig) -> None:
+def _make_small_module(cfg: DictConfig) -> SentimentModule:
+    """For a vocabulary of two words; a network of ours is made without memory."""
+    if cfg.model.get("freeze_embedding") and not cfg.model.get("embedding_init"):
+        why = "random vectors say nothing; set model.embedding_init=ppmi"
+        raise InputError(f"model.freeze_embedding=true: {why}")
+    encoder = TextEncoder(Vocabulary(SPECIALS), "words", 8, cfg.data.get("padding", "pre"), "pre")
+    weights = [1.0, 1.0] if cfg.class_weights else None
+    with without_memory(cfg.model):
+        return make_module(cfg, encoder, ["first", "second"], weights)
+
+
+def _check_optimizer(module: SentimentModule) -> None:
     """Make the optimizer of a weight, and its scheduler."""
-    make_optimizer = instantiate_checked(cfg.optimizer, "optimizer", _partial_=True)
     with quote_errors("optimizer"):
-        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        optimizer = module.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
     check_kind(Optimizer, optimizer=optimizer)
     if optimizer.defaults.get("lr") == 0:
         log.warning("optimizer.lr=0: the weights stay as they are; raise it")
-    if cfg.scheduler:
-        factory = instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
+    if module.make_scheduler:
         with quote_errors("scheduler"):
-            scheduler = make_scheduler(factory, optimizer, total_steps=100)
+            scheduler = make_scheduler(module.make_scheduler, optimizer, total_steps=100)
         check_kind(LRScheduler, scheduler=scheduler)
 
 
-def _check_loss(cfg: DictConfig) -> None:
+def _check_loss(module: SentimentModule, with_probabilities: bool) -> None:
     """Compute the loss of three texts, of their classes and of probabilities if those may come."""
-    make_loss = instantiate_checked(cfg.loss, "loss", _partial_=True)
-    with quote_errors("loss"):
-        criterion = make_loss(**({"weight": torch.ones(2)} if cfg.class_weights else {}))
-    check_kind(torch.nn.Module, loss=criterion)
-    probabilities = torch.tensor([[1.0, 0.0], [0.2, 0.8], [0.5, 0.5]])
-    for labels in [probabilities.argmax(1), *([probabilities] if cfg.self_training else [])]:
-        with quote_errors("loss"), warnings.catch_warnings():
-            warnings.simplefilter("error")  # torch broadcasts shapes that do not match
+    weights = {"weight": torch.tensor(module.class_weights)} if module.class_weights else {}
+    with quote_errors("loss"), warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch broadcasts shapes that do not match
+        criterion = module.make_loss(**weights)
+        check_kind(torch.nn.Module, loss=criterion)
+        probabilities = torch.tensor([[1.0, 0.0], [0.2, 0.8], [0.5, 0.5]])
+        for labels in [probabilities.argmax(1), *([probabilities] if with_probabilities else [])]:
             criterion(probabilities.log_softmax(1).requires_grad_(), labels).backward()
 
 
-def _check_network(cfg: DictConfig) -> None:
-    """Build the network for a vocabulary of two words, without memory if it is one of ours."""
-    if cfg.model.get("freeze_embedding") and not cfg.model.get("embedding_init"):
-        raise InputError(
-            "model.freeze_embedding=true: random vectors say nothing; set model.embedding_init=ppmi"
-        )
-    padding = cfg.data.get("padding", "pre")
-    encoder = TextEncoder(
-        Vocabulary(SPECIALS), tokenizer="words", maxlen=8, padding=padding, truncating="pre"
-    )
-    with without_memory(cfg.model):
-        module = make_module(cfg, encoder, ["first", "second"])
-    if is_ours(cfg.model._target_):
-        return
-    ids = torch.ones(2, 8, dtype=torch.int64)
-    ids[1, slice(5) if padding == "pre" else slice(3, None)] = PADDING
-    if problem := _find_problem(module, ids, find_targets(cfg)):
-        raise InputError(f"model: {module.net.display_name} {problem}")
-
-
-def _find_problem(module: SentimentModule, ids: torch.Tensor, trust: Sequence[str]) -> str | None:
+def _find_problem(module: SentimentModule, trust: Sequence[str]) -> str | None:
     """Why somebody's network, tried on two texts, could not be trained or not be used after that.
 
     Its checkpoint must give the same logits in evaluation mode.
     """
+    ids = torch.ones(2, 8, dtype=torch.int64)
+    masked = module.hparams["text_encoder"]["padding"] == "post"
+    ids[1, slice(3, None) if masked else slice(5)] = PADDING
     try:
         logits = module.net(ids)
     except Exception as error:

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.profilers import PassThroughProfiler, Profiler
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from sentiment.runtime.config import instantiate_checked
@@ -142,12 +143,13 @@ def find_timer(trainer: Trainer) -> TrainingTimer:
 
 @contextlib.contextmanager
 def translate_lightning_errors() -> Iterator[None]:
-    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, its configuration errors into InputError."""
+    """Turn Lightning's exit on Ctrl-C or SIGTERM into KeyboardInterrupt, its configuration errors into InputError."""
     try:
         yield
     except SystemExit as error:
-        cause = error.__context__
-        raise cause if isinstance(cause, KeyboardInterrupt) else error from None
+        is_signal = isinstance(error, SIGTERMException)
+        is_signal |= isinstance(error.__context__, KeyboardInterrupt)
+        raise KeyboardInterrupt if is_signal else error from None
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         advice = next((advice for part, advice in _ADVICE.items() if part in str(error)), None)
         is_configuration = isinstance(error, MisconfigurationException) or re.search(

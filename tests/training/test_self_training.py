@@ -18,7 +18,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import experiment, self_training
 from sentiment.training.experiment import run_experiment
-from sentiment.training.self_training import check_self_training, prepare_teacher
+from sentiment.training.self_training import check_self_training, find_unfinished_teachers
 from sentiment.training.trainer import make_callbacks
 from tests.helpers import (
     compose_quick,
@@ -244,11 +244,12 @@ def test_files_of_the_user_beside_a_teacher_stay(finished: Path, tmp_path: Path)
     outdated.write_bytes(b"outdated")
     folder.write_metrics({"status": "failed"})
     folder.checkpoint("last").unlink()
-    cfg = folder.read_config()
+    cfg = RunFolder(run).read_config()
     assert cfg is not None
-    cfg.output_dir = str(folder.path)
-    assert prepare_teacher(cfg)
-    assert cfg.resume is None
+    cfg.output_dir = str(run)
+    (teacher,) = find_unfinished_teachers(cfg)
+    assert teacher.output_dir == str(folder.path)
+    assert teacher.resume is None
     assert (folder.path / "notes.txt").read_text() == "mine"
     assert not outdated.exists()
     assert not folder.checkpoint("best").exists()

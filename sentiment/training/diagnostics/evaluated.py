@@ -23,30 +23,15 @@ MAX_CLASSES = 10  # that have a curve or a plot of their own
 
 @dataclass(eq=False)
 class EvaluatedSplit:
-    """The predictions of the latest validation or test.
+    """The predictions of the latest validation or test."""
 
-    Attributes:
-        loggers: those that take plots and texts.
-        step: of the training.
-        datamodule: where the reviews come from.
-        net: what predicted.
-        split: `val` or `test`.
-        rows: row numbers of the evaluated reviews, int64 `(N,)`.
-        probabilities: of the classes, float32 `(N, classes)`.
-    """
-
-    loggers: Sequence[Logger]
-    step: int
+    loggers: Sequence[Logger]  # those that take plots and texts
+    step: int  # of the training
     datamodule: ReviewDataModule
     net: Network
-    split: str
-    rows: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
-
-    @property
-    def writer(self) -> SummaryWriter | None:
-        """That of the first TensorBoard logger."""
-        return find_writer(self.loggers)
+    split: str  # `val` or `test`
+    rows: npt.NDArray[np.int64]  # numbers of the evaluated reviews, (N,)
+    probabilities: npt.NDArray[np.float32]  # (N, classes)
 
     @property
     def classifier(self) -> Classifier:

@@ -41,15 +41,14 @@ class WeightHistograms(Callback):
     """Histograms of all weights after every validation, in TensorBoard."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer = find_writer(trainer.loggers) if trainer.is_global_zero else None
-        if writer is None or trainer.sanity_checking:
+        writer, step = find_writer(trainer.loggers), trainer.global_step
+        if writer is None or trainer.sanity_checking or not trainer.is_global_zero:
             return
         for name, weight in pl_module.named_parameters():
             values = weight.detach().float()
             values = values[values.isfinite()]  # a diverging training ends soon
             if len(values):
-                tag, step = f"weights/{name}", trainer.global_step
-                writer.add_histogram(tag, values, step, bins=HISTOGRAM_BINS)
+                writer.add_histogram(f"weights/{name}", values, step, bins=HISTOGRAM_BINS)
 
 
 class EmbeddingProjector(TestDiagnostic):
@@ -64,14 +63,15 @@ class EmbeddingProjector(TestDiagnostic):
         self.count = count
 
     def write(self, evaluated: EvaluatedSplit) -> None:
-        if not evaluated.writer or not evaluated.net.has_embedding:
+        writer = find_writer(evaluated.loggers)
+        if not writer or not evaluated.net.has_embedding:
             return
         classifier, names = evaluated.classifier, evaluated.label_names
         words = classifier.encoder.vocabulary.words
         ids = list(range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words))))
         polarities = classifier.polarity(ids).tolist()
         columns = ["polarity"] if len(names) == 2 else [f"polarity of {name}" for name in names]
-        evaluated.writer.add_embedding(
+        writer.add_embedding(
             evaluated.net.embedding.weight.detach()[ids].float(),
             [
                 [words[id_], str(id_), *(f"{value:.3f}" for value in of_word)]
@@ -96,25 +96,22 @@ class GatePlots(TestDiagnostic):
             reviews = evaluated.datamodule.read_rows(evaluated.rows[list(chosen.values())])
             for (name, i), review in zip(chosen.items(), reviews, strict=True):
                 origin = escape_control_chars(describe_origin(review))
-                _plot_gates(evaluated, evaluated.net.num_directions, name, i, origin)
+                self._plot(evaluated, evaluated.net.num_directions, name, i, origin)
 
-
-def _plot_gates(
-    evaluated: EvaluatedSplit, num_directions: int, name: str, i: int, origin: str
-) -> None:
-    classifier, names = evaluated.classifier, evaluated.label_names
-    ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
-    vocabulary = classifier.encoder.vocabulary.words
-    words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
-    traced = trace(classifier, ids)
-    probabilities = traced.prefix_probabilities
-    label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
-    predicted = f"true label: {label}, predicted p({target}) = {probabilities[-1]:.3f}"
-    for layer in traced.layers[-num_directions:]:
-        title = f"{origin}; {layer.name}\n{predicted}"
-        chance = 1 / len(names)
-        figure = plot_gates(words, probabilities, layer.gates, layer.order, chance, title)
-        log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
+    def _plot(
+        self, evaluated: EvaluatedSplit, num_directions: int, name: str, i: int, origin: str
+    ) -> None:
+        ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
+        vocabulary = evaluated.datamodule.encoder.vocabulary.words
+        words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
+        traced, names = trace(evaluated.classifier, ids), evaluated.label_names
+        probabilities = traced.prefix_probabilities
+        label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
+        predicted = f"true label: {label}, predicted p({target}) = {probabilities[-1]:.3f}"
+        for layer in traced.layers[-num_directions:]:
+            title, chance = f"{origin}; {layer.name}\n{predicted}", 1 / len(names)
+            figure = plot_gates(words, probabilities, layer.gates, layer.order, chance, title)
+            log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
 
 
 def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:

@@ -13,6 +13,7 @@ from sentiment.training.diagnostics.evaluated import (
     EvaluatedSplit,
     TestDiagnostic,
     describe_origin,
+    find_writer,
 )
 from sentiment.training.loggers import log_markdown, log_plot
 
@@ -29,12 +30,12 @@ class PRCurves(TestDiagnostic):
         self.write_split(trainer, pl_module, "val")
 
     def write(self, evaluated: EvaluatedSplit) -> None:
-        if evaluated.writer:
-            names = evaluated.label_names
-            for label in [1] if len(names) == 2 else evaluated.shown_classes:
+        writer, names = find_writer(evaluated.loggers), evaluated.label_names
+        for label in [1] if len(names) == 2 else evaluated.shown_classes:
+            if writer:
                 tag, is_label = f"{evaluated.split}/{names[label]}", evaluated.labels == label
                 probabilities = evaluated.probabilities[:, label]
-                evaluated.writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
+                writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
 
 
 class ReliabilityDiagram(TestDiagnostic):
@@ -82,8 +83,8 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
     chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
     if not len(wrong):
         return f"None of the {number} test reviews is classified wrongly."
-    encoder, names = evaluated.datamodule.encoder, map(escape_markdown, evaluated.label_names)
-    classes = list(names)
+    encoder = evaluated.datamodule.encoder
+    names = [escape_markdown(name) for name in evaluated.label_names]
     end = "last" if encoder.truncating == "pre" else "first"
     lines = [
         f"{len(wrong):,} of {number} test reviews are classified wrongly. Listed: "
@@ -93,7 +94,7 @@ def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
     reviews = evaluated.datamodule.read_rows(evaluated.rows[chosen])
     for i, review in zip(chosen, reviews, strict=True):
         label, prediction = (
-            f"{classes[k]}, p = {evaluated.probabilities[i, k]:.4f}"
+            f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}"
             for k in (labels[i], predicted[i])
         )
         origin = escape_markdown(describe_origin(review))

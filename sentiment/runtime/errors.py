@@ -61,6 +61,25 @@ def _check(arguments: dict[str, Any], requirement: str, is_met: Callable[[Any], 
             raise ArgumentError(f"{name}={value}: must be {requirement}")
 
 
+def check_kind(kind: type, **arguments: object) -> None:
+    """Raise `ArgumentError` for the first argument that is not an object of a class."""
+    for name, value in arguments.items():
+        if not isinstance(value, kind):
+            expected = f"{kind.__module__}.{kind.__name__}"
+            raise ArgumentError(f"{name}: {type(value).__name__} is not derived from {expected}")
+
+
+@contextmanager
+def quote_errors(key: str) -> Iterator[None]:
+    """Report errors of a library, or of somebody's class, in one line that names the key."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        raise InputError(f"{key}: {one_line(error)}") from error
+
+
 def shorten(text: str, length: int = 40) -> str:
     """A text for a message, cut to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

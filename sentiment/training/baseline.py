@@ -18,10 +18,9 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.metrics import Predictions
 from sentiment.runtime.errors import (
     ArgumentError,
-    InputError,
     check_at_least,
     check_choice,
-    one_line,
+    quote_errors,
 )
 
 
@@ -35,16 +34,13 @@ class Baseline(Callback):
         name: its name in the tags of its metrics: `baseline/<name>/…`.
         datamodule: where the rows come from.
         estimator: any scikit-learn classifier.
-        features: `padded_ids`, the matrix that the network reads; `counts` or `tfidf` of n-grams of whole reviews.
+        features: one of `FEATURES`, see `extract_features`.
         max_ngram: maximum number of tokens of an n-gram.
 
     Attributes:
-        metrics: final figures by tag; those of the validation set after the fit, those of the test set after the test.
+        metrics: final figures by tag.
         predictions: predicted classes of the rows of `val` and `test`, int64 `(rows,)`, after the fit; empty on all
             ranks but the first.
-
-    Raises:
-        ArgumentError: an argument is invalid.
     """
 
     def __init__(
@@ -71,18 +67,12 @@ class Baseline(Callback):
         self._background: SpawnProcess | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        splits, data_fingerprint = self.datamodule.splits, self.datamodule.folder.name
-        self._fit = CachedFit(
-            self.estimator, self.features, self.max_ngram, splits, data_fingerprint
-        )
-        if not isinstance(trainer.accelerator, CPUAccelerator):
+        splits, folder = self.datamodule.splits, self.datamodule.folder
+        self._fit = CachedFit(self.estimator, self.features, self.max_ngram, splits, folder.name)
+        if trainer.is_global_zero and not isinstance(trainer.accelerator, CPUAccelerator):
             # A daemon, since an executor would wait for its worker when the training is interrupted.
             spawn = multiprocessing.get_context("spawn")
-            self._background = spawn.Process(
-                target=_fit_in_background, args=(self._fit,), daemon=True
-            )
+            self._background = spawn.Process(target=_fit_alone, args=(self._fit,), daemon=True)
             self._background.start()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,10 +82,8 @@ class Baseline(Callback):
         with Console().status(f"Fitting baseline {self.name}") if show_progress else nullcontext():
             if self._background:
                 self._background.join()
-            try:
+            with quote_errors(f"baseline.{self.name}"):
                 fitted = self._fit.fit()  # if the background process failed, this shows why
-            except (TypeError, ValueError) as error:
-                raise InputError(f"baseline.{self.name}: {one_line(error)}") from error
         self.predictions = {split: fitted[split] for split in ("val", "test")}
         self.metrics[f"baseline/{self.name}/fit_seconds"] = float(fitted["fit_seconds"])
         self._score("val", pl_module)
@@ -118,10 +106,8 @@ class Baseline(Callback):
         self.metrics[f"baseline/{self.name}/{split}_accuracy"] = float(accuracy)
 
 
-def _fit_in_background(fit: CachedFit) -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the process that trains, which ends this one
+def _fit_alone(fit: CachedFit) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
     if hasattr(os, "nice"):
         os.nice(10)
     fit.fit()

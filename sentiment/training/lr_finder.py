@@ -1,8 +1,8 @@
 """Learning rate range test (Smith 2017): the loss of a few steps at rising learning rates."""
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,16 +13,15 @@ from pytorch_lightning.callbacks import ProgressBar
 from sentiment.analysis.figures.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import SentimentModule
-from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import DivergedError, InputError
-from sentiment.runtime.run_folder import RunFolder
-from sentiment.training.trainer import make_callbacks, translate_lightning_errors
+from sentiment.training.trainer import make_callbacks, make_trainer, translate_lightning_errors
 
 MIN_LR, MAX_LR, STEPS = 1e-6, 1.0, 500
 DECADE = STEPS // 6  # steps from a learning rate to its tenfold
 SMOOTHING = 0.98  # weight of the earlier losses in the moving average
 SKIPPED = 50  # steps at the start, whose average is of few batches
 DIVERGED = 4.0  # times the lowest loss, which ends the test
+LIMITS = {"max_epochs": -1, "max_steps": STEPS, "min_epochs": None, "min_steps": None}
 
 log = logging.getLogger("sentiment.training.experiment")
 
@@ -61,57 +60,35 @@ class RangeTest(Callback):
 
 
 def find_learning_rate(
-    cfg: DictConfig, run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule
-) -> float:
-    """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall.
-
-    Raises:
-        InputError: the loss does not fall.
-    """
+    cfg: DictConfig, folder: Path, module: SentimentModule, datamodule: ReviewDataModule
+) -> dict[str, float]:
+    """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall."""
     test = RangeTest()
     bars = [callback for callback in make_callbacks(cfg) if isinstance(callback, ProgressBar)]
-    trainer: Trainer = instantiate_checked(
-        cfg.trainer,
-        "trainer",
-        callbacks=[test, *bars],
-        logger=False,
-        max_epochs=-1,
-        max_steps=STEPS,
-        min_epochs=None,
-        min_steps=None,
-        max_time=None,
-        overfit_batches=0,
-        limit_val_batches=0,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=bool(bars),
-    )
+    others = {"limit_val_batches": 0, "enable_checkpointing": False, "fast_dev_run": False}
+    trainer = make_trainer(cfg, [], [test, *bars], **LIMITS, **others)
     module.make_scheduler = None
     with translate_lightning_errors(), suppress(DivergedError):  # which is what the test looks for
         trainer.fit(module, datamodule)
     curve = pd.DataFrame({"lr": test.rates, "loss": test.losses}).iloc[SKIPPED:]
     curve = curve.reset_index(drop=True)
     if not curve["loss"].min() < 0.99 * curve["loss"].iloc[:1].max():
-        message = f"lr_find: the loss does not fall within {STEPS} steps"
-        raise InputError(f"{message}; choose optimizer.lr by other means")
+        advice = "choose optimizer.lr by other means"
+        raise InputError(f"lr_find: the loss does not fall within {STEPS} steps; {advice}")
     # By the slope over the logarithm of the rate; that over the rate is noise at the smallest rates.
     suggestion = float(curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2])
-    curve.to_csv(run.path / "lr_find.csv", index=False)
-    plot_curve(curve["lr"], curve["loss"], suggestion).savefig(run.path / "lr_find.png", dpi=150)
-    message = (
-        "suggestion: optimizer.lr=%.1g, where the loss falls fastest; lr_find.png shows the curve"
-    )
-    log.info(message, suggestion)
-    return suggestion
+    curve.to_csv(folder / "lr_find.csv", index=False)
+    plot_curve(curve, suggestion).savefig(folder / "lr_find.png", dpi=150)
+    log.info(f"suggestion: optimizer.lr={suggestion:.1g}; lr_find.png shows the curve")
+    return {"lr_find/suggestion": suggestion}
 
 
-def plot_curve(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Figure:
+def plot_curve(curve: pd.DataFrame, suggestion: float) -> Figure:
     """Plot the loss at each learning rate, and the suggested one."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
-    axis.plot(rates, losses)
+    axis.plot(curve["lr"], curve["loss"])
     axis.axvline(suggestion, color="0.4", linestyle="--", label=f"{suggestion:.2g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss")
     axis.legend(frameon=False)
-    axis.grid(alpha=0.3)
     return figure

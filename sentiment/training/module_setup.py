@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from pytorch_lightning import seed_everything
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.ngrams import frequent_ngrams
@@ -18,11 +20,24 @@ from sentiment.model.module import SentimentModule
 from sentiment.model.ngram_embedding import NgramEmbedding
 from sentiment.runtime.cache import cached_arrays, source_hash
 from sentiment.runtime.config import instantiate_checked
-from sentiment.runtime.errors import InputError, check_at_least, prefix_key
+from sentiment.runtime.errors import InputError, check_at_least, prefix_key, quote_errors
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+def prepare_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
+    """A module for the data: with its n-grams, word vectors and weights of the classes."""
+    seed_everything(cfg.seed, verbose=False)
+    model = cfg.model
+    ngrams = find_ngrams(datamodule, model.get("max_ngram", 1), model.get("min_ngram_count"))
+    weights = _weigh_classes(datamodule, cfg.class_weights)
+    module = make_module(cfg, datamodule.encoder, datamodule.label_names, weights, ngrams)
+    module.data_contents = datamodule.contents
+    if name := model.get("embedding_init"):
+        initialize_embedding(module, datamodule, name)
+    return module
 
 
 def make_module(
@@ -30,22 +45,20 @@ def make_module(
     encoder: TextEncoder,
     label_names: list[str],
     class_weights: Sequence[float] | None = None,
-    ngrams: torch.Tensor | None = None,
+    ngrams: Tensor | None = None,
 ) -> SentimentModule:
     """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
 
     Args:
-        cfg: the configuration.
-        encoder: of the data.
-        label_names: names of the classes.
-        class_weights: of the classes in the loss.
-        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`; None for none.
-
-    Raises:
-        InputError: a setting of the model is invalid.
+        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`.
     """
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model.pop("embedding_init", None)
+    factories = {
+        group: instantiate_checked(cfg[group], group, _partial_=True)
+        for group in ("optimizer", "scheduler", "loss")
+        if cfg[group]
+    }
     with prefix_key("model"):
         if "min_ngram_count" in model:
             check_at_least(1, min_ngram_count=model.pop("min_ngram_count"))
@@ -54,11 +67,7 @@ def make_module(
             encoder.to_dict(),
             label_names,
             model,
-            optimizer=instantiate_checked(cfg.optimizer, "optimizer", _partial_=True),
-            scheduler=instantiate_checked(cfg.scheduler, "scheduler", _partial_=True)
-            if cfg.scheduler
-            else None,
-            loss=instantiate_checked(cfg.loss, "loss", _partial_=True),
+            **factories,
             class_weights=class_weights,
             objective=cfg.objective,
             adversarial_epsilon=cfg.adversarial_epsilon,
@@ -71,53 +80,47 @@ def make_module(
     return module
 
 
-def find_ngrams(cfg: DictConfig, datamodule: ReviewDataModule) -> Tensor | None:
-    """Hashes of the n-grams that occur `model.min_ngram_count` times, int64 `(n-grams,)`; None without n-grams."""
-    max_ngram, min_count = cfg.model.get("max_ngram", 1), cfg.model.get("min_ngram_count")
+def _weigh_classes(datamodule: ReviewDataModule, class_weights: str | None) -> list[float] | None:
+    """Weights of the classes in the loss: `balanced`, inversely proportional to their frequency."""
+    if not class_weights:
+        return None
+    train, names = datamodule.splits["train"].reviews, datamodule.label_names
+    labels = train.labels[train.rows]
+    weights = compute_class_weight(class_weights, classes=np.arange(len(names)), y=labels)
+    log.info("class weights  %s", ", ".join(map("{} {:.3f}".format, names, weights)))
+    return [float(weight) for weight in weights]
+
+
+def find_ngrams(
+    datamodule: ReviewDataModule, max_ngram: int, min_count: int | None
+) -> Tensor | None:
+    """Hashes of the n-grams that occur `min_count` times, int64 `(n-grams,)`; None without n-grams."""
     if min_count is None or max_ngram == 1:
         return None
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
     hashes = torch.from_numpy(frequent_ngrams(reviews, size, max_ngram, min_count))
     log.info(
-        "n-grams  %s of up to %d tokens that occur %d times or more",
-        f"{len(hashes):,}",
-        max_ngram,
-        min_count,
+        f"n-grams  {len(hashes):,} of up to {max_ngram} tokens that occur {min_count} times or more"
     )
     if not len(hashes):
         log.warning("model.min_ngram_count=%d: no n-gram occurs so often; lower it", min_count)
     return hashes
 
 
-def initialize_embedding(
-    cfg: DictConfig, module: SentimentModule, datamodule: ReviewDataModule
-) -> None:
-    """Copy the vectors of `model.embedding_init` into the embeddings of words and n-grams.
-
-    Raises:
-        InputError: the network has no embedding, or the vectors cannot be found, learned or copied.
-    """
-    name, embedding = cfg.model.get("embedding_init"), getattr(module.net, "embedding", None)
-    if not name:
-        return
-    if not isinstance(embedding, nn.Embedding):
-        raise InputError(
-            f"model.embedding_init={name}: {module.net.display_name} has no embedding; use null"
-        )
-    dim, vocabulary = embedding.embedding_dim, datamodule.encoder.vocabulary
+def initialize_embedding(module: SentimentModule, datamodule: ReviewDataModule, name: str) -> None:
+    """Copy the vectors of `model.embedding_init=name` into the embeddings of words and n-grams."""
+    key, vocabulary = f"model.embedding_init={name}", datamodule.encoder.vocabulary
+    with quote_errors(key):
+        weight = module.net.embedding.weight.data
     if name == "ppmi":
-        vectors, ids = learn_vectors(datamodule, dim), torch.arange(len(SPECIALS), len(vocabulary))
+        vectors = learn_vectors(datamodule, weight.shape[1])
+        ids = torch.arange(len(SPECIALS), len(vocabulary))
     else:
         vectors, ids = pretrained_vectors(name, vocabulary.words)
-    if vectors.shape[1] != dim:
-        size = vectors.shape[1]
-        raise InputError(
-            f"model.embedding_init={name}: vectors have {size} dimensions; set model.embedding_dim={size}"
-        )
-    embedding.weight.data[ids] = vectors.to(embedding.weight.dtype)
-    log.info(
-        "embedding  %s: vectors for %s of %s words", name, f"{len(ids):,}", f"{len(vocabulary):,}"
-    )
+    if (size := vectors.shape[1]) != weight.shape[1]:
+        raise InputError(f"{key}: vectors have {size} dimensions; set model.embedding_dim={size}")
+    weight[ids] = vectors.to(weight.dtype)
+    log.info(f"embedding  {name}: vectors for {len(ids):,} of {len(vocabulary):,} words")
     ngrams = getattr(module.net, "ngram_embedding", None)
     if name == "ppmi" and isinstance(ngrams, NgramEmbedding) and ngrams.num_embeddings > 1:
         ngrams.weight.data[1:] = learn_ngram_vectors(datamodule, ngrams)

@@ -23,92 +23,82 @@ from sentiment.runtime.trust import find_targets
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
-# What the weights, the order of the batches and the choice of the best checkpoint depend on since the first epoch.
+# What the weights, the order of the batches and the choice of the best checkpoint depend on.
 _FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
 _FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
-# What a learning rate schedule was planned for.
-_PLANNED = (
-    "max_epochs",
-    "max_steps",
-    "accumulate_grad_batches",
-    "limit_train_batches",
-    "overfit_batches",
+_PLANNED = (  # what a learning rate schedule was planned for
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.accumulate_grad_batches"),
+    *("trainer.limit_train_batches", "trainer.overfit_batches"),
 )
 
 
 class ResumePoint(NamedTuple):
-    """What is known of a run from its last checkpoint.
+    """What is known of a run from its last checkpoint; the defaults are those of a new run.
 
     Attributes:
-        path: path of `last.ckpt`.
-        epochs: number of finished epochs.
-        steps: number of finished optimizer steps.
         cut_short: whether the last epoch ended before its last batch.
-        without_improvement: validations without improvement before early stopping ended the training; 0 if it did not.
-        text_encoder: the encoder that it holds.
-        contents: of the data that it was trained on, see `ReviewDataModule.contents`.
-        num_threads: with which it was trained.
+        waited: validations without improvement before early stopping ended the training; 0 if it did not.
+        trained_on: the encoder, and the contents of the data, see `ReviewDataModule.contents`.
+        num_threads: those of the run, unless `num_threads` is set now.
     """
 
-    path: Path
-    epochs: int
-    steps: int
-    cut_short: bool
-    without_improvement: int
-    text_encoder: dict[str, Any]
-    contents: str
-    num_threads: int
+    path: Path | None = None
+    epochs: int = 0
+    steps: int = 0
+    cut_short: bool = False
+    waited: int = 0
+    trained_on: tuple[dict[str, Any], str] | None = None
+    num_threads: int | None = None
+
+    @property
+    def first_step(self) -> int:
+        """The one at which the training continues."""
+        return self.steps + 1 if self.path else 0
 
 
-def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint | None:
-    """Read the last checkpoint of a run; None if there is none yet.
+def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
+    """Read the last checkpoint of the run to resume, if there is one yet.
 
     Raises:
         InputError: training cannot continue from it, or not with these settings.
     """
+    if not cfg.resume:
+        return ResumePoint(num_threads=cfg.num_threads)
     if Path(cfg.resume).resolve() != run.path.resolve():
         advice = f"pass the overrides to compose('resume={cfg.resume}', …)"
         raise InputError(f"resume={cfg.resume}: is not output_dir={run.path}; {advice}")
     path = run.checkpoint("last")
     if not path.exists():
-        return None
+        return ResumePoint(num_threads=cfg.num_threads)
     if saved := run.read_config():
         check_changes(saved, cfg)
     checkpoint = read_checkpoint(path)
     check_resumable(path, checkpoint)
     restore_model(path, checkpoint, trust=find_targets(cfg))
     states = checkpoint["callbacks"].values()
+    waits = [state["wait_count"] for state in states if state.get("stopped_epoch")]
     return ResumePoint(
         path,
         epochs=checkpoint["epoch"] + 1,
         steps=checkpoint["global_step"],
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
-        without_improvement=max(
-            (state["wait_count"] for state in states if state.get("stopped_epoch")), default=0
-        ),
-        text_encoder=checkpoint["hyper_parameters"]["text_encoder"],
-        contents=checkpoint["data_contents"],
-        num_threads=checkpoint["num_threads"],
+        waited=max(waits, default=0),
+        trained_on=(checkpoint["hyper_parameters"]["text_encoder"], checkpoint["data_contents"]),
+        num_threads=checkpoint["num_threads"] if cfg.num_threads is None else cfg.num_threads,
     )
 
 
 def check_changes(saved: DictConfig, cfg: DictConfig) -> None:
     """Raise `InputError` for the first setting that cannot change when a run is resumed."""
     before, after = flatten(saved), flatten(cfg)
-    fixed = (*_FIXED, *(f"trainer.{key}" for key in _PLANNED)) if is_planned(saved) else _FIXED
+    fixed = (*_FIXED, *_PLANNED) if is_planned(saved) else _FIXED
     for key in after | before:
-        group = key.split(".")[0]
-        may_change = key in _FREE or (
-            group == "optimizer" and "." in key and not before.get("scheduler")
-        )
-        if before.get(key) == after.get(key) or may_change:
-            continue
-        if key in fixed or group in fixed:
-            why = (
-                ", for which the learning rate schedule was planned"
-                if group in ("trainer", "optimizer")
-                else ""
-            )
+        group, _, argument = key.partition(".")
+        is_free = key in _FREE or (group == "optimizer" and argument and not saved.get("scheduler"))
+        is_fixed = not is_free and (key in fixed or group in fixed)
+        if is_fixed and before.get(key) != after.get(key):
+            planned = ", for which the learning rate schedule was planned"
+            why = planned if group in ("trainer", "optimizer") else ""
             was, new = format_distinctly((before.get(key), after.get(key)))
             advice = f"it is {was}{why}; remove it, or start a new run"
             raise InputError(f"{key}={new}: cannot change when a run is resumed, {advice}")
@@ -123,9 +113,8 @@ def is_planned(cfg: DictConfig) -> bool:
 
 def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
     """Whether the metrics are those that this configuration would give on the data as it is now."""
-    if metrics.get("status") != "finished":
-        return False
-    if metrics.get("config_fingerprint") != config_fingerprint(cfg):
+    is_same = metrics.get("config_fingerprint") == config_fingerprint(cfg)
+    if metrics.get("status") != "finished" or not is_same:
         return False
     try:
         datamodule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
@@ -134,50 +123,47 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
     return bool(metrics.get("data_fingerprint") == datamodule.folder.name)
 
 
-def check_contents(resumed: ResumePoint, datamodule: ReviewDataModule) -> None:
-    """Raise `InputError` if the data are not those that the run was trained on."""
-    same_encoder = resumed.text_encoder == datamodule.encoder.to_dict()
-    if not same_encoder or resumed.contents != datamodule.contents:
-        raise InputError(
-            f"resume={resumed.path.parents[1]}: the data or preprocessing changed since this run "
-            "started; restore them or start a new run"
-        )
+def continue_from(
+    resumed: ResumePoint, cfg: DictConfig, trainer: Trainer, datamodule: ReviewDataModule
+) -> None:
+    """Log where the training continues; keep it from continuing if early stopping had ended it.
 
-
-def describe_resumption(cfg: DictConfig, resumed: ResumePoint, trainer: Trainer) -> None:
-    """Log where the training continues; keep it from continuing if early stopping had ended it."""
-    early_stopping, epochs = cfg.callbacks.get("early_stopping"), cfg.trainer.max_epochs
-    if early_stopping and resumed.without_improvement >= max(1, early_stopping.get("patience", 3)):
-        trainer.fit_loop.max_epochs = (
-            resumed.epochs
-        )  # EarlyStopping does not restore its stopped state
-        log.info(
-            "nothing left to train: early stopping ended the training after epoch %d; to go on, set "
-            "callbacks.early_stopping=null or a larger patience",
-            resumed.epochs,
-        )
+    Raises:
+        InputError: an epoch was cut short, or the data are not those that the run was trained on.
+    """
+    if not resumed.path:
+        return
+    if resumed.trained_on != (datamodule.encoder.to_dict(), datamodule.contents):
+        why = "the data or preprocessing changed since this run started"
+        raise InputError(f"resume={cfg.resume}: {why}; restore them or start a new run")
+    epochs, early_stopping = cfg.trainer.max_epochs, cfg.callbacks.get("early_stopping")
+    if early_stopping and resumed.waited >= max(1, _patience(early_stopping)):
+        trainer.fit_loop.max_epochs = resumed.epochs  # EarlyStopping does not restore its state
+        how = f"early stopping ended the training after epoch {resumed.epochs}; to go on, set "
+        how += "callbacks.early_stopping=null or a larger patience"
     elif resumed.epochs >= epochs:
         advice = "" if is_planned(cfg) else "; to go on, raise trainer.max_epochs"
-        log.info("nothing left to train: all %d epochs are done%s", resumed.epochs, advice)
-    elif 0 <= cfg.trainer.max_steps <= resumed.steps:
-        log.info("nothing left to train: all %d steps are done", resumed.steps)
+        how = f"all {resumed.epochs} epochs are done{advice}"
+    elif 0 <= cfg.trainer.get("max_steps", -1) <= resumed.steps:
+        how = f"all {resumed.steps} steps are done"
     elif resumed.cut_short:
-        raise InputError(
-            f"resume={cfg.resume}: its last epoch was cut short, by max_steps or max_time, and cannot be continued; "
-            "start a new run"
-        )
+        why = "its last epoch was cut short, by max_steps or max_time, and cannot be continued"
+        raise InputError(f"resume={cfg.resume}: {why}; start a new run")
     else:
         log.info("continues after epoch %d of %d", resumed.epochs, epochs)
+        return
+    log.info("nothing left to train: %s", how)
+
+
+def _patience(early_stopping: DictConfig) -> int:
+    patience: int = early_stopping.get("patience", 3)  # as in Lightning
+    return patience
 
 
 class Resumption(Callback):
     """Applies changed settings to what Lightning has restored, and records them once they have trained an epoch.
 
     Until then the folder of the run describes what its last checkpoint was trained with.
-
-    Args:
-        run: the resumed run.
-        cfg: its new configuration.
 
     Attributes:
         recorded: whether an epoch was trained.
@@ -201,14 +187,12 @@ class Resumption(Callback):
         """Set the optimizer's arguments and the patience, which the checkpoint also holds."""
         if not self.cfg.scheduler:
             for group in trainer.optimizers[0].param_groups:
-                changed = {key: value for key, value in self.cfg.optimizer.items() if key in group}
-                group |= {
-                    key: tuple(value) if isinstance(group[key], tuple) else value
-                    for key, value in changed.items()
-                }
+                for key in group.keys() & self.cfg.optimizer.keys():
+                    value = self.cfg.optimizer[key]
+                    group[key] = tuple(value) if isinstance(group[key], tuple) else value
         if settings := self.cfg.callbacks.get("early_stopping"):
             for callback in trainer.early_stopping_callbacks:
-                callback.patience = settings.get("patience", 3)  # as in Lightning
+                callback.patience = _patience(settings)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the configuration, before the checkpoint of the epoch."""

@@ -73,13 +73,12 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
     """
     from sentiment.training.resuming import is_finished  # these take seconds
 
-    run = RunFolder(cfg.output_dir)
+    run, result = RunFolder(cfg.output_dir), math.nan
     name, outcome = run.path.name, "interrupted"
     try:
         # An unfinished run starts again.
         with run.claim(new=not run.config_file.exists()):
-            metrics = run.read_metrics()
-            if is_finished(cfg, metrics):
+            if is_finished(cfg, run.read_metrics()):
                 log.info("%s: finished earlier, skipped", name)
                 outcome = SKIPPED
             else:
@@ -89,16 +88,11 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
             result = math.nan if value is None else float(value)
             if outcome == FINISHED and not cfg.quiet:
                 print(f"{name}: {cfg.objective} {result:.4f}", flush=True)
-            return result
-    except InputError as error:
-        outcome = f"failed: {error}"
-        log.error("%s: %s", name, error)
-    except OSError as error:
-        outcome = f"failed: {one_line(error)}"
-        log.error("%s: %s", name, describe_write_error(error, run.path))
     except Exception as error:
         outcome = f"failed: {one_line(error)}"
-        log.exception("%s", name)
+        message = describe_write_error(error, run.path) if isinstance(error, OSError) else error
+        is_unexpected = not isinstance(error, InputError | OSError)
+        log.error("%s: %s", name, message, exc_info=is_unexpected)
     except KeyboardInterrupt:
         folder = format_override("hydra.sweep.dir", run.path.parent)
         print(f"interrupted; continue with the same command and {folder}", file=sys.stderr)
@@ -106,7 +100,7 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
     finally:
         with suppress(OSError), (run.path.parent / LOG_NAME).open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {name}: {outcome}\n")
-    return math.nan
+    return result
 
 
 def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
@@ -115,12 +109,10 @@ def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     from sentiment.training.progress import disable_console_output
 
     if run.read_metrics().get("status") == "finished":
-        raise InputError(
-            "holds a finished run with other settings or data; remove it or choose another hydra.sweep.dir"
-        )
+        advice = "remove it or choose another hydra.sweep.dir"
+        raise InputError(f"holds a finished run with other settings or data; {advice}")
     run.clear()
-    launcher: Any = HydraConfig.get().launcher
-    if "BasicLauncher" not in launcher._target_:
+    if "BasicLauncher" not in HydraConfig.get().launcher["_target_"]:
         disable_console_output()  # parallel jobs would overwrite each other's
     try:
         run_experiment(cfg, varied=varied, hide_fixed=True)

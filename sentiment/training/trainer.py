@@ -4,24 +4,41 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.profilers import PassThroughProfiler, Profiler
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich import get_console
 
 from sentiment.runtime.config import instantiate_checked
-from sentiment.runtime.errors import InputError, one_line
-from sentiment.training.checkpoint_io import AtomicCheckpointIO
+from sentiment.runtime.errors import InputError, check_kind, one_line, quote_errors
+from sentiment.runtime.files import atomic_write
+
+INFERENCE_KEYS = (  # of a checkpoint; the rest, such as the state of the optimizer, is for resuming
+    *("state_dict", "hyper_parameters", "metrics", "epoch", "global_step"),
+    "pytorch-lightning_version",
+)
+_ADVICE = {  # by a part of the message of oneDNN or Lightning
+    "could not create a primitive": (
+        "trainer.precision: this CPU has no bf16 kernel for the network; "
+        "use trainer.precision=32-true"
+    ),
+    "'fused' optimizer": (
+        "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
+    ),
+}
 
 
 def make_callbacks(cfg: DictConfig) -> list[Callback]:
-    """The callbacks of a configuration, without those that print if nothing is to be printed.
+    """The callbacks of a configuration and a timer, without those that print if nothing is to be printed.
 
     A notebook has no progress bar either: rich could not redraw it there.
     """
@@ -30,58 +47,47 @@ def make_callbacks(cfg: DictConfig) -> list[Callback]:
         disabled.append(ProgressBar)
     if console.quiet or not cfg.trainer.enable_model_summary:
         disabled.append(ModelSummary)
-    return [
-        callback
-        for callback in _instantiate(cfg.callbacks, "callbacks")
-        if not isinstance(callback, tuple(disabled))
-    ]
+    configured = _instantiate(cfg.callbacks, "callbacks")
+    with quote_errors("trainer.max_time"):
+        timer = TrainingTimer(cfg.trainer.max_time)
+    return [*(c for c in configured if not isinstance(c, tuple(disabled))), timer]
 
 
-def _instantiate(cfg: DictConfig, group: str) -> list[Callback]:
+def _instantiate(group: DictConfig, name: str) -> Iterator[Callback]:
     """The callbacks of a group and its subgroups, in their order; null disables a callback or a subgroup."""
-    callbacks: list[Callback] = []
-    for name, settings in cfg.items():
-        if settings is None:
-            continue
-        key = ".".join((group, str(name)))
-        if not OmegaConf.is_dict(settings):
-            raise InputError(f"{key}={settings}: is no callback; null disables one")
-        if "_target_" not in settings:
-            callbacks += _instantiate(settings, key)
-            continue
-        callbacks.append(instantiate_checked(settings, key))
-        if not isinstance(callbacks[-1], Callback):
-            raise InputError(
-                f"{key}._target_={settings._target_}: not a pytorch_lightning.Callback; derive it"
-            )
-    return callbacks
+    for key, settings in group.items():
+        path = f"{name}.{key!s}"
+        if OmegaConf.is_dict(settings) and "_target_" not in settings:
+            yield from _instantiate(settings, path)
+        elif settings is not None:
+            callback = instantiate_checked(settings, path)
+            check_kind(Callback, **{path: callback})
+            yield callback
 
 
 def make_trainer(
-    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback]
+    cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback], **changed: Any
 ) -> Trainer:
     """The trainer; `max_time` and `overfit_batches` are not its own.
 
-    A `Timer` among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
+    The timer among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
     sampler, and validate on training rows.
     """
     arguments: dict[str, Any] = {"max_time": None, "overfit_batches": 0}
     for key, kind in (("enable_progress_bar", ProgressBar), ("enable_model_summary", ModelSummary)):
-        arguments[key] = any(
-            isinstance(callback, kind) for callback in callbacks
-        )  # else Lightning adds its own
+        arguments[key] = any(isinstance(c, kind) for c in callbacks)  # else Lightning adds its own
     if cfg.trainer.profiler is None:
         arguments["profiler"] = _NoProfiler()
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
-    trainer: Trainer = instantiate_checked(
-        cfg.trainer,
-        "trainer",
-        callbacks=[*callbacks],
-        logger=[*loggers],
-        plugins=[AtomicCheckpointIO()],
-        **arguments,
-    )
+    arguments |= {
+        "callbacks": [*callbacks],
+        "logger": [*loggers],
+        "plugins": [AtomicCheckpointIO()],
+    }
+    trainer: Trainer = instantiate_checked(cfg.trainer, "trainer", **arguments | changed)
+    check_kind(Trainer, trainer=trainer)
+    check_kind(Profiler, **{"trainer.profiler": trainer.profiler})  # type: ignore[attr-defined]  # set outside the Trainer's __init__
     return trainer
 
 
@@ -92,6 +98,24 @@ class _NoProfiler(PassThroughProfiler):
 
     def profile(self, action_name: str) -> AbstractContextManager[Any]:  # type: ignore[override]
         return self._NOTHING
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes whole checkpoints or none; only `last.ckpt` gets what resuming needs."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.stem != "last":
+            checkpoint = {key: checkpoint[key] for key in INFERENCE_KEYS if key in checkpoint}
+        try:
+            with atomic_write(target) as temporary, open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+        except RuntimeError as error:  # behind which torch hides the error of the disk
+            cause = error.__context__
+            raise cause if isinstance(cause, OSError) else error from None
 
 
 class TrainingTimer(Timer):
@@ -111,42 +135,26 @@ class TrainingTimer(Timer):
         return end - start - self._validation_seconds
 
 
-def make_timer(cfg: DictConfig) -> TrainingTimer:
-    """The timer, which ends the training after `trainer.max_time`."""
-    try:
-        return TrainingTimer(cfg.trainer.max_time)
-    except (ValueError, TypeError, AttributeError, MisconfigurationException) as error:
-        raise InputError(
-            f"trainer.max_time={cfg.trainer.max_time}: type days:hours:minutes:seconds"
-        ) from error
-
-
-def device_name(trainer: Trainer) -> str:
-    """The name of the device that trains: `cpu`, `NVIDIA H100`."""
-    device = trainer.strategy.root_device
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def find_timer(trainer: Trainer) -> TrainingTimer:
+    """The timer that `make_callbacks` has added."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside the Trainer's __init__
+    return next(callback for callback in callbacks if isinstance(callback, TrainingTimer))
 
 
 @contextlib.contextmanager
 def translate_lightning_errors() -> Iterator[None]:
-    """Turn Lightning's SystemExit on Ctrl-C into KeyboardInterrupt, its configuration errors into InputError."""
+    """Turn Lightning's exit on Ctrl-C or SIGTERM into KeyboardInterrupt, its configuration errors into InputError."""
     try:
         yield
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
+        is_signal = isinstance(error, SIGTERMException)
+        is_signal |= isinstance(error.__context__, KeyboardInterrupt)
+        raise KeyboardInterrupt if is_signal else error from None
     except (MisconfigurationException, RuntimeError, ValueError) as error:
-        if "could not create a primitive" in str(error):  # message of oneDNN
-            message = "trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
-            raise InputError(message) from error
-        if "'fused' optimizer" in str(error):
-            message = (
-                "trainer.gradient_clip_val: with mixed precision it needs optimizer.fused=false"
-            )
-            raise InputError(message) from error
-        if not isinstance(error, MisconfigurationException) and not re.search(
+        advice = next((advice for part, advice in _ADVICE.items() if part in str(error)), None)
+        is_configuration = isinstance(error, MisconfigurationException) or re.search(
             "conditioned on metric|`val_check_", str(error)
-        ):
+        )
+        if not advice and not is_configuration:
             raise
-        raise InputError(f"trainer or callbacks: {one_line(error)}") from error
+        raise InputError(advice or f"trainer or callbacks: {one_line(error)}") from error

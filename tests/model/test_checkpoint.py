@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from sentiment.classifier import load
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
 from sentiment.runtime.errors import InputError
-from sentiment.training.checkpoint_io import AtomicCheckpointIO
 from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings
+from sentiment.training.trainer import AtomicCheckpointIO
 from tests.helpers import Bomb, Compose
 
 ODD = "tests.odd_networks"

@@ -26,9 +26,9 @@ from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
+from sentiment.training.diagnostics.evaluated import EvaluatedSplit
 from sentiment.training.diagnostics.predictions import (
     MAX_CHARS,
-    EvaluatedSplit,
     escape_markdown,
     format_review,
     list_most_wrong,
@@ -152,7 +152,7 @@ def evaluated(datamodule: ReviewDataModule, monkeypatch: pytest.MonkeyPatch) -> 
     )
     datamodule.splits["test"] = PaddedReviews(reviews, datamodule.encoder)
     probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2], [0.1, 0.9]], np.float32)
-    return EvaluatedSplit(Mock(), 1, datamodule, "test", np.arange(4), probabilities)
+    return EvaluatedSplit(Mock(), 1, datamodule, Mock(), "test", np.arange(4), probabilities)
 
 
 def test_most_wrong_reviews_are_wrong_and_shown_as_written(evaluated: EvaluatedSplit) -> None:

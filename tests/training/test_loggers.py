@@ -22,7 +22,7 @@ from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
 from sentiment.training.history import TAGS
-from sentiment.training.loggers import FINAL, CurvesLogger, log_plot
+from sentiment.training.loggers import FINAL, CurvesLogger, log_final_figures, log_plot
 from sentiment.training.sweeps import run_sweep_job
 from tests.helpers import (
     Compose,
@@ -39,30 +39,25 @@ CLASSES = ["<b>[/]", "../好", "a name " * 20]
 DIAGNOSTICS: Any = OmegaConf.load(CONF_DIR / "callbacks" / "default.yaml").diagnostics
 
 
-@pytest.fixture
-def described(tmp_path: Path) -> Any:
-    """Logs two settings and a metric; returns what the HParams tab reads."""
-
-    def describe(**options: Any) -> tuple[Any, Any]:
-        logger = CurvesLogger(str(tmp_path), None, "", default_hp_metric=False, **options)
-        logger.log_hyperparams(
-            {"data.maxlen": 32, "model.bidirectional": False, "optimizer.lr": 0.5}, {"epochs": 2}, 0
+def read_hparams(folder: Path) -> tuple[Any, Any]:
+    """What the HParams tab reads."""
+    events = EventAccumulator(str(folder)).Reload()
+    experiment, session = (
+        HParamsPluginData.FromString(
+            events.SummaryMetadata(f"_hparams_/{name}").plugin_data.content
         )
-        logger.finalize("")
-        events = EventAccumulator(str(tmp_path)).Reload()
-        experiment, session = (
-            HParamsPluginData.FromString(
-                events.SummaryMetadata(f"_hparams_/{name}").plugin_data.content
-            )
-            for name in ("experiment", "session_start_info")
-        )
-        return experiment.experiment, session.session_start_info.hparams
-
-    return describe
+        for name in ("experiment", "session_start_info")
+    )
+    return experiment.experiment, session.session_start_info.hparams
 
 
-def test_hparams_tab_shows_whole_numbers(described: Any) -> None:
-    experiment, settings = described()
+def test_hparams_tab_shows_whole_numbers(tmp_path: Path) -> None:
+    logger = CurvesLogger(str(tmp_path), None, "", default_hp_metric=False)
+    trainer = Mock(loggers=[logger], global_step=1)
+    logged = {"data.maxlen": 32, "model.bidirectional": False, "optimizer.lr": 0.5}
+    log_final_figures(trainer, logged, {"epochs": 2}, "val/accuracy")
+    logger.finalize("")
+    experiment, settings = read_hparams(tmp_path)
     assert settings["data.maxlen"].string_value == "32"
     assert settings["model.bidirectional"].string_value == "False"
     assert settings["optimizer.lr"].number_value == 0.5
@@ -71,8 +66,10 @@ def test_hparams_tab_shows_whole_numbers(described: Any) -> None:
     assert names == {"data.maxlen", "model.bidirectional", "optimizer.lr"}
 
 
-def test_hparams_tab_of_a_sweep_shows_only_what_is_swept(described: Any) -> None:
-    experiment, settings = described(shown=["data.maxlen", "data"])
+def test_hparams_tab_of_a_sweep_shows_only_what_is_swept(composed: Compose, tmp_path: Path) -> None:
+    cfg = composed("trainer.max_epochs=1", "test_ckpt=null")
+    run_experiment(cfg, varied=["data.maxlen", "absent"], hide_fixed=True)
+    experiment, settings = read_hparams(tmp_path)
     assert [info.name for info in experiment.hparam_infos] == [*settings] == ["data.maxlen"]
 
 

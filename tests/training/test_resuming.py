@@ -53,7 +53,7 @@ def finished(small: Path, tmp_path_factory: pytest.TempPathFactory, cache: Path)
         ("objective=val/f1", "objective=val/f1: cannot change"),
         ("optimizer=sgd", "optimizer=SGD: cannot change"),
         ("scheduler=warmup", "scheduler=LinearLR: cannot change"),
-        ("optimizer.lr=-1", "optimizer: Invalid learning rate: -1; change one of lr=-1, "),
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate: -1"),
         ("trainer.max_epochs=0", "trainer.max_epochs=0: must be an integer >= 1"),
     ],
 )

@@ -18,7 +18,7 @@ from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import experiment, self_training
 from sentiment.training.experiment import run_experiment
-from sentiment.training.self_training import _train_teacher, check_self_training
+from sentiment.training.self_training import check_self_training, find_unfinished_teachers
 from sentiment.training.trainer import make_callbacks
 from tests.helpers import (
     compose_quick,
@@ -99,13 +99,16 @@ def test_batches_hold_certain_labels_and_those_of_the_teachers(partly: Path) -> 
         ("self_training.networks=-1", "self_training.networks=-1: must be an integer >= 0"),
         (
             ["self_training.networks=0", "self_training.baselines=[]"],
-            "self_training: has no teacher; raise",
+            "self_training.networks=0: must be an integer >= 1",
         ),
         (
             "self_training.baselines=[svm]",
-            "self_training.baselines: svm is no baseline of the run; add it to baseline",
+            "self_training.baselines=svm: must be one of nb_svm",
         ),
-        ("+self_training.teacher.model.unit=3", "self_training.teacher.model.unit: "),
+        (
+            "+self_training.teacher.model.unit=3",
+            "self_training.teacher: Key 'unit' is not in struct full_key: model.unit",
+        ),
         (
             "+self_training.teacher.data.maxlen=9",
             "self_training.teacher.data: its teachers read what the run reads",
@@ -241,11 +244,12 @@ def test_files_of_the_user_beside_a_teacher_stay(finished: Path, tmp_path: Path)
     outdated.write_bytes(b"outdated")
     folder.write_metrics({"status": "failed"})
     folder.checkpoint("last").unlink()
-    trained: list[DictConfig] = []
-    cfg = folder.read_config()
+    cfg = RunFolder(run).read_config()
     assert cfg is not None
-    _train_teacher(cfg, folder, trained.append)
-    assert trained
+    cfg.output_dir = str(run)
+    (teacher,) = find_unfinished_teachers(cfg)
+    assert teacher.output_dir == str(folder.path)
+    assert teacher.resume is None
     assert (folder.path / "notes.txt").read_text() == "mine"
     assert not outdated.exists()
     assert not folder.checkpoint("best").exists()

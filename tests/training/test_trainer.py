@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from omegaconf import open_dict
+from omegaconf.errors import ConfigAttributeError
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from sentiment.data.encoded.batching import Batch
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
-from sentiment.training.settings import TRAINER_KEYS, check_settings
+from sentiment.training.settings import check_settings
 from tests.helpers import (
     QUICK,
     Compose,
@@ -26,6 +27,11 @@ from tests.helpers import (
     read_metrics,
     weights_equal,
     write_csv,
+)
+
+TRAINER_KEYS = (
+    *("_target_", "max_epochs", "max_time", "overfit_batches", "fast_dev_run"),
+    *("profiler", "enable_progress_bar", "enable_model_summary"),
 )
 
 
@@ -83,11 +89,14 @@ def test_argument_works(
             ["trainer.detect_anomaly=null"],
             "trainer.detect_anomaly=None: must be one of False, True",
         ),
-        (["trainer.profiler=true"], "trainer.profiler=True: must be simple, advanced or null"),
-        (["callbacks.progress=7"], "callbacks.progress=7: is no callback; null disables one"),
-        (["callbacks.summary=none"], "callbacks.summary=none: is no callback; null disables one"),
+        (
+            ["trainer.profiler=true"],
+            "trainer.profiler: bool is not derived from pytorch_lightning.profilers",
+        ),
+        (["callbacks.progress=7"], "callbacks.progress: Cannot instantiate config of type int"),
+        (["callbacks.summary=none"], "callbacks.summary: Cannot instantiate config of type str"),
         (["objective=0.5"], "objective=0.5: must be one of val/accuracy, val/loss, val/f1"),
-        (["trainer.max_time=soon"], "trainer.max_time=soon: type days:hours:minutes:seconds"),
+        (["trainer.max_time=soon"], "trainer.max_time: .*'soon'.* is not a valid duration"),
         (
             ["trainer.check_val_every_n_epoch=3"],
             "trainer.check_val_every_n_epoch=3: no validation in 2 epochs",
@@ -103,21 +112,21 @@ def test_argument_works(
         (["loss._target_=torch.nn.MSELoss"], "loss"),
         (
             ["loss.label_smoothing=2"],
-            r"loss: label_smoothing must be .* 2; change one of label_smoothing=2",
+            r"loss: label_smoothing must be .* 2$",
         ),
-        (["optimizer.lr=fast"], r"optimizer: .* 'str'; change one of lr=fast, "),
+        (["optimizer.lr=fast"], r"optimizer: .* 'str'"),
         (
             ["+optimizer.betaz=1"],
-            r"optimizer: .* unexpected keyword argument 'betaz'; change one of",
+            r"optimizer: .* unexpected keyword argument 'betaz'",
         ),
         (["optimizer._target_=torch.nn.Linear"], r"optimizer: "),
         (
             ["scheduler=onecycle", "scheduler.pct_start=3"],
-            r"scheduler: .*pct_start, but got 3; change",
+            r"scheduler: .*pct_start, but got 3$",
         ),
         (
             ["loss._target_=tests.training.test_trainer.NotReduced", "~loss.label_smoothing"],
-            r"loss.*: must return the mean loss, a scalar",
+            r"loss: grad can be implicitly created only for scalar outputs",
         ),
         *(
             (["seed=" + seed], f"seed={seed}: must be an integer from 0 to 4294967295")
@@ -148,14 +157,17 @@ def test_setting_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("key", TRAINER_KEYS)
-def test_trainer_of_ones_own_without_a_key_is_refused_in_one_line(
-    composed: Compose, key: str
+def test_trainer_of_ones_own_without_a_key_is_refused_before_the_data_is_read(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
+    """Commands print OmegaConf's error in one line, too."""
+    monkeypatch.setenv("SENTIMENT_CACHE", str(tmp_path / "cache"))
     cfg = composed()
     with open_dict(cfg):
         del cfg.trainer[key]
-    with pytest.raises(InputError, match=f"^trainer: has no {key}; begin its file with defaults: "):
+    with pytest.raises((InputError, ConfigAttributeError), match=f"^trainer[.:]|^Key .{key}. "):
         run_experiment(cfg)
+    assert not [*(tmp_path / "cache").rglob("*")]
 
 
 def test_keys_that_are_not_needed_may_be_missing(composed: Compose, tmp_path: Path) -> None:
@@ -178,7 +190,7 @@ class NotReduced(nn.Module):
 def test_loss_must_take_the_probabilities_of_self_training(composed: Compose) -> None:
     settings = ["self_training=teachers", "self_training.baselines=[]", "data.unlabelled=train.csv"]
     cfg = composed(*settings, "loss._target_=torch.nn.NLLLoss", "~loss.label_smoothing")
-    with pytest.raises(InputError, match=r"^loss: .*; change one of "):
+    with pytest.raises(InputError, match=r"^loss: "):
         check_settings(cfg)
     cfg.loss._target_ = "torch.nn.CrossEntropyLoss"
     check_settings(cfg)

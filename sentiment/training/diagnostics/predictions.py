@@ -1,155 +1,66 @@
 """Diagnostics of predictions for the loggers; `analysis/figures/model.py` draws the figures."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
+from pytorch_lightning import LightningModule, Trainer
 
 from sentiment.analysis.figures.model import plot_confusion_matrix, plot_reliability_diagram
-from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.batching import PaddedReviews
 from sentiment.data.text.vocabulary import TextEncoder
-from sentiment.model.module import SentimentModule
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import check_at_least
-from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
+from sentiment.training.diagnostics.evaluated import (
+    EvaluatedSplit,
+    TestDiagnostic,
+    describe_origin,
+    find_writer,
+)
+from sentiment.training.loggers import log_markdown, log_plot
 
-MAX_CLASSES = 10  # that have a curve or a plot of their own
 MAX_CHARS = 5000  # that are shown of a review
 
 
-@dataclass(eq=False)
-class EvaluatedSplit:
-    """The predictions of the latest validation or test, and where to write what is made of them.
-
-    Attributes:
-        loggers: those that take plots and texts.
-        step: of the training.
-        datamodule: where the reviews come from.
-        split: `val` or `test`.
-        rows: row numbers of the evaluated reviews, int64 `(N,)`.
-        probabilities: of the classes, float32 `(N, classes)`.
-    """
-
-    loggers: Sequence[Logger]
-    step: int
-    datamodule: ReviewDataModule
-    split: str
-    rows: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float32]
-
-    @property
-    def label_names(self) -> list[str]:
-        """Names of the classes."""
-        return self.datamodule.label_names
-
-    @property
-    def reviews(self) -> PaddedReviews:
-        """All reviews of the split."""
-        return self.datamodule.splits[self.split]
-
-    @property
-    def positions(self) -> npt.NDArray[np.int64]:
-        """Positions of the evaluated reviews in `reviews`, int64 `(N,)`."""
-        return np.searchsorted(self.reviews.reviews.rows, self.rows)
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """True classes, int64 `(N,)`."""
-        return self.reviews.reviews.labels[self.rows]
-
-    @property
-    def shown_classes(self) -> list[int]:
-        """All classes, or the most frequent ones of more than `MAX_CLASSES`."""
-        counts = np.bincount(self.labels, minlength=len(self.label_names))
-        return sorted((-counts).argsort(kind="stable")[:MAX_CLASSES].tolist())
-
-    @property
-    def true_class_probability(self) -> npt.NDArray[np.float32]:
-        """The predicted probability of each true class, float32 `(N,)`."""
-        return self.probabilities[np.arange(len(self.rows)), self.labels]
-
-
-def find_tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
-    """Return the writer of the first TensorBoard logger; None if there is none, and on all ranks but the first."""
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return loggers[0].experiment if loggers and trainer.is_global_zero else None
-
-
-def get_evaluated_split(
-    trainer: Trainer, module: LightningModule, split: str
-) -> EvaluatedSplit | None:
-    """Return what was just evaluated.
-
-    None if no logger takes plots and texts, in Lightning's sanity check, and on all ranks but the first.
-    """
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, PLOTTING)]
-    if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
-        return None
-    datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-    return EvaluatedSplit(
-        loggers, trainer.global_step, datamodule, split, *cast(SentimentModule, module).predictions
-    )
-
-
-class PRCurves(Callback):
+class PRCurves(TestDiagnostic):
     """Precision-recall curves after every validation and the test, in TensorBoard.
 
     They are of the second of two classes, else of each class, and of the most frequent ones of more than `MAX_CLASSES`.
     """
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module, "val")
+        self.write_split(trainer, pl_module, "val")
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._write(trainer, pl_module, "test")
-
-    def _write(self, trainer: Trainer, module: LightningModule, split: str) -> None:
-        writer, evaluated = (
-            find_tensorboard_writer(trainer),
-            get_evaluated_split(trainer, module, split),
-        )
-        if writer and evaluated:
-            names = evaluated.label_names
-            for label in [1] if len(names) == 2 else evaluated.shown_classes:
-                is_label, probabilities = (
-                    evaluated.labels == label,
-                    evaluated.probabilities[:, label],
-                )
-                writer.add_pr_curve(
-                    f"{split}/{names[label]}", is_label, probabilities, evaluated.step
-                )
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        writer, names = find_writer(evaluated.loggers), evaluated.label_names
+        for label in [1] if len(names) == 2 else evaluated.shown_classes:
+            if writer:
+                tag, is_label = f"{evaluated.split}/{names[label]}", evaluated.labels == label
+                probabilities = evaluated.probabilities[:, label]
+                writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
 
 
-class ReliabilityDiagram(Callback):
+class ReliabilityDiagram(TestDiagnostic):
     """A reliability diagram (calibration) of the test set."""
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
-            ece = float(trainer.callback_metrics["test/ece"])
-            figure = plot_reliability_diagram(
-                evaluated.labels, evaluated.probabilities, evaluated.label_names, ece
-            )
-            log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
+        self._ece = float(trainer.callback_metrics["test/ece"])
+        super().on_test_end(trainer, pl_module)
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        labels, probabilities = evaluated.labels, evaluated.probabilities
+        figure = plot_reliability_diagram(labels, probabilities, evaluated.label_names, self._ece)
+        log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
 
 
-class ConfusionMatrix(Callback):
+class ConfusionMatrix(TestDiagnostic):
     """The confusion matrix of the test set."""
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
-            predicted = evaluated.probabilities.argmax(1)
-            figure = plot_confusion_matrix(evaluated.labels, predicted, evaluated.label_names)
-            log_plot(evaluated.loggers, "test/confusion", figure, evaluated.step)
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        labels, names = evaluated.labels, evaluated.label_names
+        figure = plot_confusion_matrix(labels, evaluated.predicted, names)
+        log_plot(evaluated.loggers, "test/confusion", figure, evaluated.step)
 
 
-class MostWrongReviews(Callback):
+class MostWrongReviews(TestDiagnostic):
     """The wrongly classified test reviews with the lowest predicted probability of their true class, as text.
 
     Args:
@@ -160,47 +71,36 @@ class MostWrongReviews(Callback):
         check_at_least(1, count=count)
         self.count = count
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if evaluated := get_evaluated_split(trainer, pl_module, "test"):
-            text = list_most_wrong(evaluated, self.count)
-            log_markdown(evaluated.loggers, "test/most_wrong", text, evaluated.step)
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        text = list_most_wrong(evaluated, self.count)
+        log_markdown(evaluated.loggers, "test/most_wrong", text, evaluated.step)
 
 
 def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
     """List the wrongly classified reviews with the lowest probability of their true class, in Markdown."""
-    names = [escape_markdown(name) for name in evaluated.label_names]
-    predicted = evaluated.probabilities.argmax(1)
-    wrong = np.flatnonzero(predicted != evaluated.labels)
+    labels, predicted, number = evaluated.labels, evaluated.predicted, f"{len(evaluated.rows):,}"
+    wrong = np.flatnonzero(predicted != labels)
     chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
     if not len(wrong):
-        return f"None of the {len(evaluated.rows):,} test reviews is classified wrongly."
+        return f"None of the {number} test reviews is classified wrongly."
     encoder = evaluated.datamodule.encoder
+    names = [escape_markdown(name) for name in evaluated.label_names]
     end = "last" if encoder.truncating == "pre" else "first"
     lines = [
-        f"{len(wrong):,} of {len(evaluated.rows):,} test reviews are classified wrongly. Listed: {len(chosen):,}, the "
-        f"lowest probability of the true class first. The model reads the {end} {encoder.maxlen:,} tokens of a "
-        "review, which are shown.\n"
+        f"{len(wrong):,} of {number} test reviews are classified wrongly. Listed: "
+        f"{len(chosen):,}, the lowest probability of the true class first. The model reads the "
+        f"{end} {encoder.maxlen:,} tokens of a review, which are shown.\n"
     ]
-    for i, review in zip(
-        chosen, evaluated.datamodule.select_reviews(evaluated.rows[chosen]), strict=True
-    ):
+    reviews = evaluated.datamodule.select_reviews(evaluated.rows[chosen])
+    for i, review in zip(chosen, reviews, strict=True):
         label, prediction = (
             f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}"
-            for k in (evaluated.labels[i], predicted[i])
+            for k in (labels[i], predicted[i])
         )
-        origin, text = (
-            escape_markdown(describe_origin(review)),
-            format_review(encoder, review["text"]),
-        )
+        origin = escape_markdown(describe_origin(review))
+        text = format_review(encoder, review["text"])
         lines.append(f"1. **true label: {label}; predicted: {prediction}** ({origin}): {text}")
     return "\n".join(lines)
-
-
-def describe_origin(review: Mapping[str, Any]) -> str:
-    """Return where a row of `ReviewDataModule.select_reviews` comes from."""
-    return f"{review['file']}, row {review['row']}" + (
-        f", id {review['id']}" if "id" in review else ""
-    )
 
 
 def format_review(encoder: TextEncoder, text: str) -> str:
@@ -218,8 +118,5 @@ def format_review(encoder: TextEncoder, text: str) -> str:
 
 def escape_markdown(text: str) -> str:
     """Escape control characters, and replace those with a meaning in Markdown or HTML by HTML entities."""
-    return re.sub(
-        r"[\\`*_{}\[\]<>()#+.!|&$~-]",
-        lambda found: f"&#{ord(found[0])};",
-        escape_control_chars(text),
-    )
+    safe = escape_control_chars(text)
+    return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", safe)

@@ -25,10 +25,9 @@ from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
 from sentiment.training.module_setup import (
     find_ngrams,
-    initialize_embedding,
     learn_ngram_vectors,
     learn_vectors,
-    make_module,
+    prepare_module,
 )
 from sentiment.training.settings import check_settings
 from tests.helpers import Compose
@@ -243,15 +242,13 @@ def test_minimum_count_is_checked_and_may_leave_no_ngram(
     composed: Compose, datamodule: ReviewDataModule, caplog: pytest.LogCaptureFixture
 ) -> None:
     cfg = composed()
-    assert find_ngrams(cfg, datamodule) is None
+    assert find_ngrams(datamodule, 1, None) is None
     cfg.model.min_ngram_count = 0
     with pytest.raises(InputError, match=r"^model\.min_ngram_count=0: must be an integer >= 1$"):
         check_settings(cfg)
-    cfg.model.max_ngram = 2
     with caplog.at_level(logging.INFO):
         for min_count in (3, 100_000):
-            cfg.model.min_ngram_count = min_count
-            hashes = find_ngrams(cfg, datamodule)
+            hashes = find_ngrams(datamodule, 2, min_count)
             assert hashes is not None
             assert (
                 f"n-grams  {len(hashes):,} of up to 2 tokens that occur {min_count} times or more"
@@ -273,10 +270,7 @@ def test_ppmi_vectors_initialize_the_words_and_the_ngrams(
         "model.min_ngram_count=20",
         "model.ngram_dim=5",
     )
-    module = make_module(
-        cfg, datamodule.encoder, datamodule.label_names, ngrams=find_ngrams(cfg, datamodule)
-    )
-    initialize_embedding(cfg, module, datamodule)
+    module = prepare_module(cfg, datamodule)
     ngrams = module.net.ngram_embedding
     assert isinstance(ngrams, NgramEmbedding)
     assert torch.equal(module.net.embedding.weight[len(SPECIALS) :], learn_vectors(datamodule, 8))

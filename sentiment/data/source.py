@@ -10,7 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from huggingface_hub import hf_hub_download
+from huggingface_hub import get_session, hf_hub_download
+from huggingface_hub.constants import ENDPOINT as HF_ENDPOINT
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, make_corpus
@@ -265,8 +267,13 @@ def _download(names: Mapping[str, str]) -> dict[str, list[FileSet]]:
     sets = {}
     for split, name in names.items():
         file = f"plain_text/{name}-00000-of-00001.parquet"
+        fetch = partial(hf_hub_download, HUB, file, repo_type="dataset", revision=REVISION)
         try:
-            path = hf_hub_download(HUB, file, repo_type="dataset", revision=REVISION)
+            try:
+                path = fetch(local_files_only=True)
+            except LocalEntryNotFoundError:
+                get_session().head(HF_ENDPOINT, timeout=10)  # a download would retry for minutes
+                path = fetch()
         except Exception as error:
             raise InputError(
                 f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and "

@@ -36,19 +36,14 @@ _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
 
 @dataclass(frozen=True)
 class Result:
-    """Finished runs that differ only in their seeds.
+    """Finished runs that differ only in their seeds."""
 
-    Attributes:
-        settings: those that vary between the results.
-        runs: by seed; of several runs with the same settings and seed, the last one.
-        repeated: the other runs with the same settings and seed.
-        metrics: numbers of `metrics.json`: a row per seed, a column per tag, NaN where a run lacks a tag.
-    """
-
-    settings: dict[str, Any]
-    runs: Mapping[Any, Run]
-    metrics: pd.DataFrame
-    repeated: Sequence[Run] = ()
+    settings: dict[str, Any]  # those that vary between the results
+    runs: Mapping[
+        Any, Run
+    ]  # by seed; of several runs with the same settings and seed, the last one
+    metrics: pd.DataFrame  # numbers: a row per seed, a column per tag, NaN where a run lacks a tag
+    repeated: Sequence[Run] = ()  # the other runs with the same settings and seed
 
     @cached_property
     def mean(self) -> dict[str, float]:
@@ -63,11 +58,7 @@ class Result:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
-    """Read all runs in a folder and its subfolders, but for the teachers of a run; there may be none.
-
-    Returns:
-        The runs, and a line for each that cannot be read.
-    """
+    """The runs in a folder and its subfolders, but for teachers, and a line for each that cannot be read."""
     runs: list[Run] = []
     problems: list[str] = []
     walk = os.walk(folder, onerror=lambda error: problems.append(str(error)))
@@ -107,18 +98,14 @@ def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, Di
     return configs
 
 
-def is_study(folder: Path) -> bool:
-    """Whether a folder is that of a study of `sentiment.tune`."""
+def load_study(folder: Path) -> "optuna.Study | None":
+    """The study of a folder, from there or from the storage of its configuration; None if it is no study's."""
     cfg = RunFolder(folder).read_config()
-    return cfg is not None and "tune" in cfg
+    if cfg is None or "tune" not in cfg:
+        return None
 
-
-def load_study(folder: Path) -> "optuna.Study":
-    """Load the study of a folder, from there or from the storage that its configuration names."""
     import optuna  # takes seconds
 
-    cfg = RunFolder(folder).read_config()
-    assert cfg is not None
     file = folder / "study.db"
     try:
         if not cfg.tune.storage:
@@ -134,16 +121,17 @@ def _read_trials(
     folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]
 ) -> list[Run]:
     """Read the trials of a study from its storage, which also knows those of other machines."""
-    study = flatten(configs[folder])
-    runs = []
-    for trial in load_study(folder).trials:
+    settings_of_study, study = flatten(configs[folder]), load_study(folder)
+    runs: list[Run] = []
+    for trial in study.trials if study else ():
         if trial.state.name == "WAITING":
             continue
         files = RunFolder(trial_path(folder, trial.number))
-        settings = flatten(configs[files.path]) if files.path in configs else study
+        of_trial = configs.get(files.path)
+        settings = flatten(of_trial) if of_trial is not None else settings_of_study
         # Another machine may have the data in another place, and only the best trial is tested.
-        same = {key: study.get(key) for key in ("data.path", "test_ckpt")}
-        metrics = _read_trial_metrics(files, trial, study["objective"], problems)
+        same = {key: settings_of_study.get(key) for key in ("data.path", "test_ckpt")}
+        metrics = _read_trial_metrics(files, trial, settings_of_study["objective"], problems)
         sampled = frozenset(trial.params)
         runs.append(Run(files, settings | trial.params | same, metrics, sampled))
     return runs
@@ -228,9 +216,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 def has_result(run: Run, objective: str) -> bool:
     """Whether a run has come to its end with a number as its objective."""
-    value = run.metrics.get(objective)
-    is_number = isinstance(value, float | int) and not isinstance(value, bool)
-    return run.status == "finished" and is_number
+    return run.status == "finished" and type(run.metrics.get(objective)) in (float, int)
 
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sentiment.analysis.report.labels import MAX_WIDTH, label_values, shorten_keys
+from sentiment.analysis.labels import MAX_WIDTH, label_values, shorten_keys
 from sentiment.analysis.results import (
     data_has_changed,
     group_by_data,

@@ -16,8 +16,8 @@ from sentiment.analysis.figures.model import (
     plot_confusion_matrix,
     plot_gates,
     plot_reliability_diagram,
-    shorten_label,
 )
+from sentiment.analysis.labels import shorten_label
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import PaddedReviews
 from sentiment.data.encoded.store import EncodedReviews
@@ -266,8 +266,8 @@ def test_confusion_matrix_of_many_classes_stays_small_and_without_numbers(
 
 def test_names_of_classes_are_shortened_to_their_width_on_the_screen() -> None:
     assert shorten_label("x" * 24) == "x" * 24
-    assert shorten_label("x" * 25) == "x" * 23 + "…"
-    assert shorten_label("好" * 13) == "好" * 11 + "…"
+    assert shorten_label("x" * 25) == "x" * 8 + "…" + "x" * 15
+    assert shorten_label("好" * 13) == "好" * 4 + "… " + "好" * 7
     assert shorten_label("a\nb") == r"a\nb"
 
 

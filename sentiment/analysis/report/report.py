@@ -28,7 +28,6 @@ from sentiment.analysis.results import (
     data_has_changed,
     group_by_data,
     has_result,
-    is_study,
     load_study,
     read_runs,
     summarize,
@@ -46,33 +45,22 @@ _COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")
 
 
 class Section(NamedTuple):
-    """The finished runs on one data set.
+    """The finished runs on one data set."""
 
-    Attributes:
-        name: settings that distinguish the data set.
-        objective: that the results are sorted by.
-        results: the best first, at least one.
-        folders: of the runs of each result, relative to that of the report.
-        comparisons: with the best result, by index of the others.
-        tables: of the results and, if there are any, of the comparisons, with captions.
-        notes: what else readers should know.
-    """
-
-    name: str
-    objective: str
-    results: list[Result]
-    folders: list[list[str]]
-    comparisons: Mapping[int, Comparison | str]
-    tables: list[tuple[str, ReportTable]]
+    name: str  # settings that distinguish the data set
+    objective: str  # that the results are sorted by
+    results: list[Result]  # the best first, at least one
+    folders: list[list[str]]  # of the runs of each result, relative to that of the report
+    comparisons: Mapping[int, Comparison | str]  # with the best result, by index of the others
+    tables: list[tuple[str, ReportTable]]  # of the results and comparisons, with captions
     notes: list[str]
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
     """Print the comparison of runs, and write its files; return the runs.
 
-    Args:
-        paths: folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
-        output: folder for the files; the one of the runs by default, or the parent of several.
+    The paths are folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
+    The files go to `output`, by default the folder of the runs, or the parent of several.
     """
     runs, problems = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))
@@ -169,7 +157,6 @@ def _make_section(
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
-    """The caption of the comparisons."""
     single = "McNemar's exact test of single runs, which says nothing of other seeds"
     paired = "t-test over the seeds that both have, whose variance includes that between reviews"
     tests = [single] if any(comparison.seeds == 1 for comparison in compared) else []
@@ -198,7 +185,7 @@ def _print_lines(*lines: str) -> None:
 
 
 def _draw_figure(folder: Path, section: Section) -> bytes:
-    study = load_study(folder) if is_study(folder) else None
+    study = load_study(folder)
     figure = plot_study(study) if study else plot_sweep(section.results, section.objective)
     file = io.BytesIO()
     figure.savefig(file, dpi=150)
@@ -222,7 +209,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _find_earlier_files(folder: Path) -> set[str]:
-    """The names of the files of the last report in a folder, as its report.md lists them."""
+    """The files of the last report in a folder, as its report.md lists them."""
     file = folder / "report.md"
     if not file.is_file():
         return set()
@@ -262,11 +249,10 @@ def _format_latex(sections: Sequence[Section]) -> str:
 def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[dict[str, Any]]:
     """A row per run: folder, status, the settings that vary, seed, and all metrics."""
     keys = [*varying_keys(runs), "seed"]
-    tags = sorted({tag for run in runs for tag in run.metrics} - {"status", *keys})
     for run in runs:
         row: dict[str, Any] = {"folder": _name(run, output), "status": run.status}
         row |= {key: run.settings.get(key) for key in keys}
-        yield row | {tag: run.metrics.get(tag) for tag in tags}
+        yield row | {tag: value for tag, value in run.metrics.items() if tag not in row}
 
 
 def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -284,17 +270,17 @@ def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dic
             for tag in tags:
                 row[f"{tag} n"] = result.metrics.count().get(tag, 0)
                 row |= {f"{tag} mean": result.mean.get(tag), f"{tag} sd": result.sd.get(tag)}
-            figures: Sequence[Any] = [None] * len(_COMPARED)
             comparison = section.comparisons.get(i)
             if isinstance(comparison, Comparison):
                 figures = (*comparison.difference, comparison.adjusted_p, comparison.seeds)
-            yield row | {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
+                row |= {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
+            yield row
 
 
 def _format_csv(rows: Iterator[dict[str, Any]]) -> str:
     escaped = [{escape_csv_formula(k): escape_csv_formula(row[k]) for k in row} for row in rows]
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, escaped[0])
+    writer = csv.DictWriter(file, dict.fromkeys(key for row in escaped for key in row))
     writer.writeheader()
     writer.writerows(escaped)
     return file.getvalue()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.analysis.run import Run
+from sentiment.data.source import FileSettings
 from sentiment.runtime.config import CONF_DIR, find_objective, flatten
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, trial_path
@@ -21,13 +22,8 @@ if TYPE_CHECKING:
 
 # Results are averaged over seeds and devices; baselines do not change the network.
 NOT_COMPARED = {"seed", "baseline", "tune", "trainer.accelerator"}
-# Keys of `data` that determine the test set, by where it comes from.
-_TABLE = (
-    *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
-    *("text_per", "labels", "empty"),
-)
-_DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
-_TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
+_NO_TEST_SET = {"unlabelled", "id_column"}  # do not determine the test set
+_DRAWN = {"test_fraction", "split_seed"}  # IMDB's test set is official
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
 # By state of an Optuna trial.
@@ -39,11 +35,9 @@ class Result:
     """Finished runs that differ only in their seeds."""
 
     settings: dict[str, Any]  # those that vary between the results
-    runs: Mapping[
-        Any, Run
-    ]  # by seed; of several runs with the same settings and seed, the last one
+    runs: Mapping[Any, Run]  # by seed, the last of those with the same settings and seed
     metrics: pd.DataFrame  # numbers: a row per seed, a column per tag, NaN where a run lacks a tag
-    repeated: Sequence[Run] = ()  # the other runs with the same settings and seed
+    repeated: Sequence[Run] = ()  # the others with the same settings and seed
 
     @cached_property
     def mean(self) -> dict[str, float]:
@@ -63,7 +57,13 @@ def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     walk = os.walk(folder, onerror=lambda error: problems.append(str(error)))
     found = {Path(parent) for parent, names, _ in walk if ".hydra" in names}
-    configs = _read_configs(sorted(found), problems)
+    configs: dict[Path, DictConfig] = {}
+    for files in map(RunFolder, sorted(found)):
+        with _note_problem(problems):
+            if cfg := files.read_config():
+                configs[files.path] = cfg
+            elif files.metrics_file.exists():
+                problems.append(f"{files.config_file}: not the configuration of a run")
     studies = {path for path, cfg in configs.items() if "tune" in cfg}
     for path, cfg in configs.items():
         is_teacher = path.parent.name == "teachers" and path.parents[1] in found
@@ -84,18 +84,6 @@ def _note_problem(problems: list[str]) -> Iterator[None]:
         yield
     except InputError as error:
         problems.append(str(error))
-
-
-def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, DictConfig]:
-    configs = {}
-    for files in map(RunFolder, folders):
-        with _note_problem(problems):
-            cfg = files.read_config()
-            if cfg is not None:
-                configs[files.path] = cfg
-            elif files.metrics_file.exists():
-                problems.append(f"{files.config_file}: not the configuration of a run")
-    return configs
 
 
 def load_study(folder: Path) -> "optuna.Study | None":
@@ -127,8 +115,7 @@ def _read_trials(
         if trial.state.name == "WAITING":
             continue
         files = RunFolder(trial_path(folder, trial.number))
-        of_trial = configs.get(files.path)
-        settings = flatten(of_trial) if of_trial is not None else settings_of_study
+        settings = flatten(configs.get(files.path, configs[folder]))
         # Another machine may have the data in another place, and only the best trial is tested.
         same = {key: settings_of_study.get(key) for key in ("data.path", "test_ckpt")}
         metrics = _read_trial_metrics(files, trial, settings_of_study["objective"], problems)
@@ -176,12 +163,13 @@ def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings that determine the test set, as text."""
     source, path = str(settings["data.source"]), settings["data.path"]
     found = {"data": source}
-    if source == "imdb" and path is None:
+    if source == "demo" or (source == "imdb" and path is None):
         return found
-    for key in (f"data.{name}" for name in _TEST_SET.get(source, _TEST_SET["files"])):
-        value = settings.get(key)
-        found[key] = "null" if value is None else str(value)
-    if isinstance(path, str) and "data.path" in found:
+    ignored = _NO_TEST_SET | (_DRAWN if source == "imdb" else set())
+    for name in (field.name for field in fields(FileSettings) if field.name not in ignored):
+        value = settings.get(f"data.{name}")
+        found[f"data.{name}"] = "null" if value is None else str(value)
+    if isinstance(path, str):
         found["data.path"] = os.path.normpath(path)
     return found
 

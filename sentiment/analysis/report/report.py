@@ -13,16 +13,8 @@ from rich.console import Console
 
 from sentiment.analysis.figures.sweep import plot_sweep
 from sentiment.analysis.figures.training import plot_study
+from sentiment.analysis.report import tables
 from sentiment.analysis.report.comparison import Comparison, compare_with_best
-from sentiment.analysis.report.tables import (
-    ReportTable,
-    describe_baselines,
-    format_latex,
-    format_markdown,
-    make_comparison_table,
-    make_result_table,
-    print_table,
-)
 from sentiment.analysis.results import (
     Result,
     data_has_changed,
@@ -52,7 +44,7 @@ class Section(NamedTuple):
     results: list[Result]  # the best first, at least one
     folders: list[list[str]]  # of the runs of each result, relative to that of the report
     comparisons: Mapping[int, Comparison | str]  # with the best result, by index of the others
-    tables: list[tuple[str, ReportTable]]  # of the results and comparisons, with captions
+    tables: list[tuple[str, tables.ReportTable]]  # of the results and comparisons, with captions
     notes: list[str]
 
 
@@ -133,7 +125,7 @@ def _make_section(
     comparisons = compare_with_best(results)
     compared = [value for value in comparisons.values() if isinstance(value, Comparison)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
-    notes = describe_baselines(results)
+    notes = tables.describe_baselines(results)
     for reason, number in reasons.items():
         notes.append(f"Not compared with the best: {number} of {len(comparisons)}, {reason}")
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):
@@ -150,10 +142,11 @@ def _make_section(
     folders = [[_name(run, output) for run in result.runs.values()] for result in results]
     shown = "accuracies in per cent, mean ± standard deviation over seeds"
     order = f"Sorted by {objective}; {shown}."
-    tables = [(order, make_result_table(results, objective, folders))]
+    captioned = [(order, tables.make_result_table(results, objective, folders))]
     if compared:
-        tables.append((_describe_tests(compared), make_comparison_table(results, comparisons)))
-    return Section(name, objective, results, folders, comparisons, tables, notes)
+        table = tables.make_comparison_table(results, comparisons)
+        captioned.append((_describe_tests(compared), table))
+    return Section(name, objective, results, folders, comparisons, captioned, notes)
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
@@ -174,7 +167,7 @@ def _print_report(sections: Sequence[Section], lines: Sequence[str]) -> None:
             _print_lines("", section.name)
         for caption, table in section.tables:
             Console().print(caption, highlight=False, markup=False)
-            print_table(table, Console())
+            tables.print_table(table, Console())
         _print_lines(*section.notes)
     _print_lines(*lines)
 
@@ -230,7 +223,7 @@ def _format_markdown(
     for section, figure in zip(sections, figures, strict=True):
         blocks.append(f"## {section.name}")
         for caption, table in section.tables:
-            blocks += [caption, format_markdown(table)]
+            blocks += [caption, tables.format_markdown(table)]
         blocks += [f"![comparison]({figure})", *(f"{note}." for note in section.notes)]
     blocks += ["\n".join(f"- {problem}" for problem in problems)] * bool(problems)
     return "\n\n".join(blocks) + "\n"
@@ -242,7 +235,7 @@ def _format_latex(sections: Sequence[Section]) -> str:
     for section in sections:
         lines.append(f"% {section.name}")
         for caption, table in section.tables:
-            lines += [f"% {caption}", format_latex(table)]
+            lines += [f"% {caption}", tables.format_latex(table)]
     return "\n".join(lines) + "\n"
 
 

@@ -28,14 +28,9 @@ from sentiment.runtime.config import find_objective
 FOLDER = "folder"  # column of a `ReportTable`
 NBSP = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 5  # of a column of settings, in columns of a terminal
-_LATEX: dict[str, str | int | None] = {
-    "±": r"$\pm$",
-    NBSP: "~",
-    "…": r"\dots{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-}
+_LATEX = str.maketrans(
+    {"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+)
 
 
 def format_result_table(
@@ -232,4 +227,4 @@ def format_latex(table: ReportTable) -> str:
 
 
 def _format_latex_cell(text: str) -> str:
-    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(str.maketrans(_LATEX)))
+    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(_LATEX))

@@ -20,7 +20,6 @@ from sentiment.runtime.files import output_file
 
 
 def run(arguments: Namespace) -> None:
-    """Explain the text of a command line or of standard input."""
     from rich.console import Console  # these take seconds
 
     from sentiment.analysis.explain.explanation import explain

@@ -96,7 +96,7 @@ def make_read_options(
 def format_csv(
     predictions: Sequence[Prediction], cells: Mapping[str, Sequence[Any]], columns: Sequence[str]
 ) -> str:
-    """Lines of CSV: the cells of these columns, then the predictions; of columns without cells they are empty."""
+    """Lines of CSV: the cells of these columns, if there are any, then the predictions."""
     empty = [None] * len(predictions)
     beside = [cells.get(name, empty) for name in columns]
     rows = []
@@ -119,16 +119,14 @@ def _to_csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_json(predictions: Sequence[Prediction], cells: Mapping[str, Sequence[Any]]) -> str:
-    """Lines of JSON: all cells, then the predictions."""
+    """Lines of JSON: all cells, then the predictions; NaN and infinity become null."""
     lines = []
     for i, (label, probabilities) in enumerate(predictions):
-        record = {name: _to_json(values[i]) for name, values in cells.items()}
+        record = {name: values[i] for name, values in cells.items()}
+        for name, value in record.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                record[name] = None
         rounded = {name: round(p, 6) for name, p in probabilities.items()}
         record |= {"label": label, "probabilities": rounded}
         lines.append(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     return "".join(lines)
-
-
-def _to_json(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,6 @@ from sentiment.runtime.errors import check_at_least
 
 
 def run(arguments: Namespace) -> None:
-    """Print a table for each word of a command line."""
     check_at_least(1, **{"--count": arguments.count})
 
     from rich.box import SIMPLE_HEAD  # these take seconds

@@ -28,7 +28,6 @@ LIMITS = {  # of a request
 
 
 def run(arguments: Namespace) -> None:
-    """Load the models and answer requests until Ctrl-C."""
     limits = {name: getattr(arguments, name) for name in LIMITS}
     check_at_least(1, **{_flag(name): value for name, value in limits.items()})
     listener = listen(arguments.host, arguments.port)
@@ -73,14 +72,11 @@ def describe_address(host: str, port: int) -> tuple[str, str]:
     if address.is_loopback:
         return url, ""
     called = f"http://{socket.gethostname()}:{port}" if host in any_address else url
-    return url, (
-        f"--host {host}: whoever reaches this machine, as {called} or otherwise, can use the models and "
-        "read their test sets, without a password"
-    )
+    can = "can use the models and read their test sets, without a password"
+    return url, f"--host {host}: whoever reaches this machine, as {called} or otherwise, {can}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen at an address of this machine."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)

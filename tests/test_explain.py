@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -238,12 +239,12 @@ def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> 
 
 
 def test_chart_shows_the_probabilities_and_fits_the_width() -> None:
-    assert draw_area_chart([1.0, 0.0, 0.5], 6, height=3) == [
+    assert draw_area_chart(np.array([1, 0, 0.5], np.float32), 6, height=3) == [
         "1.0 │██",
         "    │██  ▄▄",
         "0.0 │██  ██",
     ]
-    thinned = draw_area_chart([0.5] * 1000, 60)
+    thinned = draw_area_chart(np.full(1000, 0.5, np.float32), 60)
     assert len(thinned) == 5
     assert thinned[1:4] == ["    │", "    │" + "▄" * 60, "    │" + "█" * 60]
 

@@ -109,38 +109,29 @@ def _read_trials(
     folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]
 ) -> list[Run]:
     """Read the trials of a study from its storage, which also knows those of other machines."""
-    settings_of_study, study = flatten(configs[folder]), load_study(folder)
-    runs: list[Run] = []
+    of_study, study = flatten(configs[folder]), load_study(folder)
+    objective, runs = of_study["objective"], []
     for trial in study.trials if study else ():
         if trial.state.name == "WAITING":
             continue
         files = RunFolder(trial_path(folder, trial.number))
         settings = flatten(configs.get(files.path, configs[folder]))
         # Another machine may have the data in another place, and only the best trial is tested.
-        same = {key: settings_of_study.get(key) for key in ("data.path", "test_ckpt")}
-        metrics = _read_trial_metrics(files, trial, settings_of_study["objective"], problems)
+        same = {key: of_study.get(key) for key in ("data.path", "test_ckpt")}
+        metrics: dict[str, Any] = {"status": "interrupted", objective: None}
+        with _note_problem(problems):
+            metrics |= files.read_metrics()
+        if trial.state.name == "FAIL" and metrics["status"] == "finished":
+            value = metrics.get(objective)
+            lost = f"trained to the end, {objective} {value}, but the study did not record it"
+            why = f"{objective} is not a number" if value is None else lost
+            metrics |= {"status": "failed", "error": why}
+        metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
+        if trial.value is not None:
+            metrics[objective] = trial.value
         sampled = frozenset(trial.params)
         runs.append(Run(files, settings | trial.params | same, metrics, sampled))
     return runs
-
-
-def _read_trial_metrics(
-    files: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
-) -> dict[str, Any]:
-    """The metrics in the folder of a trial, with value and state from the study's storage."""
-    metrics: dict[str, Any] = {"status": "interrupted", objective: None}
-    with _note_problem(problems):
-        metrics |= files.read_metrics()
-    trained = metrics["status"] == "finished"
-    metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
-    if trial.value is not None:
-        metrics[objective] = trial.value
-    if trial.state.name == "FAIL" and trained:
-        value = metrics.get(objective)
-        lost = f"trained to the end, {objective} {value}, but the study did not record it"
-        why = f"{objective} is not a number" if value is None else lost
-        metrics |= {"status": "failed", "error": why}
-    return metrics
 
 
 def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:

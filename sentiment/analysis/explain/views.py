@@ -43,11 +43,9 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     known = zip(words, e.in_vocabulary, strict=True)
     if unknown := dict.fromkeys(word for word, is_known in known if not is_known):
         show(f"not in the vocabulary: {', '.join(unknown)}", style="dim")
-    width = min(console.width - 6, max(60, len(words)))
-    show(
-        f"\np({target}) after each word", *draw_area_chart(probabilities.tolist(), width), sep="\n"
-    )
-    show()
+    show(f"\np({target}) after each word")
+    chart = draw_area_chart(probabilities, min(console.width - 6, max(60, len(words))))
+    show(*chart, "", sep="\n")
     against = "against" if len(e.probabilities) == 2 else f"against {target}"
     for heading, attributions in ((f"for {target}", e.attributions), (against, -e.attributions)):
         strongest = [i for i in np.argsort(-attributions)[:TOP_WORDS] if attributions[i] > 0]
@@ -91,12 +89,12 @@ def format_decomposition(explanation: Explanation) -> str:
     )
 
 
-def draw_area_chart(probabilities: Sequence[float], width: int, height: int = 5) -> list[str]:
+def draw_area_chart(probabilities: Floats, width: int, height: int = 5) -> list[str]:
     """Draw probabilities as columns of blocks, repeated or thinned to `width` columns."""
-    columns = [probabilities[i * len(probabilities) // width] for i in range(width)]
+    columns = probabilities[np.arange(width) * len(probabilities) // width]
     lines = []
     for below in reversed(range(height)):  # each line shows 1 / height in eighths of a block
-        filled = (round(min(max(8 * (p * height - below), 0), 8)) for p in columns)
+        filled = (8 * (height * columns - below)).round().clip(0, 8).astype(int)
         tick = {0: "0.0", height - 1: "1.0"}.get(below, "")
         lines.append(f"{tick:>3} │{''.join(' ▁▂▃▄▅▆▇█'[eighths] for eighths in filled)}".rstrip())
     return lines

@@ -6,15 +6,14 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from sentiment.classifier import Prediction
+from sentiment.data.files.formats import ReadOptions
+from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import escape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from sentiment.data.files.formats import ReadOptions
 
 OUTPUT_COLUMNS = ("row", "label", "probabilities")
 
@@ -28,10 +27,8 @@ class TextChunk(NamedTuple):
     notes: Sequence[str] = ()  # how the file was read, if that was a choice
 
 
-def read_file(file: Path, options: "ReadOptions") -> Iterator[TextChunk]:
+def read_file(file: Path, options: ReadOptions) -> Iterator[TextChunk]:
     """Yield the texts of a file in chunks; its columns with a name of the output get the prefix `file_`."""
-    from sentiment.data.files.rows import read_rows  # takes seconds
-
     for rows in read_rows(file, options, all_columns=True):
         cells: dict[str, Sequence[Any]] = {"row": range(rows.first, rows.first + len(rows.texts))}
         for name, values in rows.cells.items():
@@ -70,10 +67,9 @@ def _decode(line: bytes, number: int) -> str:
 
 def make_read_options(
     run: RunFolder, header: bool, flags: Mapping[str, str], **changes: str | None
-) -> "ReadOptions":
+) -> ReadOptions:
     """How to read a file: as the files of a run, but for changes of `ReadOptions`."""
-    from sentiment.data.files.formats import ReadOptions  # these take seconds
-    from sentiment.data.source import find_separator
+    from sentiment.data.source import find_separator  # takes seconds
 
     cfg = run.read_config()
     of_run = cfg.data if cfg else {}

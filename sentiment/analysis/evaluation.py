@@ -162,10 +162,8 @@ def _read_hashes(
     known: dict[Tokenizer, list[Integers]] = {}
     for run, member in zip(runs, ensemble.members, strict=True):
         if run and (file := run.train_hashes_file).exists():
-            with reading(
-                file
-            ):  # mapped, or numpy would make room for whatever size the file states
-                hashes = np.load(file, mmap_mode="r")
+            with reading(file):
+                hashes = np.load(file, mmap_mode="r")  # else of whatever size the file states
             known.setdefault(member.encoder.tokenizer, []).append(hashes)
     return known
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from sentiment.analysis.run import Run
-from sentiment.data.source import FileSettings
 from sentiment.runtime.config import CONF_DIR, find_objective, flatten
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.run_folder import RunFolder, trial_path
@@ -22,8 +21,12 @@ if TYPE_CHECKING:
 
 # Results are averaged over seeds and devices; baselines do not change the network.
 NOT_COMPARED = {"seed", "baseline", "tune", "trainer.accelerator"}
-_NO_TEST_SET = {"unlabelled", "id_column"}  # do not determine the test set
-_DRAWN = {"test_fraction", "split_seed"}  # IMDB's test set is official
+# Keys of `data` that determine the test set; that of IMDB is not drawn.
+_DRAWN = ("test_fraction", "split_seed")
+_TEST_SET = (
+    *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
+    *("text_per", "labels", "empty", *_DRAWN),
+)
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
 # By state of an Optuna trial.
@@ -156,10 +159,10 @@ def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
     found = {"data": source}
     if source == "demo" or (source == "imdb" and path is None):
         return found
-    ignored = _NO_TEST_SET | (_DRAWN if source == "imdb" else set())
-    for name in (field.name for field in fields(FileSettings) if field.name not in ignored):
-        value = settings.get(f"data.{name}")
-        found[f"data.{name}"] = "null" if value is None else str(value)
+    for name in _TEST_SET:
+        if source != "imdb" or name not in _DRAWN:
+            value = settings.get(f"data.{name}")
+            found[f"data.{name}"] = "null" if value is None else str(value)
     if isinstance(path, str):
         found["data.path"] = os.path.normpath(path)
     return found

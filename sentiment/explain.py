@@ -29,8 +29,6 @@ def run(arguments: Namespace) -> None:
 
     text = arguments.text
     if text is None:
-        if sys.stdin.isatty():
-            print("reading a text from the terminal; Ctrl-D ends it", file=sys.stderr)
         text = "\n".join(chain.from_iterable(read_lines(sys.stdin.buffer)))
     classifier = load(arguments.checkpoint, arguments.trust)
     tokens, _ = classifier.encoder.split(text)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -47,6 +48,8 @@ def read_file(file: Path, options: ReadOptions) -> Iterator[TextChunk]:
 def read_lines(stream: BinaryIO) -> Iterator[list[str]]:
     """Yield the lines of standard input as they arrive, so that a slow pipe is answered at once."""
     assert isinstance(stream, io.BufferedReader)
+    if stream.isatty():
+        print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
     number, rest = 1, b""
     while block := stream.read1(1 << 20):
         *lines, rest = (rest + block).split(b"\n")

@@ -21,16 +21,16 @@ def run(arguments: Namespace) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from sentiment.analysis.explain.neighbors import find_neighbors, find_word
+    from sentiment.analysis.explain.neighbors import find_neighbors
     from sentiment.classifier import load
 
     classifier = load(arguments.checkpoint, arguments.trust)
-    for word in [find_word(classifier, word) for word in arguments.word]:
+    for found in [find_neighbors(classifier, word, arguments.count) for word in arguments.word]:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column(Text(escape_control_chars(word)), no_wrap=True)
+        table.add_column(Text(escape_control_chars(found[0][0])), no_wrap=True)
         for heading in ("cosine", *(f"polarity ({name})" for name in classifier.output_names)):
             table.add_column(Text(escape_control_chars(heading)), justify="right")
-        for neighbor, cosine, polarity in find_neighbors(classifier, word, arguments.count):
+        for neighbor, cosine, polarity in found:
             numbers = (f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in polarity))
             table.add_row(Text(escape_control_chars(neighbor)), *numbers)
         Console().print(table)

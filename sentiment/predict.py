@@ -105,8 +105,6 @@ def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
     elif arguments.text:
         yield TextChunk(arguments.text)
     else:
-        if sys.stdin.isatty():
-            print("reading one text per line from the terminal; Ctrl-D ends it", file=sys.stderr)
         yield from map(TextChunk, read_lines(sys.stdin.buffer))
 
 

@@ -88,9 +88,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
 def _run_of(path: Path) -> RunFolder | None:
     """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
-    if path.is_dir() or path.resolve().parent.name == "checkpoints":
-        return RunFolder.of(path)
-    return None
+    is_of_run = path.is_dir() or path.resolve().parent.name == "checkpoints"
+    return RunFolder.of(path) if is_of_run else None
 
 
 def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:

@@ -46,11 +46,10 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     page = "also write an HTML page with the gates"
     parser = CommandParser("explain", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     parser.add_argument("text", nargs="?", help="standard input if omitted")
     parser.add_argument("--html", type=Path, metavar="PAGE", help=page)
     parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
-    parser.add_trust()
     parser.run(run)
 
 

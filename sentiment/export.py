@@ -39,9 +39,8 @@ def run(arguments: Namespace) -> None:
 
 def main() -> None:
     parser = CommandParser("export", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     parser.add_argument("file", type=Path, help="ONNX file to write")
-    parser.add_trust()
     parser.run(run)
 
 

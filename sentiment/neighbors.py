@@ -7,7 +7,6 @@ The polarity is the logit of a text of that word alone, minus that of an unknown
 """
 
 from argparse import Namespace
-from pathlib import Path
 
 from sentiment.runtime.cli import CommandParser, escape_control_chars
 from sentiment.runtime.errors import check_at_least
@@ -40,10 +39,9 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     parser = CommandParser("neighbors", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     add("word", nargs="+", help="word of the vocabulary")
     add("--count", type=int, default=10, help="neighbors of each word (default: 10)")
-    parser.add_trust()
     parser.run(run)
 
 

@@ -114,7 +114,7 @@ def main() -> None:
     ensemble = "another model, with which probabilities are averaged; may be repeated"
     parser = CommandParser("predict", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     texts = "texts; without --file and texts, lines of standard input"
     add("text", nargs="*", default=[], help=texts)
     add("--file", type=Path, help="CSV, TSV, JSON, Parquet or .txt file of texts")
@@ -125,7 +125,6 @@ def main() -> None:
     add("--encoding-errors", choices=["strict", "replace"], help=errors)
     add("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
     add("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
-    parser.add_trust()
     parser.run(run)
 
 

@@ -105,14 +105,13 @@ def main() -> None:
     host = "address to listen at (default: 127.0.0.1, this machine only)"
     allowed = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
     parser = CommandParser("serve", __doc__)
-    parser.add_argument("checkpoint", type=Path, nargs="+", help="run directory or checkpoint")
+    parser.add_checkpoint(nargs="+")
     parser.add_argument("--host", default="127.0.0.1", help=host)
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
     for name, (value, what) in LIMITS.items():
         text = f"{what} (default: {value:,})"
         parser.add_argument(_flag(name), type=int, default=value, metavar="N", help=text)
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allowed)
-    parser.add_trust()
     parser.run(run)
 
 

@@ -156,8 +156,9 @@ def find_problems(counts: Mapping[str, int], encoder: TextEncoder) -> list[str]:
 def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifier:
     """Load a trained model, onto a CUDA device if there is one.
 
-    The path is that of a run, of which the tested checkpoint is taken, or of a checkpoint. `trust` names
-    modules outside this package whose networks and tokenizers may be imported, which runs their code.
+    The path is that of a run, of which the tested checkpoint is taken, or of a checkpoint. `trust`
+    names modules outside this package whose networks and tokenizers may be imported, which runs
+    their code.
     """
     file = Path(path).expanduser()
     if file.is_dir():

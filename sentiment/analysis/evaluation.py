@@ -39,9 +39,9 @@ FILE_KEYS = {field.name for field in dataclasses.fields(sources.FileSettings)} -
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
-    """Write `metrics.json` and `test_predictions.csv` to `cfg.output_dir`; print and return the metrics.
+    """Write metrics and predictions to `cfg.output_dir`; print and return the metrics.
 
-    Keys of `data` are those of the run of the first checkpoint, but for those `named` on the command line.
+    Keys of `data` are those of the run of the first checkpoint, but for the named ones.
     """
     if not cfg.checkpoint:
         advice = "pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"

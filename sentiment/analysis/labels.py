@@ -34,7 +34,7 @@ def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, An
 
 
 def shorten_label(text: str) -> str:
-    """Escape control characters, and replace the middle by an ellipsis: the end of a path says most."""
+    """Escape control characters and cut the middle out: the end of a path says most."""
     text = escape_control_chars(text)
     if cell_len(text) <= MAX_WIDTH:
         return text

@@ -55,7 +55,7 @@ class Result:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
-    """The runs in a folder and its subfolders, but for teachers, and a line for each that cannot be read."""
+    """The runs in a folder, but for teachers, and a line for each that cannot be read."""
     runs: list[Run] = []
     problems: list[str] = []
     walk = os.walk(folder, onerror=lambda error: problems.append(str(error)))
@@ -90,7 +90,7 @@ def _note_problem(problems: list[str]) -> Iterator[None]:
 
 
 def load_study(folder: Path) -> "optuna.Study | None":
-    """The study of a folder, from there or from the storage of its configuration; None if it is no study's."""
+    """The study of a folder, from there or from `tune.storage`; None if it is no study's."""
     cfg = RunFolder(folder).read_config()
     if cfg is None or "tune" not in cfg:
         return None

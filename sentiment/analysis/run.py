@@ -28,7 +28,7 @@ _SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run as its folder describes it; a notebook shows its accuracies and those of its baselines."""
+    """A run as its folder describes it; a notebook shows its accuracies."""
 
     folder: RunFolder
     settings: dict[str, Any]  # by dotted key, see `runtime.config.flatten`
@@ -38,7 +38,7 @@ class Run:
 
     @classmethod
     def read(cls, path: str | Path, trust: Collection[str] = ()) -> "Run":
-        """Read the run in a folder; `trust` as of `sentiment.load`. An `InputError` says why it is none."""
+        """Read the run in a folder, or say by an `InputError` why it is none."""
         folder = RunFolder(path)
         folder.check_contains(folder.config_file)
         cfg = folder.read_config()

@@ -118,7 +118,7 @@ def attribute(
     max_steps: int = MAX_STEPS,
     before_batch: Callable[[], object] = lambda: None,
 ) -> Attribution:
-    """Attribute the log-odds of a class to the embedded tokens of a padded text `(1, padded length)`.
+    """Attribute the log-odds of a class to the embedded tokens of a text `(1, padded length)`.
 
     The number of steps is doubled until the sum converges or `max_steps` is reached: a network that
     changes almost like a step function between the two points, as max pooling over a long text may,
@@ -180,7 +180,7 @@ def explain(
 ) -> Explanation:
     """Explain the prediction for a text of any length; arguments as of `attribute` and `trace`.
 
-    An `InputError` says that there is no class `target`, or that the network lacks `forward_embedded`.
+    `InputError`: there is no class `target`, or the network lacks `forward_embedded`.
     """
     names, encoder, net = classifier.label_names, classifier.encoder, classifier.net
     if target is not None:

@@ -13,7 +13,7 @@ from sentiment.runtime.errors import InputError
 def find_neighbors(
     classifier: Classifier, word: str, count: int
 ) -> list[tuple[str, float, list[float]]]:
-    """A word, tokenized as in training, and its nearest others: cosine similarity, polarity by logit."""
+    """A word, tokenized as in training, and its nearest: cosine similarity, polarity by logit."""
     net, vocabulary = classifier.net, classifier.encoder.vocabulary
     if not net.has_embedding:
         problem = f"{type(net).__name__} has no nn.Embedding"

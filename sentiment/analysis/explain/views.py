@@ -96,7 +96,8 @@ def draw_area_chart(probabilities: Floats, width: int, height: int = 5) -> list[
     for below in reversed(range(height)):  # each line shows 1 / height in eighths of a block
         filled = (8 * (height * columns - below)).round().clip(0, 8).astype(int)
         tick = {0: "0.0", height - 1: "1.0"}.get(below, "")
-        lines.append(f"{tick:>3} │{''.join(' ▁▂▃▄▅▆▇█'[eighths] for eighths in filled)}".rstrip())
+        blocks = "".join(" ▁▂▃▄▅▆▇█"[eighths] for eighths in filled)
+        lines.append(f"{tick:>3} │{blocks}".rstrip())
     return lines
 
 

@@ -34,10 +34,10 @@ def plot_gates(
     chance: float,
     title: str,
 ) -> Figure:
-    """Plot the gates and the state of every unit over `T` tokens, below the prefix probabilities `(T,)`.
+    """Plot gates and state of every unit over `T` tokens, below `prefix_probabilities`, `(T,)`.
 
-    The gates are those of one layer and direction, each `(1, T, H)`; `order` has the units from top to
-    bottom, `(H,)`. `chance` is the probability of a class if all are equally probable.
+    The gates are those of one layer and direction, each `(1, T, H)`; `order` has the units from
+    top to bottom, `(H,)`. `chance` is the probability of a class if all are equally probable.
     """
     count = len(gates.activations)
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")

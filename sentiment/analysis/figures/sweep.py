@@ -25,8 +25,8 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
 
     Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary,
     a point is the best result over the rest; if none does, the x axis shows the seeds. Small points
-    are single runs, error bars their standard deviation; dashed lines are baselines. The best of the
-    results comes first.
+    are single runs, error bars their standard deviation; dashed lines are baselines. The best
+    result comes first.
     """
     best, objective = results[0], find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
@@ -67,7 +67,7 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
 def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.DataFrame]:
     """The settings that the x axis, the lines and the panels show, empty if too few vary.
 
-    The values of each point are in the columns `x`, `line` and `panel`, which are ordered categories.
+    The values of each point are in the columns `x`, `line` and `panel`, ordered categories.
     """
     settings = pd.DataFrame([point.settings for point in points], dtype=object)
     names = shorten_keys(list(settings))
@@ -121,7 +121,7 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
 def _plot_panel(
     axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str], connect: bool
 ) -> None:
-    """Plot a line per category of `frame`, the best result of each `x`; `baselines` are names by column."""
+    """Plot a line per category: the best result of each `x`; `baselines` are names by column."""
     frame = frame.assign(x=frame["x"].cat.codes)
     lines = frame["line"].cat.categories
     colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))

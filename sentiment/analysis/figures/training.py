@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_history(history: pd.DataFrame, checkpoint_epoch: int | None) -> Figure:
-    """Plot the losses and the accuracies of `Run.history`, with a line at the selected checkpoint."""
+    """Plot losses and accuracies of `Run.history`, and a line at the selected checkpoint."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axis, name, scale in ((left, "loss", 1), (right, "accuracy", 100)):
@@ -33,7 +33,7 @@ def plot_history(history: pd.DataFrame, checkpoint_epoch: int | None) -> Figure:
 
 
 def plot_study(study: "optuna.Study") -> Figure:
-    """Plot the trials, at least one finished, with the best value so far; the importance of each setting.
+    """Plot the trials, at least one finished, and the importance of each setting.
 
     The importance is functional ANOVA (Hutter, Hoos & Leyton-Brown 2014) over finished and pruned
     trials, the latter with the last value that they reported: without them, settings that lead to

@@ -1,4 +1,4 @@
-"""Differences in accuracy on the same rows: tests, and the best setting of a sweep against the others."""
+"""Differences in accuracy on the same rows: tests, and the best setting against the others."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -51,8 +51,8 @@ class Section(NamedTuple):
 def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
     """Print the comparison of runs, and write its files; return the runs.
 
-    The paths are folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
-    The files go to `output`, by default the folder of the runs, or the parent of several.
+    The paths are folders of runs, sweeps and studies, or others, as in `outputs/runs/*`. The files
+    go to `output`, by default the folder of the runs, or the parent of several.
     """
     runs, problems = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))

@@ -113,7 +113,7 @@ class ReportTable(NamedTuple):
 def make_result_table(
     results: Sequence[Result], objective: str, folders: Sequence[Sequence[str]] = ()
 ) -> ReportTable:
-    """A row per result: settings, folders `units-8_seed-{1,2}`, objective, test accuracy, baselines, seeds.
+    """A row per result: settings, folders `units-8_seed-{1,2}`, metrics, baselines, seeds.
 
     Baselines that are the same for all results are left to `describe_baselines`.
     """

@@ -17,7 +17,6 @@ from sentiment.analysis.figures.model import (
     plot_gates,
     plot_reliability_diagram,
 )
-from sentiment.analysis.labels import shorten_label
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import PaddedReviews
 from sentiment.data.encoded.store import EncodedReviews
@@ -262,13 +261,6 @@ def test_confusion_matrix_of_many_classes_stays_small_and_without_numbers(
     assert max(figure.get_size_inches()) < largest
     assert not figure.axes[0].texts
     assert 50 <= len(figure.axes[0].get_xticklabels()) <= 60
-
-
-def test_names_of_classes_are_shortened_to_their_width_on_the_screen() -> None:
-    assert shorten_label("x" * 24) == "x" * 24
-    assert shorten_label("x" * 25) == "x" * 8 + "…" + "x" * 15
-    assert shorten_label("好" * 13) == "好" * 4 + "… " + "好" * 7
-    assert shorten_label("a\nb") == r"a\nb"
 
 
 def test_gates_of_four_classes_are_filled_from_chance() -> None:

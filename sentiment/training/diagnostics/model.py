@@ -7,7 +7,8 @@ from pytorch_lightning.utilities import grad_norm
 from torch.optim import Optimizer
 
 from sentiment.analysis.explain.explanation import trace
-from sentiment.analysis.figures.model import plot_gates, shorten_label
+from sentiment.analysis.figures.model import plot_gates
+from sentiment.analysis.labels import shorten_label
 from sentiment.data.text.vocabulary import PADDING, SPECIALS
 from sentiment.model.recurrent import RecurrentNetwork
 from sentiment.runtime.cli import escape_control_chars

@@ -13,6 +13,7 @@ from sentiment.data.files.layout import SPLITS
 from sentiment.data.labels import (
     DROPPED_LABEL,
     MISSING_LABEL,
+    NO_TEXT,
     Numbered,
     check_classes,
     find_closest,
@@ -24,7 +25,6 @@ from sentiment.data.splits import stratified_split, tail_split
 from sentiment.runtime.errors import InputError, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message
-NO_TEXT = -3  # instead of the number of a class, as `MISSING_LABEL`
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,12 @@ def make_corpus(
     check_classes(numbered.names, int(needs_label.sum()))
     labels = np.where(has_text.to_numpy(), numbered.labels, NO_TEXT)
     without_label = (labels == MISSING_LABEL) & needs_label
-    rows = np.flatnonzero((labels >= 0) | ((labels == MISSING_LABEL) & ~needs_label))
+    rows = np.flatnonzero((labels >= MISSING_LABEL) & ~without_label)
     warnings = [
         _leave_out(table, np.flatnonzero(is_kind), kind, empty)
         for is_kind, kind in ((labels == NO_TEXT, "an empty text"), (without_label, "no label"))
         if is_kind.any()
     ]
-    notes = []
-    if dropped := int(np.sum(labels == DROPPED_LABEL)):
-        notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
-    for key, merged in numbered.merged.items():
-        notes.append(f"data.labels: {key} also stands for {', '.join(merged)}")
     counts = np.bincount(split_of[rows], minlength=len(splits)).tolist()
     kept = dict(zip(splits, counts, strict=True))
     if unfilled := [split for split in splits if not kept[split]]:
@@ -155,9 +150,18 @@ def make_corpus(
         kept.get("val", 0),
         kept.get("unlabelled", 0),
         numbered.names,
-        notes,
+        _describe_mapping(numbered, int(np.sum(labels == DROPPED_LABEL))),
         warnings + _find_doubtful_labels(numbered),
     )
+
+
+def _describe_mapping(numbered: Numbered, dropped: int) -> list[str]:
+    notes = []
+    if dropped:
+        notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
+    for key, merged in numbered.merged.items():
+        notes.append(f"data.labels: {key} also stands for {', '.join(merged)}")
+    return notes
 
 
 def _find_doubtful_labels(numbered: Numbered) -> list[str]:

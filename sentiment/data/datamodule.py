@@ -116,9 +116,8 @@ class ReviewDataModule(LightningDataModule):
         """Read and encode the source, unless that was done before."""
         if not is_complete(self.folder):
             name = f"reviews/{self.folder.name}"
-            self.folder = cached(
-                name, lambda path: path if is_complete(path) else None, self._encode
-            )
+            # The cache may have moved to a temporary folder.
+            self.folder = cached(name, _find_complete, self._encode)
 
     def _encode(self, folder: Path) -> None:
         corpus = self.source.load()
@@ -227,3 +226,7 @@ def _dataloader(split: PaddedReviews, sampler: BucketBatchSampler) -> DataLoader
     """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads."""
     # It draws a seed whenever it starts, which with its own generator does not change the dropout masks.
     return DataLoader(split, sampler=sampler, batch_size=None, generator=torch.Generator())
+
+
+def _find_complete(folder: Path) -> Path | None:
+    return folder if is_complete(folder) else None

@@ -1,54 +1,25 @@
-"""What a cell of a file means as a text or a label, and how labels become numbered classes."""
+"""How labels become numbered classes."""
 
-import math
 import re
 import shlex
-import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from sentiment.data import Integers
+from sentiment.data.files.cells import to_label
 from sentiment.runtime.errors import InputError, one_line
 
-MISSING_LABEL, DROPPED_LABEL = -1, -2  # instead of the number of a class
+# Instead of the number of a class: no label, one that is mapped to null, and no text.
+MISSING_LABEL, DROPPED_LABEL, NO_TEXT = -1, -2, -3
 # Spellings of a missing label, unless `data.labels` has them as a key.
 MISSING = frozenset({"NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null"})
 MAX_NUMBERS = 20  # different numbers or dates that may be classes whatever the number of rows
-_BLANK = r"[\s\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\ufeff]"  # invisible characters
-_EDGES = re.compile(f"^{_BLANK}+|{_BLANK}+$")
-_EMPTY = re.compile(f"{_BLANK}*")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _DATE = re.compile(r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{2,4})\b.*")
 _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
-
-
-def is_empty(text: str) -> bool:
-    """Whether a text has nothing but invisible characters."""
-    return _EMPTY.fullmatch(text) is not None
-
-
-def to_text(cell: Any) -> str:
-    """A cell as a text; empty if nothing is visible. Other types than text and None raise a TypeError."""
-    return "" if cell is None or is_empty(cell) else str(cell)
-
-
-def to_label(cell: Any) -> str | None:
-    """A cell as a label; None if it is empty, TypeError or AttributeError if no text, number or boolean.
-
-    Text stays as it is, but for invisible characters around it; `1.0` that is a number is `1`.
-    """
-    if cell is None or (isinstance(cell, float | Decimal) and math.isnan(cell)):
-        return None
-    if isinstance(cell, float | Decimal):
-        is_whole = math.isfinite(cell) and cell == int(cell)
-        return str(int(cell)) if is_whole else str(cell)
-    if isinstance(cell, bool | int):
-        return str(cell)
-    return unicodedata.normalize("NFC", _EDGES.sub("", cell.replace("\0", ""))) or None
 
 
 def read_mapping(labels: Any) -> dict[str, str | None]:

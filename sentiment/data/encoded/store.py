@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data import Integers
-from sentiment.data.encoded.tokenizing import EMPTY, Numbers, tokenize_all
+from sentiment.data.encoded.tokenizing import EMPTY, WordNumbers, tokenize_all
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, rank_words
 from sentiment.runtime.errors import InputError
@@ -159,10 +159,10 @@ def _write_numbers(
     texts: Iterable[Sequence[str]],
     tokenizer: Tokenizer,
     is_counted: npt.NDArray[np.bool_],
-) -> tuple[Numbers, Integers, Integers, Integers]:
+) -> tuple[WordNumbers, Integers, Integers, Integers]:
     """Write the number of each token; return the numbers, their frequencies in the counted rows, offsets and hashes."""
     rows = len(is_counted)
-    numbers = Numbers()
+    numbers = WordNumbers()
     counts = np.zeros(0, dtype=np.int64)
     offsets = np.zeros(rows + 1, dtype=np.int64)
     hashes = np.full(rows, EMPTY)
@@ -170,8 +170,8 @@ def _write_numbers(
     with open(path, "wb") as file, closing(tokenize_all(texts, tokenizer, rows)) as chunks:
         for chunk in chunks:
             here = slice(row, row + len(chunk.sizes))
-            number_of = np.fromiter(map(numbers.__getitem__, chunk.words), np.int32)
-            flat = number_of[chunk.numbers]
+            number_of = np.array([numbers[word] for word in chunk.words], dtype=np.int32)
+            flat = number_of[chunk.word_indices]
             flat.tofile(file)
             if len(numbers) > len(counts):
                 counts = np.pad(counts, (0, len(numbers)))  # doubles, so that it happens rarely
@@ -182,7 +182,7 @@ def _write_numbers(
     return numbers, counts, offsets, hashes
 
 
-def _replace_by_ranks(path: Path, numbers: Numbers, words: Sequence[str]) -> Integers:
+def _replace_by_ranks(path: Path, numbers: WordNumbers, words: Sequence[str]) -> Integers:
     """Replace the numbers in the file, which may be larger than memory, by ranks; return the frequencies of these."""
     rank_of = np.full(len(numbers), UNKNOWN, dtype=np.int32)
     for rank, word in enumerate(words[len(SPECIALS) :], len(SPECIALS)):

@@ -34,8 +34,8 @@ class RowError(InputError):
     row: int
 
 
-class Numbers(dict[str, int]):
-    """Numbers words in order of first appearance, when they are looked up."""
+class WordNumbers(dict[str, int]):
+    """The numbers of words, which looking them up gives in the order of first appearance."""
 
     def __missing__(self, word: str) -> int:
         self[word] = number = len(self)
@@ -46,7 +46,7 @@ class Tokens(NamedTuple):
     """The tokens of some reviews."""
 
     words: list[str]  # the distinct ones
-    numbers: npt.NDArray[np.int32]  # of each token in `words`, `(tokens,)`
+    word_indices: npt.NDArray[np.int32]  # of each token in `words`, `(tokens,)`
     sizes: Integers  # tokens of each review, `(N,)`
     hashes: list[int]  # of each review
 
@@ -117,8 +117,8 @@ def _tokenize_chunk(tokenizer: Tokenizer, texts: Sequence[str], first: int) -> T
         failed = RowError(str(error))
         failed.row = first + len(tokens)
         raise failed from error
-    numbers = Numbers()
-    numbered = [list(map(numbers.__getitem__, words or [SPECIALS[UNKNOWN]])) for words in tokens]
+    numbers = WordNumbers()
+    numbered = [[numbers[word] for word in words or [SPECIALS[UNKNOWN]]] for words in tokens]
     sizes = np.fromiter(map(len, numbered), np.int64, len(numbered))
     flat = np.fromiter(itertools.chain.from_iterable(numbered), np.int32, sizes.sum())
     return Tokens([*numbers], flat, sizes, [hash_tokens(words) for words in tokens])

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from pyarrow.parquet import ParquetFile
 
+from sentiment.data.files.cells import is_empty
 from sentiment.data.files.compression import TextStream, find_uncompressed_name, open_text
 from sentiment.data.files.delimited import find_dialect, parse_rows
-from sentiment.data.labels import is_empty
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
@@ -70,7 +70,7 @@ class OpenTable(NamedTuple):
     """A file that is being read.
 
     Attributes:
-        names: all columns of the file; empty if it has no rows.
+        names: all columns of the file; of one without a header, empty if it has no rows.
         found: those of `ReadOptions.columns` that it has, by name or dotted path.
         chunks: cells by column, of those found, and of all if they are asked for.
         fraction: returns how much of the file has been read.
@@ -141,7 +141,8 @@ def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
             {name: [row[n] for row in chunk] for n, name in kept.items()}
             for chunk in _split(rows, max(1, len(names)))
         )
-        yield OpenTable(names, names, chunks, stream.fraction, notes)
+        found = [name for name in options.columns if name in names]
+        yield OpenTable(names, found, chunks, stream.fraction, notes)
 
 
 def _name_columns(header: Sequence[str], columns: Sequence[str]) -> list[str]:

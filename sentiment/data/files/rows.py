@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from sentiment.data.files.cells import to_label, to_text
 from sentiment.data.files.compression import (
     DECOMPRESSION_ERRORS,
     find_undecodable_line,
     guess_encoding,
 )
 from sentiment.data.files.formats import READERS, OpenTable, ReadOptions, find_format
-from sentiment.data.labels import to_label, to_text
 from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message

@@ -107,9 +107,10 @@ def _read_batches(
             columns["row"] += range(rows.first, rows.first + count)
             ids = rows.cells.get(options.id_column or "") or [None] * count
             columns["id"] += [None if id_ is None else str(id_) for id_ in ids]
-            metadata = {"notes": rows.notes, "class_names": [*class_names.values()]}
-            encoded = {key: json.dumps(value) for key, value in metadata.items()}
-            schema = schema or SCHEMA.with_metadata(encoded)
+            if schema is None:
+                metadata = {"notes": rows.notes, "class_names": [*class_names.values()]}
+                encoded = {key: json.dumps(value) for key, value in metadata.items()}
+                schema = SCHEMA.with_metadata(encoded)
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
                 columns = {name: [] for name in columns}
@@ -122,9 +123,8 @@ def _read_class_names(file: Path, column: str | None) -> dict[str, str]:
     """Names of integer classes in the metadata that the `datasets` library writes to Parquet files; else empty."""
     names: list[str] = []
     if file.suffix.lower() == ".parquet":
-        with suppress(
-            AttributeError, KeyError, TypeError, ValueError
-        ):  # no such column or metadata
+        # There may be no such column or no metadata.
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
             schema = read_schema(file)
             one = pa.schema([schema.field(column)], schema.metadata)
             feature = Features.from_arrow_schema(one)[column]

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.override_errors import explain
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import check_run_config
 

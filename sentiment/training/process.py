@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from sentiment.runtime.errors import check_at_least
-from sentiment.runtime.folders import is_first_process
+from sentiment.runtime.files import is_first_process
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 

@@ -27,8 +27,8 @@ from sentiment.runtime.config import (
     parse_overrides,
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, prefix_key
-from sentiment.runtime.folders import make_folder
-from sentiment.runtime.override_errors import explain
+from sentiment.runtime.files import make_folder
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings

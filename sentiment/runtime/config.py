@@ -95,7 +95,7 @@ def initialize_hydra() -> Iterator[None]:
             GlobalHydra.instance().hydra = earlier
 
 
-def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
+def instantiate_checked(settings: Any, key: str, /, **arguments: Any) -> Any:
     """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
     try:
         return instantiate(settings, **arguments)

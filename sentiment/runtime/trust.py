@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.errors import InputError, one_line
@@ -67,7 +67,7 @@ def _import(module: str, name: str) -> Any:
         raise ImportFailedError(message) from error
 
 
-def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> None:
+def check_run_config(cfg: dict[str, Any], path: Path, trust: Collection[str]) -> None:
     """Check that the configuration of a run, read from the file `path`, names only trusted classes.
 
     That is all it checks: files that the run would write, and servers that it would log to, are

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import PADDING, SPECIALS, TextEncoder, Vocabulary
@@ -114,7 +114,13 @@ def _check_optimizer(module: SentimentModule) -> None:
         with quote_errors("scheduler"):
             options = {"total_steps": 100} if takes_total_steps(module.make_scheduler) else {}
             scheduler = module.make_scheduler(optimizer, **options)
-        check_kind(LRScheduler, scheduler=scheduler)
+            check_kind(LRScheduler, scheduler=scheduler)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a step before the first one of the optimizer
+                if isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step(1.0)
+                else:
+                    scheduler.step()
 
 
 def _check_loss(module: SentimentModule, with_probabilities: bool) -> None:

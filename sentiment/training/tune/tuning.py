@@ -51,7 +51,8 @@ class Tuning:
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
         _check_settings(cfg)
-        hide_password(cfg.tune)
+        if cfg.tune.storage is not None and not OmegaConf.is_interpolation(cfg.tune, "storage"):
+            cfg.tune.storage = hide_password(cfg.tune.storage)  # ${oc.env:NAME} stays in files
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
         fixed = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] != "tune"]

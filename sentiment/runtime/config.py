@@ -54,7 +54,7 @@ OBJECTIVES = {
 
 def find_objective(name: str) -> Objective:
     """The objective of that name; a callback may monitor other metrics, of which losses are minimized."""
-    other = Objective("minimize" if name.endswith("loss") else "maximize", False)
+    other = Objective("minimize" if str(name).endswith("loss") else "maximize", False)
     return OBJECTIVES.get(name, other)
 
 

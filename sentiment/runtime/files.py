@@ -30,10 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; its file replaces `path`, which the user names, on success.
-
-    The temporary file is in a new folder next to `path`, so that it is no file of the user.
-    """
+    """Yield a path in a new folder, whose file replaces `path`, which the user names, on success."""
     target = path.resolve()  # replaces what a symbolic link points to, not the link
     check_regular(path)
     try:

@@ -51,17 +51,10 @@ def run_experiment(
     varied: Sequence[str] = (),
     hide_fixed: bool = False,
 ) -> Run:
-    """Run one experiment in `cfg.output_dir`.
+    """Run one experiment in `cfg.output_dir`, with `callbacks` besides those of the configuration.
 
-    Args:
-        cfg: the composed configuration, see `conf/`.
-        callbacks: callbacks besides those of `cfg.callbacks`.
-        varied: keys of the settings in which this run differs from those that it is compared with.
-        hide_fixed: leave the other settings out of TensorBoard's HParams tab.
-
-    Returns:
-        The run, with metrics of the checkpoint that `cfg.test_ckpt` selects, by default the best one. With
-        `cfg.lr_find`, the only one is `lr_find/suggestion`.
+    It differs from the runs that it is compared with in the settings `varied`; `hide_fixed` leaves the others out of
+    TensorBoard's HParams tab.
     """
     run, settings = RunFolder(cfg.output_dir), hyperparameters(cfg, varied)
     resumed = read_resume_point(run, cfg)
@@ -71,7 +64,8 @@ def run_experiment(
     opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
     with opening as loggers, limit_threads(resumed.num_threads):
         check_settings(cfg)
-        datamodule = _make_datamodule(cfg)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
+        datamodule.reshuffle = not cfg.trainer.overfit_batches
         seed_everything(cfg.seed, verbose=False)
         baselines = _make_baselines(cfg, datamodule)
         others = [*baselines, *callbacks, *([resumption] if resumption else [])]
@@ -100,16 +94,14 @@ def run_experiment(
                 metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
                 shown = {key: settings[key] for key in varied if hide_fixed and key in settings}
                 log_final_figures(trainer, shown or settings, metrics, cfg.objective)
-                metrics |= _describe_conditions(datamodule, trainer)
+                metrics |= {
+                    "data_fingerprint": datamodule.folder.name,
+                    "device": _describe_device(trainer.strategy.root_device),
+                    "num_threads": torch.get_num_threads(),
+                }
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
     final = metrics if cfg.lr_find else run.read_metrics()
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
-
-
-def _make_datamodule(cfg: DictConfig) -> ReviewDataModule:
-    datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
-    datamodule.reshuffle = not cfg.trainer.overfit_batches
-    return datamodule
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
@@ -213,9 +205,5 @@ def _report_test(
     log.info(format_class_table(labels, probabilities.argmax(1), names))
 
 
-def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
-    """What the figures depend on besides the settings."""
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    data, threads = datamodule.folder.name, torch.get_num_threads()
-    return {"data_fingerprint": data, "device": name, "num_threads": threads}
+def _describe_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -30,9 +30,7 @@ log = logging.getLogger("sentiment.training.experiment")
 class RangeTest(Callback):
     """Raises the learning rate with every optimizer step, until the loss diverges.
 
-    Attributes:
-        rates: the learning rate of each step.
-        losses: the loss after each step, smoothed by a moving average without the bias of its start.
+    The losses are smoothed by a moving average without the bias of its start.
     """
 
     def __init__(self) -> None:

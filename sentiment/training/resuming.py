@@ -25,6 +25,7 @@ from sentiment.runtime.trust import find_targets
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
+_EVENTS = "events.out.tfevents.*"
 # What the weights, the order of the batches and the choice of the best checkpoint depend on.
 _FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
 _FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
@@ -59,11 +60,7 @@ class ResumePoint(NamedTuple):
 
 
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
-    """Read the last checkpoint of the run to resume, if there is one yet.
-
-    Raises:
-        InputError: training cannot continue from it, or not with these settings.
-    """
+    """Read the last checkpoint of the run to resume, if there is one yet and training can continue from it."""
     if not cfg.resume:
         return ResumePoint(num_threads=cfg.num_threads)
     if Path(cfg.resume).resolve() != run.path.resolve():
@@ -128,11 +125,7 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
 def continue_from(
     resumed: ResumePoint, cfg: DictConfig, trainer: Trainer, datamodule: ReviewDataModule
 ) -> None:
-    """Log where the training continues; keep it from continuing if early stopping had ended it.
-
-    Raises:
-        InputError: an epoch was cut short, or the data are not those that the run was trained on.
-    """
+    """Log where the training continues, unless the data changed; keep an early stopping that had ended it."""
     if not resumed.path:
         return
     if resumed.trained_on != (datamodule.encoder.to_dict(), datamodule.contents):
@@ -163,26 +156,20 @@ def _patience(early_stopping: DictConfig) -> int:
 
 
 class Resumption(Callback):
-    """Applies changed settings to what Lightning has restored, and records them once they have trained an epoch.
+    """Applies changed settings to what Lightning has restored; they are `recorded` once they have trained an epoch.
 
     Until then the folder of the run describes what its last checkpoint was trained with.
-
-    Attributes:
-        recorded: whether an epoch was trained.
     """
 
     def __init__(self, run: RunFolder, cfg: DictConfig) -> None:
         self.run = run
         self.cfg = cfg
         self.recorded = False
-        self._earlier_events = self._list_events()
-
-    def _list_events(self) -> set[Path]:
-        return {*self.run.path.glob("events.out.tfevents.*")}
+        self._earlier_events = {*run.path.glob(_EVENTS)}
 
     def remove_events(self) -> None:
         """Remove what TensorBoard would take for the continuation of the run."""
-        for path in self._list_events() - self._earlier_events:
+        for path in {*self.run.path.glob(_EVENTS)} - self._earlier_events:
             path.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

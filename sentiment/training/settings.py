@@ -52,10 +52,7 @@ MINIMA = {  # of integers, unless they are null
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raise `InputError`, which names the key or its group, for the first invalid setting.
-
-    Those of the data, the callbacks and the loggers are checked where they are made.
-    """
+    """Refuse invalid settings, but those of data, callbacks and loggers, which are checked where they are made."""
     for key, choices in CHOICES.items():
         check_choice(choices, **{key: OmegaConf.select(cfg, key, default=choices[0])})
     for key, minimum in MINIMA.items():
@@ -136,10 +133,7 @@ def _check_loss(module: SentimentModule, with_probabilities: bool) -> None:
 
 
 def _find_problem(module: SentimentModule, trust: Sequence[str]) -> str | None:
-    """Why somebody's network, tried on two texts, could not be trained or not be used after that.
-
-    Its checkpoint must give the same logits in evaluation mode.
-    """
+    """Why somebody's network, tried on two texts, could not be trained, or not be used after that."""
     ids = torch.ones(2, 8, dtype=torch.int64)
     masked = module.hparams["text_encoder"]["padding"] == "post"
     ids[1, slice(3, None) if masked else slice(5)] = PADDING

@@ -66,11 +66,7 @@ class SweepCallback(Callback):
 
 
 def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
-    """Run one job of a sweep, unless it finished before; the sweep continues if it fails.
-
-    Returns:
-        The objective, NaN if the job failed.
-    """
+    """Run one job of a sweep, unless it finished before; return the objective, NaN if it failed."""
     from sentiment.training.resuming import is_finished  # these take seconds
 
     run, result = RunFolder(cfg.output_dir), math.nan

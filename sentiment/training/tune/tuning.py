@@ -42,12 +42,7 @@ _OWN_FILES = {"study.db", "study.db-journal", "tune.log"}  # of a worker that st
 
 
 class Tuning:
-    """A study whose trials are runs of `train`.
-
-    Args:
-        cfg: the composed configuration of `conf/tune.yaml`.
-        overrides: those of the command line.
-    """
+    """A study whose trials are runs of `train`, by `conf/tune.yaml` and the overrides of the command line."""
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
         _check_settings(cfg)

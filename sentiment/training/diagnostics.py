@@ -34,6 +34,9 @@ from sentiment.runtime.errors import check_at_least
 from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
 
 MAX_CLASSES = 10  # that have a curve or a plot of their own
+MAX_CHARS = 5000  # that are shown of a review
+MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
+HISTOGRAM_BINS = 64
 
 
 @dataclass(eq=False)
@@ -117,16 +120,12 @@ class TestDiagnostic(Callback):
         datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
         module, step = cast(SentimentModule, pl_module), trainer.global_step
         rows, probabilities = module.predictions
-        self.write(
-            EvaluatedSplit(loggers, step, datamodule, module.net, split, rows, probabilities)
-        )
+        net = module.net
+        self.write(EvaluatedSplit(loggers, step, datamodule, net, split, rows, probabilities))
 
     @abstractmethod
     def write(self, evaluated: EvaluatedSplit) -> None:
         """Write it."""
-
-
-MAX_CHARS = 5000  # that are shown of a review
 
 
 class PRCurves(TestDiagnostic):
@@ -170,11 +169,7 @@ class ConfusionMatrix(TestDiagnostic):
 
 
 class MostWrongReviews(TestDiagnostic):
-    """The wrongly classified test reviews with the lowest predicted probability of their true class, as text.
-
-    Args:
-        count: maximum number of reviews.
-    """
+    """At most `count` wrong test reviews, the lowest predicted probability of the true class first, as text."""
 
     def __init__(self, count: int = 10) -> None:
         check_at_least(1, count=count)
@@ -186,7 +181,7 @@ class MostWrongReviews(TestDiagnostic):
 
 
 def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
-    """List the wrongly classified reviews with the lowest probability of their true class, in Markdown."""
+    """Their list in Markdown."""
     labels, predicted, number = evaluated.labels, evaluated.predicted, f"{len(evaluated.rows):,}"
     wrong = np.flatnonzero(predicted != labels)
     chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
@@ -231,10 +226,6 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", safe)
 
 
-HISTOGRAM_BINS = 64
-MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
-
-
 class GradientNorm(Callback):
     """The norm of the gradient of all weights before it is clipped, every `log_every_n_steps`."""
 
@@ -263,11 +254,7 @@ class WeightHistograms(Callback):
 
 
 class EmbeddingProjector(TestDiagnostic):
-    """The embeddings of the most frequent words with their polarities, after the test, in TensorBoard.
-
-    Args:
-        count: number of words.
-    """
+    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard."""
 
     def __init__(self, count: int = 2000) -> None:
         check_at_least(1, count=count)

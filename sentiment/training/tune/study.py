@@ -15,7 +15,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, event, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
@@ -195,7 +195,15 @@ def hide_password(storage: str) -> str:
     return url._replace(password=None).difference_update_query(["password"]).render_as_string()
 
 
-def _open_storage(url: str, heartbeat_interval: int, attempts: int = 3) -> RDBStorage:
+def _open_storage(url: str, heartbeat_interval: int) -> RDBStorage:
+    for _ in range(2):
+        with suppress(DBAPIError, StorageInternalError):  # another worker may create the tables
+            return _connect(url, heartbeat_interval)
+        time.sleep(1)
+    return _connect(url, heartbeat_interval)
+
+
+def _connect(url: str, heartbeat_interval: int) -> RDBStorage:
     engine: dict[str, Any] = {"poolclass": NullPool}  # a kept connection may be lost meanwhile
     if make_url(url).get_backend_name() == "sqlite":
         engine["connect_args"] = {"timeout": PATIENCE}

@@ -57,10 +57,9 @@ class Classifier:
         return self.classify(self.encode(texts))
 
     def classify(self, reviews: PaddedReviews) -> list[Prediction]:
-        return to_predictions(self.log_probabilities(reviews), self.label_names)
+        return _to_predictions(self.log_probabilities(reviews), self.label_names)
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
-        """Encode texts, to be padded in batches."""
         return self.make_reviews([self.encoder.encode(text) for text in texts])
 
     def make_reviews(self, ids: Sequence[Sequence[int]]) -> PaddedReviews:
@@ -109,7 +108,7 @@ class Ensemble:
     def classify(self, reviews: Sequence[PaddedReviews]) -> list[Prediction]:
         """Classify what `encode` returns."""
         average = average_probabilities(self.log_probabilities(reviews))
-        return to_predictions(average, self.label_names)
+        return _to_predictions(average, self.label_names)
 
     def log_probabilities(self, reviews: Sequence[PaddedReviews]) -> Tensor:
         """Log-probabilities by each member of what `encode` returns, float32 `(members, N, classes)`."""
@@ -122,8 +121,7 @@ def average_probabilities(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
-def to_predictions(log_probabilities: Tensor, label_names: Sequence[str]) -> list[Prediction]:
-    """Predictions by log-probabilities `(N, classes)`."""
+def _to_predictions(log_probabilities: Tensor, label_names: Sequence[str]) -> list[Prediction]:
     return [
         Prediction(label_names[row.index(max(row))], dict(zip(label_names, row, strict=True)))
         for row in log_probabilities.exp().tolist()
@@ -146,29 +144,21 @@ def find_problems(counts: Mapping[str, int], encoder: TextEncoder) -> list[str]:
     problems = []
     share = counts["unknown"] / max(1, counts["tokens"])
     if share > MAX_UNKNOWN:
-        problems.append(
-            f"{share:.0%} of the tokens are not in the vocabulary of the model, whose tokenizer is "
-            f"{encoder.tokenizer}; it has not learned to read such texts"
-        )
+        unknown = f"{share:.0%} of the tokens are not in the vocabulary of the model"
+        advice = "it has not learned to read such texts"
+        problems.append(f"{unknown}, whose tokenizer is {encoder.tokenizer}; {advice}")
     if counts["wordless"]:
-        problems.append(
-            f"{counts['wordless']:,} of {counts['texts']:,} texts are empty or have no word that the "
-            "model knows; the predictions for them mean nothing"
-        )
+        empty = f"{counts['wordless']:,} of {counts['texts']:,} texts are empty or have no word"
+        problems.append(f"{empty} that the model knows; the predictions for them mean nothing")
     return problems
 
 
 def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifier:
     """Load a trained model, onto a CUDA device if there is one.
 
-    Args:
-        path: a run directory, of which the tested checkpoint is taken, or a checkpoint.
-        trust: modules outside this package whose networks and tokenizers may be imported, which runs
-            their code.
-
-    Raises:
-        InputError: there is no checkpoint, or it is damaged, of another program, or holds more than
-            plain values.
+    The path is that of a run, of which the tested checkpoint is taken, or of a checkpoint. `trust`
+    names modules outside this package whose networks and tokenizers may be imported, which runs
+    their code.
     """
     file = Path(path).expanduser()
     if file.is_dir():

@@ -9,8 +9,7 @@ RUN is a run directory or a checkpoint. A folder and IMDB are evaluated on their
 file on all rows, or on the held-out ones if the model was trained on it. A copy of a file counts as
 another file, but copies of training reviews are counted. What says how to read files can be set:
 path, text_column, label_column, id_column, labels, empty, header, separator, encoding,
-encoding_errors, text_per,
-test_fraction and split_seed; the rest is part of the checkpoint.
+encoding_errors, text_per, test_fraction and split_seed; the rest is part of the checkpoint.
 """
 
 import logging

@@ -20,7 +20,6 @@ from sentiment.runtime.files import output_file
 
 
 def run(arguments: Namespace) -> None:
-    """Explain the text of a command line or of standard input."""
     from rich.console import Console  # these take seconds
 
     from sentiment.analysis.explain.explanation import explain
@@ -30,8 +29,6 @@ def run(arguments: Namespace) -> None:
 
     text = arguments.text
     if text is None:
-        if sys.stdin.isatty():
-            print("reading a text from the terminal; Ctrl-D ends it", file=sys.stderr)
         text = "\n".join(chain.from_iterable(read_lines(sys.stdin.buffer)))
     classifier = load(arguments.checkpoint, arguments.trust)
     tokens, _ = classifier.encoder.split(text)
@@ -49,11 +46,10 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     page = "also write an HTML page with the gates"
     parser = CommandParser("explain", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     parser.add_argument("text", nargs="?", help="standard input if omitted")
     parser.add_argument("--html", type=Path, metavar="PAGE", help=page)
     parser.add_argument("--class", dest="target", metavar="NAME", help="explain this class")
-    parser.add_trust()
     parser.run(run)
 
 

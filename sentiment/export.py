@@ -31,18 +31,16 @@ def run(arguments: Namespace) -> None:
     from sentiment.model.onnx_export import CHECKED_SIZES, export_onnx
 
     classifier = load(arguments.checkpoint, arguments.trust)
-    difference = export_onnx(
-        classifier.net, classifier.encoder, classifier.label_names, arguments.file
-    )
+    model = classifier.net, classifier.encoder, classifier.label_names
+    difference = export_onnx(*model, arguments.file)
     sizes = ", ".join(f"{batch} x {length}" for batch, length in CHECKED_SIZES)
     print(f"{arguments.file}: written; at {sizes} tokens within {difference:.1e} of PyTorch")
 
 
 def main() -> None:
     parser = CommandParser("export", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     parser.add_argument("file", type=Path, help="ONNX file to write")
-    parser.add_trust()
     parser.run(run)
 
 

@@ -4,17 +4,17 @@ import csv
 import io
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from sentiment.classifier import Prediction
+from sentiment.data.files.formats import ReadOptions
+from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import escape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from sentiment.data.files.formats import ReadOptions
 
 OUTPUT_COLUMNS = ("row", "label", "probabilities")
 
@@ -28,10 +28,8 @@ class TextChunk(NamedTuple):
     notes: Sequence[str] = ()  # how the file was read, if that was a choice
 
 
-def read_file(file: Path, options: "ReadOptions") -> Iterator[TextChunk]:
+def read_file(file: Path, options: ReadOptions) -> Iterator[TextChunk]:
     """Yield the texts of a file in chunks; its columns with a name of the output get the prefix `file_`."""
-    from sentiment.data.files.rows import read_rows  # takes seconds
-
     for rows in read_rows(file, options, all_columns=True):
         cells: dict[str, Sequence[Any]] = {"row": range(rows.first, rows.first + len(rows.texts))}
         for name, values in rows.cells.items():
@@ -50,6 +48,8 @@ def read_file(file: Path, options: "ReadOptions") -> Iterator[TextChunk]:
 def read_lines(stream: BinaryIO) -> Iterator[list[str]]:
     """Yield the lines of standard input as they arrive, so that a slow pipe is answered at once."""
     assert isinstance(stream, io.BufferedReader)
+    if stream.isatty():
+        print("reading from the terminal; Ctrl-D ends it", file=sys.stderr)
     number, rest = 1, b""
     while block := stream.read1(1 << 20):
         *lines, rest = (rest + block).split(b"\n")
@@ -70,10 +70,9 @@ def _decode(line: bytes, number: int) -> str:
 
 def make_read_options(
     run: RunFolder, header: bool, flags: Mapping[str, str], **changes: str | None
-) -> "ReadOptions":
+) -> ReadOptions:
     """How to read a file: as the files of a run, but for changes of `ReadOptions`."""
-    from sentiment.data.files.formats import ReadOptions  # these take seconds
-    from sentiment.data.source import find_separator
+    from sentiment.data.source import find_separator  # takes seconds
 
     cfg = run.read_config()
     of_run = cfg.data if cfg else {}
@@ -96,7 +95,7 @@ def make_read_options(
 def format_csv(
     predictions: Sequence[Prediction], cells: Mapping[str, Sequence[Any]], columns: Sequence[str]
 ) -> str:
-    """Lines of CSV: the cells of these columns, then the predictions; of columns without cells they are empty."""
+    """Lines of CSV: the cells of these columns, if there are any, then the predictions."""
     empty = [None] * len(predictions)
     beside = [cells.get(name, empty) for name in columns]
     rows = []
@@ -119,16 +118,14 @@ def _to_csv(rows: Sequence[Sequence[str]]) -> str:
 
 
 def format_json(predictions: Sequence[Prediction], cells: Mapping[str, Sequence[Any]]) -> str:
-    """Lines of JSON: all cells, then the predictions."""
+    """Lines of JSON: all cells, then the predictions; NaN and infinity become null."""
     lines = []
     for i, (label, probabilities) in enumerate(predictions):
-        record = {name: _to_json(values[i]) for name, values in cells.items()}
+        record = {name: values[i] for name, values in cells.items()}
+        for name, value in record.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                record[name] = None
         rounded = {name: round(p, 6) for name, p in probabilities.items()}
         record |= {"label": label, "probabilities": rounded}
         lines.append(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     return "".join(lines)
-
-
-def _to_json(value: Any) -> Any:
-    """NaN and infinity, which JSON lacks, become null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

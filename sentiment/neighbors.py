@@ -7,14 +7,12 @@ The polarity is the logit of a text of that word alone, minus that of an unknown
 """
 
 from argparse import Namespace
-from pathlib import Path
 
 from sentiment.runtime.cli import CommandParser, escape_control_chars
 from sentiment.runtime.errors import check_at_least
 
 
 def run(arguments: Namespace) -> None:
-    """Print a table for each word of a command line."""
     check_at_least(1, **{"--count": arguments.count})
 
     from rich.box import SIMPLE_HEAD  # these take seconds
@@ -22,16 +20,16 @@ def run(arguments: Namespace) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from sentiment.analysis.explain.neighbors import find_neighbors, find_word
+    from sentiment.analysis.explain.neighbors import find_neighbors
     from sentiment.classifier import load
 
     classifier = load(arguments.checkpoint, arguments.trust)
-    for word in [find_word(classifier, word) for word in arguments.word]:
+    for found in [find_neighbors(classifier, word, arguments.count) for word in arguments.word]:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column(Text(escape_control_chars(word)), no_wrap=True)
+        table.add_column(Text(escape_control_chars(found[0][0])), no_wrap=True)
         for heading in ("cosine", *(f"polarity ({name})" for name in classifier.output_names)):
             table.add_column(Text(escape_control_chars(heading)), justify="right")
-        for neighbor, cosine, polarity in find_neighbors(classifier, word, arguments.count):
+        for neighbor, cosine, polarity in found:
             numbers = (f"{cosine:.3f}", *(f"{logit:+.2f}" for logit in polarity))
             table.add_row(Text(escape_control_chars(neighbor)), *numbers)
         Console().print(table)
@@ -41,10 +39,9 @@ def run(arguments: Namespace) -> None:
 def main() -> None:
     parser = CommandParser("neighbors", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="run directory or checkpoint")
+    parser.add_checkpoint()
     add("word", nargs="+", help="word of the vocabulary")
     add("--count", type=int, default=10, help="neighbors of each word (default: 10)")
-    parser.add_trust()
     parser.run(run)
 
 

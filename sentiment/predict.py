@@ -36,7 +36,6 @@ FLAGS = {  # instead of the keys of a configuration, in messages
 
 
 def run(arguments: Namespace) -> None:
-    """Classify the texts of a command line, a file or standard input, and print the predictions."""
     if arguments.file and arguments.text:
         raise InputError(f"--file {arguments.file}: texts are given too; pass one or the other")
 
@@ -76,9 +75,8 @@ def run(arguments: Namespace) -> None:
             counts["damaged"] += sum("\ufffd" in text for text in texts)
             progress.update(task, completed=fraction)
     problems = find_problems(counts, ensemble.members[0].encoder)
-    if counts["damaged"]:
-        what = "texts have a character that could not be decoded (U+FFFD)"
-        problems.append(f"{counts['damaged']:,} {what}")
+    if damaged := counts["damaged"]:
+        problems.append(f"{damaged:,} texts have a character that could not be decoded (U+FFFD)")
     for problem in problems:
         print(f"warning: {problem}", file=sys.stderr)
 
@@ -94,7 +92,6 @@ def _check_output(source: Path | int) -> None:
 
 
 def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
-    """Yield the texts in chunks."""
     from sentiment.file_predictions import TextChunk, make_read_options, read_file, read_lines
     from sentiment.runtime.run_folder import RunFolder
 
@@ -108,8 +105,6 @@ def read_chunks(arguments: Namespace) -> Iterator["TextChunk"]:
     elif arguments.text:
         yield TextChunk(arguments.text)
     else:
-        if sys.stdin.isatty():
-            print("reading one text per line from the terminal; Ctrl-D ends it", file=sys.stderr)
         yield from map(TextChunk, read_lines(sys.stdin.buffer))
 
 
@@ -119,13 +114,9 @@ def main() -> None:
     ensemble = "another model, with which probabilities are averaged; may be repeated"
     parser = CommandParser("predict", __doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="run directory or checkpoint")
-    add(
-        "text",
-        nargs="*",
-        default=[],
-        help="texts; without --file and texts, lines of standard input",
-    )
+    parser.add_checkpoint()
+    texts = "texts; without --file and texts, lines of standard input"
+    add("text", nargs="*", default=[], help=texts)
     add("--file", type=Path, help="CSV, TSV, JSON, Parquet or .txt file of texts")
     add("--column", help=f"column of the texts; its number with --no-header ({of_run})")
     add("--no-header", action="store_true", help="the first line of the file is a row")
@@ -134,7 +125,6 @@ def main() -> None:
     add("--encoding-errors", choices=["strict", "replace"], help=errors)
     add("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
     add("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
-    parser.add_trust()
     parser.run(run)
 
 

@@ -19,21 +19,15 @@ from sentiment.runtime.cli import CommandParser
 
 
 def run(arguments: Namespace) -> None:
-    """Compare the runs of a command line."""
     from sentiment.analysis.report.report import write_report  # takes seconds
 
     write_report(arguments.folder, arguments.output)
 
 
 def main() -> None:
-    """Parse the command line and run the command."""
     parser = CommandParser("report", __doc__)
-    parser.add_argument(
-        "folder",
-        type=Path,
-        nargs="+",
-        help="folder of a run, a sweep or a study; others are skipped",
-    )
+    folders = "folder of a run, a sweep or a study; others are skipped"
+    parser.add_argument("folder", type=Path, nargs="+", help=folders)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="folder for the files")
     parser.run(run)
 

@@ -28,7 +28,6 @@ LIMITS = {  # of a request
 
 
 def run(arguments: Namespace) -> None:
-    """Load the models and answer requests until Ctrl-C."""
     limits = {name: getattr(arguments, name) for name in LIMITS}
     check_at_least(1, **{_flag(name): value for name, value in limits.items()})
     listener = listen(arguments.host, arguments.port)
@@ -73,14 +72,11 @@ def describe_address(host: str, port: int) -> tuple[str, str]:
     if address.is_loopback:
         return url, ""
     called = f"http://{socket.gethostname()}:{port}" if host in any_address else url
-    return url, (
-        f"--host {host}: whoever reaches this machine, as {called} or otherwise, can use the models and "
-        "read their test sets, without a password"
-    )
+    can = "can use the models and read their test sets, without a password"
+    return url, f"--host {host}: whoever reaches this machine, as {called} or otherwise, {can}"
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen at an address of this machine."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=1024)
@@ -109,14 +105,13 @@ def main() -> None:
     host = "address to listen at (default: 127.0.0.1, this machine only)"
     allowed = "name by which the server may be called, besides localhost and that of the machine; may be repeated"
     parser = CommandParser("serve", __doc__)
-    parser.add_argument("checkpoint", type=Path, nargs="+", help="run directory or checkpoint")
+    parser.add_checkpoint(nargs="+")
     parser.add_argument("--host", default="127.0.0.1", help=host)
     parser.add_argument("--port", type=int, default=8000, help="default: 8000; 0: a free one")
     for name, (value, what) in LIMITS.items():
         text = f"{what} (default: {value:,})"
         parser.add_argument(_flag(name), type=int, default=value, metavar="N", help=text)
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allowed)
-    parser.add_trust()
     parser.run(run)
 
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from sentiment import explain as explain_command
 from sentiment.analysis.explain.explanation import attribute, explain, log_odds, trace
 from sentiment.analysis.explain.views import (
-    draw_line_chart,
+    draw_area_chart,
     format_decomposition,
     print_explanation,
     rank_probabilities,
@@ -213,7 +214,7 @@ def test_words_beyond_maxlen_are_kept_apart(run: Path) -> None:
     assert explain(load(run), "").words == ["<unk>"]
 
 
-def test_terminal_output_has_words_line_chart_and_decomposition(run: Path) -> None:
+def test_terminal_output_has_words_chart_and_decomposition(run: Path) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     explanation = explain(load(run), TEXT)
     print_explanation(explanation, console)
@@ -222,7 +223,7 @@ def test_terminal_output_has_words_line_chart_and_decomposition(run: Path) -> No
     assert "a good film zorgblatt a convincing" in text
     assert "explained class" not in text
     assert "not in the vocabulary: zorgblatt" in text
-    assert "1.0 ┤" in text
+    assert "1.0 │" in text
     assert re.search(
         r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text
     )
@@ -237,15 +238,15 @@ def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> 
                          "rough guide only")  # fmt: skip
 
 
-def test_line_chart_connects_the_probabilities_and_fits_the_width() -> None:
-    assert draw_line_chart([1.0, 0.0, 0.5], 6, height=3) == [
-        "1.0 ┤──╮",
-        "0.5 ┤  │ ╭─",
-        "0.0 ┤  ╰─╯",
+def test_chart_shows_the_probabilities_and_fits_the_width() -> None:
+    assert draw_area_chart(np.array([1, 0, 0.5], np.float32), 6, height=3) == [
+        "1.0 │██",
+        "    │██  ▄▄",
+        "0.0 │██  ██",
     ]
-    thinned = draw_line_chart([0.5] * 1000, 60)
-    assert len(thinned) == 9
-    assert thinned[4] == "0.5 ┤" + "─" * 60
+    thinned = draw_area_chart(np.full(1000, 0.5, np.float32), 60)
+    assert len(thinned) == 5
+    assert thinned[1:4] == ["    │", "    │" + "▄" * 60, "    │" + "█" * 60]
 
 
 def test_page_escapes_markup_and_loads_nothing(masked_run: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sentiment import neighbors as neighbors_command
-from sentiment.analysis.explain.neighbors import find_neighbors, find_word
+from sentiment.analysis.explain.neighbors import find_neighbors
 from sentiment.classifier import load
 from sentiment.model.network import Network
 from sentiment.runtime.errors import InputError
@@ -36,17 +36,17 @@ def test_network_without_an_embedding_is_rejected(run: Path) -> None:
         find_neighbors(classifier, "film", 5)
 
 
-def test_find_word_tokenizes_and_suggests_similar_spellings(run: Path) -> None:
+def test_words_are_tokenized_and_similar_spellings_suggested(run: Path) -> None:
     classifier = load(run)
-    assert find_word(classifier, "Convincing!") == "convincing"
+    assert find_neighbors(classifier, "Convincing!", 1)[0][0] == "convincing"
     with pytest.raises(
         InputError, match=r"'convincingg': not in the vocabulary of .* did you mean convincing"
     ):
-        find_word(classifier, "convincingg")
+        find_neighbors(classifier, "convincingg", 1)
     with pytest.raises(InputError, match=r"'电影': not in the vocabulary of .*; try another word"):
-        find_word(classifier, "电影")
+        find_neighbors(classifier, "电影", 1)
     with pytest.raises(InputError, match="'<pad>': not in the vocabulary"):
-        find_word(classifier, "<pad>")
+        find_neighbors(classifier, "<pad>", 1)
 
 
 def test_command_prints_a_table_per_word(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

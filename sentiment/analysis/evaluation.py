@@ -28,8 +28,8 @@ from sentiment.data.encoded.tokenizing import EMPTY, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
-from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import check_regular
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import reading
 from sentiment.runtime.run_folder import RunFolder, provenance
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,9 @@ FILE_KEYS = {field.name for field in dataclasses.fields(sources.FileSettings)} -
 
 
 def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
-    """Write `metrics.json` and `test_predictions.csv` to `cfg.output_dir`, and print the result table.
+    """Write metrics and predictions to `cfg.output_dir`; print and return the metrics.
 
-    Args:
-        cfg: the composed configuration of `conf/evaluate.yaml`.
-        named: keys set on the command line; other keys of `data` come from the run of the first checkpoint.
-
-    Returns:
-        The metrics, with the tags of a run's.
+    Keys of `data` are those of the run of the first checkpoint, but for the named ones.
     """
     if not cfg.checkpoint:
         advice = "pass a run directory or a checkpoint, or several: checkpoint=[RUN1,RUN2]"
@@ -66,7 +61,10 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     by_member, counts = _classify(ensemble, reviews, known)
     log_probabilities = average_probabilities(by_member)  # (N, classes)
-    metrics = _compute_metrics(log_probabilities, labels, ensemble.label_names)
+    computed, true = ClassificationMetrics(ensemble.label_names), torch.from_numpy(labels)
+    loss, row_numbers = F.nll_loss(log_probabilities, true), torch.arange(len(true))
+    computed.update("test", loss, log_probabilities.exp(), true, row_numbers)
+    metrics = {tag: float(value) for tag, value in computed.compute("test")[0].items()}
     for problem in corpus.warnings + find_problems(counts, ensemble.members[0].encoder):
         log.warning(problem)
     if counts["copies"]:
@@ -90,9 +88,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
 def _run_of(path: Path) -> RunFolder | None:
     """The run that is given, or that wrote a checkpoint; None for a copy of one elsewhere."""
-    if path.is_dir() or path.resolve().parent.name == "checkpoints":
-        return RunFolder.of(path)
-    return None
+    is_of_run = path.is_dir() or path.resolve().parent.name == "checkpoints"
+    return RunFolder.of(path) if is_of_run else None
 
 
 def _data_config(cfg: DictConfig, run: DictConfig | None, named: Sequence[str]) -> DictConfig:
@@ -164,12 +161,8 @@ def _read_hashes(
     known: dict[Tokenizer, list[Integers]] = {}
     for run, member in zip(runs, ensemble.members, strict=True):
         if run and (file := run.train_hashes_file).exists():
-            check_regular(file)
-            try:  # mapped, or numpy would make room for whatever size the file states
-                hashes = np.load(file, mmap_mode="r")
-            except (OSError, ValueError, EOFError) as error:
-                problem = f"cannot be read ({one_line(error)}); remove it"
-                raise InputError(f"{file}: {problem}") from error
+            with reading(file):
+                hashes = np.load(file, mmap_mode="r")  # else of whatever size the file states
             known.setdefault(member.encoder.tokenizer, []).append(hashes)
     return known
 
@@ -193,16 +186,6 @@ def _classify(
     return torch.cat(parts, 1), counts
 
 
-def _compute_metrics(
-    log_probabilities: Tensor, labels: Integers, label_names: Sequence[str]
-) -> dict[str, float]:
-    metrics, true = ClassificationMetrics(label_names), torch.from_numpy(labels)
-    loss = F.nll_loss(log_probabilities, true)
-    metrics.update("test", loss, log_probabilities.exp(), true, torch.arange(len(true)))
-    values, _ = metrics.compute("test")
-    return {tag: float(value) for tag, value in values.items()}
-
-
 def _print_tables(
     title: str,
     ensemble: Ensemble,
@@ -210,7 +193,6 @@ def _print_tables(
     labels: Integers,
     metrics: Mapping[str, float],
 ) -> None:
-    """Log the accuracies of the ensemble and of its members, the classes, and the other metrics."""
     names = [member.net.display_name for member in ensemble.members]
     predicted = average_probabilities(by_member).argmax(1).numpy()
     correct = {names[0] if len(names) == 1 else f"ensemble of {len(names)}": predicted == labels}
@@ -219,6 +201,6 @@ def _print_tables(
             correct[f"{name} {i}"] = member.argmax(1).numpy() == labels
     log.info(format_result_table(f"{title}: accuracy in per cent", correct, {}))
     log.info(format_class_table(labels, predicted, ensemble.label_names))
-    overall = {tag: value for tag, value in metrics.items() if not tag.startswith(METRICS_BY_CLASS)}
-    shown = (f"{tag} {value:.4f}" for tag, value in overall.items() if not math.isnan(value))
+    overall = (tag for tag in metrics if not tag.startswith(METRICS_BY_CLASS))
+    shown = (f"{tag} {metrics[tag]:.4f}" for tag in overall if not math.isnan(metrics[tag]))
     log.info(", ".join(shown))

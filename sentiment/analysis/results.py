@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 # Results are averaged over seeds and devices; baselines do not change the network.
 NOT_COMPARED = {"seed", "baseline", "tune", "trainer.accelerator"}
-# Keys of `data` that determine the test set, by where it comes from.
-_TABLE = (
+# Keys of `data` that determine the test set; that of IMDB is not drawn.
+_DRAWN = ("test_fraction", "split_seed")
+_TEST_SET = (
     *("path", "text_column", "label_column", "header", "separator", "encoding", "encoding_errors"),
-    *("text_per", "labels", "empty"),
+    *("text_per", "labels", "empty", *_DRAWN),
 )
-_DRAWN = ("test_fraction", "split_seed")  # IMDB's test set is official
-_TEST_SET = {"demo": (), "imdb": _TABLE, "files": (*_TABLE, *_DRAWN)}
 _NAMED = ("data", "data.path")  # name a data set
 _AT_BATCH_TIME = tuple(f"data.{key}" for key in ("maxlen", "padding", "truncating", "batch_size"))
 # By state of an Optuna trial.
@@ -36,19 +35,12 @@ _STATUS = {"COMPLETE": "finished", "PRUNED": "pruned", "RUNNING": "unfinished"}
 
 @dataclass(frozen=True)
 class Result:
-    """Finished runs that differ only in their seeds.
+    """Finished runs that differ only in their seeds."""
 
-    Attributes:
-        settings: those that vary between the results.
-        runs: by seed; of several runs with the same settings and seed, the last one.
-        repeated: the other runs with the same settings and seed.
-        metrics: numbers of `metrics.json`: a row per seed, a column per tag, NaN where a run lacks a tag.
-    """
-
-    settings: dict[str, Any]
-    runs: Mapping[Any, Run]
-    metrics: pd.DataFrame
-    repeated: Sequence[Run] = ()
+    settings: dict[str, Any]  # those that vary between the results
+    runs: Mapping[Any, Run]  # by seed, the last of those with the same settings and seed
+    metrics: pd.DataFrame  # numbers: a row per seed, a column per tag, NaN where a run lacks a tag
+    repeated: Sequence[Run] = ()  # the others with the same settings and seed
 
     @cached_property
     def mean(self) -> dict[str, float]:
@@ -63,16 +55,18 @@ class Result:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[str]]:
-    """Read all runs in a folder and its subfolders, but for the teachers of a run; there may be none.
-
-    Returns:
-        The runs, and a line for each that cannot be read.
-    """
+    """The runs in a folder, but for teachers, and a line for each that cannot be read."""
     runs: list[Run] = []
     problems: list[str] = []
     walk = os.walk(folder, onerror=lambda error: problems.append(str(error)))
     found = {Path(parent) for parent, names, _ in walk if ".hydra" in names}
-    configs = _read_configs(sorted(found), problems)
+    configs: dict[Path, DictConfig] = {}
+    for files in map(RunFolder, sorted(found)):
+        with _note_problem(problems):
+            if cfg := files.read_config():
+                configs[files.path] = cfg
+            elif files.metrics_file.exists():
+                problems.append(f"{files.config_file}: not the configuration of a run")
     studies = {path for path, cfg in configs.items() if "tune" in cfg}
     for path, cfg in configs.items():
         is_teacher = path.parent.name == "teachers" and path.parents[1] in found
@@ -95,30 +89,14 @@ def _note_problem(problems: list[str]) -> Iterator[None]:
         problems.append(str(error))
 
 
-def _read_configs(folders: Sequence[Path], problems: list[str]) -> dict[Path, DictConfig]:
-    configs = {}
-    for files in map(RunFolder, folders):
-        with _note_problem(problems):
-            cfg = files.read_config()
-            if cfg is not None:
-                configs[files.path] = cfg
-            elif files.metrics_file.exists():
-                problems.append(f"{files.config_file}: not the configuration of a run")
-    return configs
-
-
-def is_study(folder: Path) -> bool:
-    """Whether a folder is that of a study of `sentiment.tune`."""
+def load_study(folder: Path) -> "optuna.Study | None":
+    """The study of a folder, from there or from `tune.storage`; None if it is no study's."""
     cfg = RunFolder(folder).read_config()
-    return cfg is not None and "tune" in cfg
+    if cfg is None or "tune" not in cfg:
+        return None
 
-
-def load_study(folder: Path) -> "optuna.Study":
-    """Load the study of a folder, from there or from the storage that its configuration names."""
     import optuna  # takes seconds
 
-    cfg = RunFolder(folder).read_config()
-    assert cfg is not None
     file = folder / "study.db"
     try:
         if not cfg.tune.storage:
@@ -134,38 +112,29 @@ def _read_trials(
     folder: Path, configs: Mapping[Path, DictConfig], problems: list[str]
 ) -> list[Run]:
     """Read the trials of a study from its storage, which also knows those of other machines."""
-    study = flatten(configs[folder])
-    runs = []
-    for trial in load_study(folder).trials:
+    of_study, study = flatten(configs[folder]), load_study(folder)
+    objective, runs = of_study["objective"], []
+    for trial in study.trials if study else ():
         if trial.state.name == "WAITING":
             continue
         files = RunFolder(trial_path(folder, trial.number))
-        settings = flatten(configs[files.path]) if files.path in configs else study
+        settings = flatten(configs.get(files.path, configs[folder]))
         # Another machine may have the data in another place, and only the best trial is tested.
-        same = {key: study.get(key) for key in ("data.path", "test_ckpt")}
-        metrics = _read_trial_metrics(files, trial, study["objective"], problems)
+        same = {key: of_study.get(key) for key in ("data.path", "test_ckpt")}
+        metrics: dict[str, Any] = {"status": "interrupted", objective: None}
+        with _note_problem(problems):
+            metrics |= files.read_metrics()
+        if trial.state.name == "FAIL" and metrics["status"] == "finished":
+            value = metrics.get(objective)
+            lost = f"trained to the end, {objective} {value}, but the study did not record it"
+            why = f"{objective} is not a number" if value is None else lost
+            metrics |= {"status": "failed", "error": why}
+        metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
+        if trial.value is not None:
+            metrics[objective] = trial.value
         sampled = frozenset(trial.params)
         runs.append(Run(files, settings | trial.params | same, metrics, sampled))
     return runs
-
-
-def _read_trial_metrics(
-    files: RunFolder, trial: "optuna.trial.FrozenTrial", objective: str, problems: list[str]
-) -> dict[str, Any]:
-    """The metrics in the folder of a trial, with value and state from the study's storage."""
-    metrics: dict[str, Any] = {"status": "interrupted", objective: None}
-    with _note_problem(problems):
-        metrics |= files.read_metrics()
-    trained = metrics["status"] == "finished"
-    metrics["status"] = _STATUS.get(trial.state.name, metrics["status"])
-    if trial.value is not None:
-        metrics[objective] = trial.value
-    if trial.state.name == "FAIL" and trained:
-        value = metrics.get(objective)
-        lost = f"trained to the end, {objective} {value}, but the study did not record it"
-        why = f"{objective} is not a number" if value is None else lost
-        metrics |= {"status": "failed", "error": why}
-    return metrics
 
 
 def group_by_data(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -188,12 +157,13 @@ def _test_set(settings: Mapping[str, Any]) -> dict[str, str]:
     """The settings that determine the test set, as text."""
     source, path = str(settings["data.source"]), settings["data.path"]
     found = {"data": source}
-    if source == "imdb" and path is None:
+    if source == "demo" or (source == "imdb" and path is None):
         return found
-    for key in (f"data.{name}" for name in _TEST_SET.get(source, _TEST_SET["files"])):
-        value = settings.get(key)
-        found[key] = "null" if value is None else str(value)
-    if isinstance(path, str) and "data.path" in found:
+    for name in _TEST_SET:
+        if source != "imdb" or name not in _DRAWN:
+            value = settings.get(f"data.{name}")
+            found[f"data.{name}"] = "null" if value is None else str(value)
+    if isinstance(path, str):
         found["data.path"] = os.path.normpath(path)
     return found
 
@@ -228,9 +198,7 @@ def varying_keys(runs: Sequence[Run]) -> list[str]:
 
 def has_result(run: Run, objective: str) -> bool:
     """Whether a run has come to its end with a number as its objective."""
-    value = run.metrics.get(objective)
-    is_number = isinstance(value, float | int) and not isinstance(value, bool)
-    return run.status == "finished" and is_number
+    return run.status == "finished" and type(run.metrics.get(objective)) in (float, int)
 
 
 def summarize(runs: Sequence[Run], objective: str) -> list[Result]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sentiment.runtime.config import flatten
-from sentiment.runtime.errors import InputError, one_line
-from sentiment.runtime.files import check_regular, unescape_csv_formula
+from sentiment.runtime.errors import InputError
+from sentiment.runtime.files import reading, unescape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -28,30 +28,17 @@ _SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run as its folder describes it; a notebook shows its accuracies and those of its baselines.
-
-    Attributes:
-        folder: its files.
-        settings: by dotted key, see `runtime.config.flatten`.
-        metrics: of `metrics.json`, where null is None; empty if the run did not end.
-        sampled: keys of the settings that a study sampled.
-        trust: modules outside this package whose classes `model` may import.
-    """
+    """A run as its folder describes it; a notebook shows its accuracies."""
 
     folder: RunFolder
-    settings: dict[str, Any]
-    metrics: dict[str, Any]
-    sampled: frozenset[str] = frozenset()
-    trust: tuple[str, ...] = ()
+    settings: dict[str, Any]  # by dotted key, see `runtime.config.flatten`
+    metrics: dict[str, Any]  # of `metrics.json`, where null is None; empty if the run did not end
+    sampled: frozenset[str] = frozenset()  # keys of the settings that a study sampled
+    trust: tuple[str, ...] = ()  # modules outside this package whose classes `model` may import
 
     @classmethod
     def read(cls, path: str | Path, trust: Collection[str] = ()) -> "Run":
-        """Read the run in a folder, from Python or the command line.
-
-        Args:
-            path: its folder; an `InputError` says why it is none.
-            trust: modules outside this package whose classes `model` may import, which runs their code.
-        """
+        """Read the run in a folder, or say by an `InputError` why it is none."""
         folder = RunFolder(path)
         folder.check_contains(folder.config_file)
         cfg = folder.read_config()
@@ -80,7 +67,7 @@ class Run:
     def history(self) -> pd.DataFrame:
         """`history.csv`: a row per epoch, from 1; `step`, losses, accuracies, `lr` and `seconds`."""
         path = self.path / "history.csv"
-        with _explain_damage(path, "no epoch ended, or callbacks.history=null"):
+        with _reading(path, "no epoch ended, or callbacks.history=null"):
             history = pd.read_csv(path, dtype="float64")
             _ = history[_CURVES]
             return history.astype({"epoch": "int64", "step": "int64"}).set_index("epoch")
@@ -94,7 +81,7 @@ class Run:
         apostrophe that the file has before what a spreadsheet would evaluate.
         """
         path = self.folder.predictions_file
-        with _explain_damage(path, "nothing was tested, as with test_ckpt=null"):
+        with _reading(path, "nothing was tested, as with test_ckpt=null"):
             names = pd.read_csv(path, nrows=0).columns
             numbers = {name: "float64" for name in names if name.startswith("p(")}
             numbers["row"] = "int64"
@@ -164,13 +151,8 @@ class Run:
 
 
 @contextmanager
-def _explain_damage(path: Path, why_missing: str) -> Iterator[None]:
-    """Raise `InputError` for a file that is missing or cannot be read."""
-    check_regular(path)
-    try:
+def _reading(path: Path, why_missing: str) -> Iterator[None]:
+    if not path.exists():
+        raise InputError(f"{path}: missing; {why_missing}")
+    with reading(path):
         yield
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        damage = f"cannot be read ({one_line(error)}); remove it or repeat the run"
-        is_missing = isinstance(error, FileNotFoundError)
-        why = f"missing; {why_missing}" if is_missing else damage
-        raise InputError(f"{path}: {why}") from error

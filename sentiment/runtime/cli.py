@@ -8,7 +8,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from sentiment.runtime.errors import InputError
 
@@ -61,8 +62,9 @@ class CommandParser(argparse.ArgumentParser):
         program = f"python -m sentiment.{command}"
         super().__init__(prog=program, description=description, formatter_class=raw)
 
-    def add_trust(self) -> None:
-        """Add `--trust`, for checkpoints with classes of other modules."""
+    def add_checkpoint(self, **options: Any) -> None:
+        """Add `checkpoint`, and `--trust` for those with classes of other modules."""
+        self.add_argument("checkpoint", type=Path, help="run directory or checkpoint", **options)
         text = "module outside this package whose classes the checkpoint may name; may be repeated"
         self.add_argument("--trust", action="append", default=[], metavar="MODULE", help=text)
 

@@ -12,7 +12,7 @@ from secrets import token_hex
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
-from sentiment.runtime.errors import InputError, one_line
+from sentiment.runtime.errors import InputError, one_line, shorten
 
 _FORMULA = r"[=@\t\r]|[+-](?![0-9.]+$)"
 
@@ -51,8 +51,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of JSON, YAML and OmegaConf, which have many
-        kind, advice = type(error).__name__, "remove it or repeat the run"
-        raise InputError(f"{path}: cannot be read ({kind}); {advice}") from error
+        why = shorten(one_line(error) or type(error).__name__, 200)
+        raise InputError(f"{path}: cannot be read ({why}); remove it or repeat the run") from error
 
 
 def check_regular(path: Path) -> None:

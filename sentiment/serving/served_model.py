@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from sentiment.analysis.explain.explanation import LayerTrace, explain
-from sentiment.analysis.explain.neighbors import find_neighbors, find_word
+from sentiment.analysis.explain.neighbors import find_neighbors
 from sentiment.classifier import Classifier, Prediction, load
 from sentiment.data.text.vocabulary import UNKNOWN
 from sentiment.runtime.errors import InputError
@@ -104,7 +104,7 @@ class ServedModel:
 
     def find_neighbors(self, word: str) -> list[dict[str, Any]]:
         """A word and its nearest neighbors, with cosine similarity and polarity."""
-        found = find_neighbors(self.classifier, find_word(self.classifier, word), NEIGHBORS)
+        found = find_neighbors(self.classifier, word, NEIGHBORS)
         names = self.classifier.output_names
         return [
             {"word": word, "cosine": cosine, "polarity": dict(zip(names, logits, strict=True))}

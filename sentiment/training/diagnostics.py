@@ -20,8 +20,8 @@ from sentiment.analysis.figures.model import (
     plot_confusion_matrix,
     plot_gates,
     plot_reliability_diagram,
-    shorten_label,
 )
+from sentiment.analysis.labels import shorten_label
 from sentiment.classifier import Classifier
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import PaddedReviews

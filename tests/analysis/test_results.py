@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from sentiment.analysis.report.labels import MAX_WIDTH, label_values, shorten_keys
+from sentiment.analysis.labels import label_values
 from sentiment.analysis.results import (
     data_has_changed,
     group_by_data,
@@ -17,7 +17,7 @@ from sentiment.analysis.results import (
     varying_keys,
 )
 from sentiment.analysis.run import Run
-from sentiment.runtime.config import ClassName, config_fingerprint, find_objective, flatten
+from sentiment.runtime.config import config_fingerprint, find_objective, flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.resuming import check_changes
@@ -334,28 +334,3 @@ def test_a_missing_study_is_not_made(composed: Compose, tmp_path: Path) -> None:
         f"'{file}'); check tune.storage"
     ]
     assert not file.exists()
-
-
-def test_keys_are_shortened_unless_ambiguous() -> None:
-    assert shorten_keys(["optimizer", "optimizer.lr", "a.b", "c.b"]) == {
-        "optimizer": "optimizer", "optimizer.lr": "lr", "a.b": "a.b", "c.b": "c.b",
-    }  # fmt: skip
-
-
-def test_values_are_shortened_unless_they_would_look_alike() -> None:
-    path = f"/{'folder/' * 10}vectors.txt"
-    none, short, shortened = label_values([None, 0.12345, path])
-    assert (none, short) == ("none", "0.123")
-    assert len(shortened) == MAX_WIDTH
-    assert shortened.endswith("vectors.txt")
-    assert label_values([0.12345, 0.12346]) == ["0.12345", "0.12346"]
-    assert label_values([0.00123, 0.001234]) == ["0.00123", "0.001234"]
-    assert label_values([ClassName("one.CNN"), ClassName("b.LSTM")]) == ["CNN", "LSTM"]
-    assert label_values([ClassName("one.CNN"), ClassName("two.CNN")]) == ["one.CNN", "two.CNN"]
-    assert label_values([path, path.replace("/folder", "/FOLDER", 1), path])[0] == shortened
-    assert label_values([path, path.replace("r/v", "r/x/v").replace("folder/", "", 1)]) != [
-        shortened,
-        shortened,
-    ]
-    assert len(label_values(["長" * 30])[0]) < MAX_WIDTH  # two columns each
-    assert label_values(["\x1b[31m\n"]) == [r"\x1b[31m\n"]

@@ -16,7 +16,6 @@ from sentiment.analysis.figures.model import (
     plot_confusion_matrix,
     plot_gates,
     plot_reliability_diagram,
-    shorten_label,
 )
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.batching import PaddedReviews
@@ -262,13 +261,6 @@ def test_confusion_matrix_of_many_classes_stays_small_and_without_numbers(
     assert max(figure.get_size_inches()) < largest
     assert not figure.axes[0].texts
     assert 50 <= len(figure.axes[0].get_xticklabels()) <= 60
-
-
-def test_names_of_classes_are_shortened_to_their_width_on_the_screen() -> None:
-    assert shorten_label("x" * 24) == "x" * 24
-    assert shorten_label("x" * 25) == "x" * 23 + "…"
-    assert shorten_label("好" * 13) == "好" * 11 + "…"
-    assert shorten_label("a\nb") == r"a\nb"
 
 
 def test_gates_of_four_classes_are_filled_from_chance() -> None:

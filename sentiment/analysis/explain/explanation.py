@@ -45,13 +45,10 @@ class Trace(NamedTuple):
 def trace(
     classifier: Classifier, ids: Tensor, target: int | None = None, max_prefixes: int | None = None
 ) -> Trace:
-    """Trace the network over one padded text.
+    """Trace the network over one padded text, int64 `(1, padded length)`.
 
-    Args:
-        classifier: with the network.
-        ids: int64 `(1, padded length)`.
-        target: index of a class; by default the second of two, else the most probable one.
-        max_prefixes: that are classified, at equal distances, of a longer text.
+    The target is by default the second of two classes, else the most probable one. Of more than
+    `max_prefixes` prefixes those at equal distances are classified.
     """
     tokens = ids[0, ids[0] != PADDING].tolist()
     count = min(len(tokens), max_prefixes or len(tokens))
@@ -62,13 +59,13 @@ def trace(
         target = 1 if len(classifier.label_names) == 2 else int(probabilities[-1].argmax())
     of_prefixes = np.full(len(tokens), np.nan, np.float32)
     of_prefixes[ends - 1] = probabilities[:, target]
-    layers: list[LayerTrace] = []
-    if isinstance(classifier.net, RecurrentNetwork):
-        layers = _trace_layers(classifier.net, ids.to(classifier.device), target)
+    layers = _trace_layers(classifier.net, ids.to(classifier.device), target)
     return Trace(target, of_prefixes, layers)
 
 
-def _trace_layers(net: RecurrentNetwork, ids: Tensor, target: int) -> list[LayerTrace]:
+def _trace_layers(net: Network, ids: Tensor, target: int) -> list[LayerTrace]:
+    if not isinstance(net, RecurrentNetwork):
+        return []
     is_token = ids[0] != PADDING
     if net.linear.out_features == 1:
         class_weights = net.linear.weight[0] * (1 if target == 1 else -1)
@@ -121,18 +118,11 @@ def attribute(
     max_steps: int = MAX_STEPS,
     before_batch: Callable[[], object] = lambda: None,
 ) -> Attribution:
-    """Attribute the log-odds of a class to the embedded tokens, with zero vectors as the baseline.
+    """Attribute the log-odds of a class to the embedded tokens of a text `(1, padded length)`.
 
     The number of steps is doubled until the sum converges or `max_steps` is reached: a network that
     changes almost like a step function between the two points, as max pooling over a long text may,
-    converges with no number of steps.
-
-    Args:
-        net: in evaluation mode.
-        ids: one padded text, int64 `(1, padded length)`.
-        target: index of the class.
-        max_steps: of the integral.
-        before_batch: is called between steps; may raise an error to end the work.
+    converges with no number of steps. `before_batch` may raise an error to end the work.
     """
     from captum.attr import IntegratedGradients
 
@@ -188,22 +178,17 @@ def explain(
     max_prefixes: int | None = None,
     before_batch: Callable[[], object] = lambda: None,
 ) -> Explanation:
-    """Explain the prediction for a text of any length.
+    """Explain the prediction for a text of any length; arguments as of `attribute` and `trace`.
 
-    Args as of `attribute` and `trace`; `target` is the name of a class.
-
-    Raises:
-        InputError: there is no such class, or the network has no `forward_embedded`.
+    `InputError`: there is no class `target`, or the network lacks `forward_embedded`.
     """
-    names = classifier.label_names
+    names, encoder, net = classifier.label_names, classifier.encoder, classifier.net
     if target is not None:
         check_choice(tuple(names), **{"class": target})
-    encoder = classifier.encoder
     tokens, kept = encoder.split(text)
     words = tokens[kept] or [SPECIALS[UNKNOWN]]
     reviews = classifier.encode([text])
     ids = torch.from_numpy(reviews.pad())
-    net = classifier.net
     traced = trace(classifier, ids, None if target is None else names.index(target), max_prefixes)
     attribution = attribute(net, ids.to(classifier.device), traced.target, max_steps, before_batch)
     (prediction,) = classifier.classify(reviews)

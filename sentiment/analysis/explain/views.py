@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -34,20 +33,19 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     probabilities = e.trace.prefix_probabilities
     show(Text.assemble((label, "bold"), f", p({target}) = {probabilities[-1]:.4f}\n"))
     if len(e.probabilities) > 2:
-        show(_make_probability_table(e))
+        table = Table.grid(padding=(0, 1))
+        for name, p in rank_probabilities(e):
+            bar = Bar(1, 0, p, width=30, color="blue")
+            table.add_row(Text(escape_control_chars(name)), f"{p:.3f}", bar)
+        show(table)
         show(f"\nexplained class: {target}\n")
     show(_color_words(e, words))
-    if not all(e.in_vocabulary):
-        unknown = dict.fromkeys(
-            word for word, known in zip(words, e.in_vocabulary, strict=True) if not known
-        )
+    known = zip(words, e.in_vocabulary, strict=True)
+    if unknown := dict.fromkeys(word for word, is_known in known if not is_known):
         show(f"not in the vocabulary: {', '.join(unknown)}", style="dim")
     show(f"\np({target}) after each word")
-    for line in draw_line_chart(
-        probabilities.tolist(), min(console.width - 6, max(60, len(words)))
-    ):
-        show(line)
-    show()
+    chart = draw_area_chart(probabilities, min(console.width - 6, max(60, len(words))))
+    show(*chart, "", sep="\n")
     against = "against" if len(e.probabilities) == 2 else f"against {target}"
     for heading, attributions in ((f"for {target}", e.attributions), (against, -e.attributions)):
         strongest = [i for i in np.argsort(-attributions)[:TOP_WORDS] if attributions[i] > 0]
@@ -78,14 +76,6 @@ def rank_probabilities(explanation: Explanation) -> list[tuple[str, float]]:
     return shown
 
 
-def _make_probability_table(explanation: Explanation) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for name, probability in rank_probabilities(explanation):
-        bar = Bar(1, 0, probability, width=30, color="blue")
-        table.add_row(Text(escape_control_chars(name)), f"{probability:.3f}", bar)
-    return table
-
-
 def format_decomposition(explanation: Explanation) -> str:
     """The log-odds as the sum of the baseline, the attributions and the convergence delta."""
     e, a = explanation, explanation.attribution
@@ -99,22 +89,16 @@ def format_decomposition(explanation: Explanation) -> str:
     )
 
 
-def draw_line_chart(probabilities: Sequence[float], width: int, height: int = 9) -> list[str]:
-    """Draw probabilities as a line of characters, repeated or thinned to `width` columns."""
-    columns = [probabilities[i * len(probabilities) // width] for i in range(width)]
-    levels = [round((1 - probability) * (height - 1)) for probability in columns]
-    grid = [[" "] * width for _ in range(height)]
-    grid[levels[0]][0] = "─"
-    for x, (previous, level) in enumerate(pairwise(levels), 1):
-        if previous == level:
-            grid[level][x] = "─"
-            continue
-        grid[previous][x], grid[level][x] = ("╮", "╰") if level > previous else ("╯", "╭")
-        for between in range(min(previous, level) + 1, max(previous, level)):
-            grid[between][x] = "│"
-    ticks = {0: "1.0", (height - 1) // 2: "0.5", height - 1: "0.0"}
-    axis = [f"{ticks.get(y, ''):>3} {'┤' if y in ticks else '│'}" for y in range(height)]
-    return [start + "".join(row).rstrip() for start, row in zip(axis, grid, strict=True)]
+def draw_area_chart(probabilities: Floats, width: int, height: int = 5) -> list[str]:
+    """Draw probabilities as columns of blocks, repeated or thinned to `width` columns."""
+    columns = probabilities[np.arange(width) * len(probabilities) // width]
+    lines = []
+    for below in reversed(range(height)):  # each line shows 1 / height in eighths of a block
+        filled = (8 * (height * columns - below)).round().clip(0, 8).astype(int)
+        tick = {0: "0.0", height - 1: "1.0"}.get(below, "")
+        blocks = "".join(" ▁▂▃▄▅▆▇█"[eighths] for eighths in filled)
+        lines.append(f"{tick:>3} │{blocks}".rstrip())
+    return lines
 
 
 def attribution_colors(attributions: Floats) -> list[str]:

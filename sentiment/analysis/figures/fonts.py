@@ -1,4 +1,4 @@
-"""Text in figures: fonts for any script, titles that fit, labels of axes."""
+"""Text in figures: fonts for any script, titles that fit."""
 
 import io
 import logging
@@ -11,8 +11,6 @@ from matplotlib.font_manager import fontManager
 from matplotlib.text import Text as MatplotlibText
 from rich.console import Console
 from rich.text import Text
-
-from sentiment.runtime.config import Objective
 
 GREY = "0.45"
 CHARACTER = 0.65 / 72  # inches for each point of the font: an average character, with some room
@@ -46,23 +44,16 @@ class Figure(MatplotlibFigure):
         is_drawn = matplotlib.rcParams["svg.fonttype"] != "none"  # else by the browser's fonts
         if missing and is_drawn and not Figure._reported:
             Figure._reported = True
-            log.warning(
-                "%s Install one that has it, such as fonts-noto-cjk or fonts-noto-core, "
-                "and remove %s",
-                missing[0],
-                matplotlib.get_cachedir(),
+            advice = (
+                "Install one that has it, such as fonts-noto-cjk or fonts-noto-core, and remove"
             )
+            log.warning("%s %s %s", missing[0], advice, matplotlib.get_cachedir())
 
     def _repr_png_(self) -> bytes:
         """The picture that a notebook shows."""
         file = io.BytesIO()
         self.savefig(file, format="png")
         return file.getvalue()
-
-
-def axis_label(tag: str, objective: Objective) -> str:
-    """`val/accuracy, %`."""
-    return f"{tag}, %" if objective.is_accuracy else tag
 
 
 def set_title(figure: Figure, text: str) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
 from sentiment.analysis.figures.fonts import Figure
+from sentiment.analysis.labels import shorten_label
 from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
 
@@ -19,18 +20,10 @@ FOR, AGAINST = "#2166ac", "#b2182b"
 CALIBRATION_BINS = 15
 MAX_CELLS_WITH_NUMBERS = 15  # in a row of a confusion matrix
 MAX_TICK_LABELS = 60
-MAX_LABEL_WIDTH, MAX_HORIZONTAL_WIDTH = 24, 9  # of a class name; a Chinese character is two wide
+MAX_HORIZONTAL_WIDTH = 9  # of a class name; a Chinese character is two wide
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-
-
-def shorten_label(name: str) -> str:
-    """Escape the name of a class, and cut it to what fits into a figure."""
-    name = escape_control_chars(name)
-    if cell_len(name) <= MAX_LABEL_WIDTH:
-        return name
-    return set_cell_size(name, MAX_LABEL_WIDTH - 1).rstrip() + "…"
 
 
 def plot_gates(
@@ -41,15 +34,10 @@ def plot_gates(
     chance: float,
     title: str,
 ) -> Figure:
-    """Plot the gates and the state of every unit over the tokens, below the prefix probabilities.
+    """Plot gates and state of every unit over `T` tokens, below `prefix_probabilities`, `(T,)`.
 
-    Args:
-        words: the `T` tokens.
-        prefix_probabilities: of a class after each token, `(T,)`.
-        gates: of one layer and direction, each `(1, T, H)`.
-        order: units from top to bottom, `(H,)`.
-        chance: probability of a class if all are equally probable.
-        title: of the figure.
+    The gates are those of one layer and direction, each `(1, T, H)`; `order` has the units from
+    top to bottom, `(H,)`. `chance` is the probability of a class if all are equally probable.
     """
     count = len(gates.activations)
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")

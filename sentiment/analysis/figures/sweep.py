@@ -11,18 +11,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from rich.cells import cell_len
 
-from sentiment.analysis.figures.fonts import (
-    CHARACTER,
-    GREY,
-    Figure,
-    axis_label,
-    escape_math,
-    set_title,
-    wrap,
-)
-from sentiment.analysis.report.labels import describe_settings, label_values, shorten_keys
+from sentiment.analysis.figures.fonts import CHARACTER, GREY, Figure, escape_math, set_title, wrap
+from sentiment.analysis.labels import describe_settings, label_values, shorten_keys
 from sentiment.analysis.results import Result, baseline_tags
-from sentiment.runtime.config import find_objective, format_setting
+from sentiment.runtime.config import find_objective
 
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
 PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
@@ -33,16 +25,16 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
 
     Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary,
     a point is the best result over the rest; if none does, the x axis shows the seeds. Small points
-    are single runs, error bars their standard deviation; dashed lines are baselines.
-
-    Args:
-        results: at least one, the best first.
-        objective_tag: of `metrics.json`.
+    are single runs, error bars their standard deviation; dashed lines are baselines. The best
+    result comes first.
     """
     best, objective = results[0], find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
     by_seed = not best.settings and len(best.runs) > 1
-    points = _split_by_seed(best) if by_seed else results
+    points = results
+    if by_seed:
+        of_seeds = best.runs.items()
+        points = [Result({"seed": s}, {s: run}, best.metrics.loc[[s]]) for s, run in of_seeds]
     baselines = baseline_tags(results, objective_tag)
     names, frame = _choose_dimensions(points)
     frame["mean"] = [scale * point.mean[objective_tag] for point in points]
@@ -52,7 +44,7 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
         frame[tag] = [scale * point.mean.get(tag, np.nan) for point in points]
     lines = [f"{names['line']} {label}" for label in frame["line"].cat.categories]
     if not names["line"]:
-        lines = ["run" if by_seed else _name_network(results)]
+        lines = ["run" if by_seed else "network"]
     frame["line"] = frame["line"].cat.rename_categories(lines)
 
     panels = frame["panel"].cat.categories
@@ -62,7 +54,7 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
         axis.set_title(wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
         axis.set_xlabel(names["x"])
         _label_ticks(axis, frame["x"].cat.categories)
-    axes[0].set_ylabel(axis_label(objective_tag, objective))
+    axes[0].set_ylabel(f"{objective_tag}, %" if objective.is_accuracy else objective_tag)
     if by_seed:
         mean, sd = (scale * statistic[objective_tag] for statistic in (best.mean, best.sd))
         axes[0].axhline(mean, color="C0", label="mean")
@@ -73,11 +65,9 @@ def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
 
 
 def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.DataFrame]:
-    """Choose what the x axis, the lines and the panels show.
+    """The settings that the x axis, the lines and the panels show, empty if too few vary.
 
-    Returns:
-        The names of these settings, and the labels of their values: the columns `x`, `line` and
-        `panel`, ordered categories, a row per point. The name is empty if too few settings vary.
+    The values of each point are in the columns `x`, `line` and `panel`, ordered categories.
     """
     settings = pd.DataFrame([point.settings for point in points], dtype=object)
     names = shorten_keys(list(settings))
@@ -90,33 +80,17 @@ def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.Dat
         values = list(settings[keys[0]]) if keys else [""] * len(points)
         shown[dimension] = names[keys[0]] if keys else ""
         labels = label_values(values) if keys else values
-        in_order = sorted(zip(values, labels, strict=True), key=_number_or_text)
+        in_order = sorted(
+            zip(values, labels, strict=True),
+            key=lambda pair: (0, pair[0]) if _is_number(pair[0]) else (1, repr(pair[0])),
+        )
         categories = dict.fromkeys(label for _, label in in_order)
         frame[dimension] = pd.Categorical(labels, [*categories], ordered=True)
     return shown, frame
 
 
-def _number_or_text(pair: tuple[Any, str]) -> tuple[bool, Any]:
-    """Key that sorts values, numbers first."""
-    value, _ = pair
-    return (False, value) if _is_number(value) else (True, repr(value))
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _name_network(results: Sequence[Result]) -> str:
-    runs = [run for result in results for run in result.runs.values()]
-    names = {format_setting(run.settings.get("model", "network")) for run in runs}
-    return names.pop().removesuffix("Classifier") if len(names) == 1 else "network"
-
-
-def _split_by_seed(result: Result) -> list[Result]:
-    return [
-        Result({"seed": seed}, {seed: run}, result.metrics.loc[[seed]])
-        for seed, run in result.runs.items()
-    ]
 
 
 def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
@@ -133,7 +107,6 @@ def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
 
 
 def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels in rows, and with room for its legend."""
     columns = min(count, PANELS_PER_ROW)
     rows = math.ceil(count / columns)
     width = PANEL_WIDTH * columns + 10 * CHARACTER * max(map(cell_len, legend)) + 1.2
@@ -148,15 +121,7 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
 def _plot_panel(
     axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str], connect: bool
 ) -> None:
-    """Plot a line per category, and the baselines.
-
-    Args:
-        axis: of the panel.
-        frame: its results, the best first: `x` and `line` (categories), `mean`, `sd`, `runs`
-            (values of single runs), and a column per baseline.
-        baselines: names by column.
-        connect: whether lines connect the points.
-    """
+    """Plot a line per category: the best result of each `x`; `baselines` are names by column."""
     frame = frame.assign(x=frame["x"].cat.codes)
     lines = frame["line"].cat.categories
     colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sentiment.analysis.figures.fonts import GREY, Figure, axis_label, set_title
-from sentiment.analysis.report.labels import describe_settings
+from sentiment.analysis.figures.fonts import GREY, Figure, set_title
+from sentiment.analysis.labels import describe_settings
 from sentiment.runtime.config import find_objective
 
 if TYPE_CHECKING:
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def plot_history(history: pd.DataFrame, checkpoint_epoch: int | None) -> Figure:
-    """Plot the losses and the accuracies of the training and the validation set.
-
-    Args:
-        history: columns `train/loss`, `val/loss`, `train/accuracy` and `val/accuracy`, NaN in
-            epochs without a validation; the index is the epoch.
-        checkpoint_epoch: epoch of the selected checkpoint, where a line is drawn; None for no line.
-    """
+    """Plot losses and accuracies of `Run.history`, and a line at the selected checkpoint."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axis, name, scale in ((left, "loss", 1), (right, "accuracy", 100)):
@@ -39,21 +33,18 @@ def plot_history(history: pd.DataFrame, checkpoint_epoch: int | None) -> Figure:
 
 
 def plot_study(study: "optuna.Study") -> Figure:
-    """Plot the trials in their order with the best value so far, and the importance of each setting.
+    """Plot the trials, at least one finished, and the importance of each setting.
 
     The importance is functional ANOVA (Hutter, Hoos & Leyton-Brown 2014) over finished and pruned
     trials, the latter with the last value that they reported: without them, settings that lead to
     pruning would seem unimportant. Optuna's own figure leaves them out.
-
-    Args:
-        study: with at least one finished trial.
     """
     tag = study.user_attrs.get("objective", "objective")
     objective = find_objective(tag)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _plot_trials(left, study, 100 if objective.is_accuracy else 1)
-    left.set_ylabel(axis_label(tag, objective))
+    left.set_ylabel(f"{tag}, %" if objective.is_accuracy else tag)
     _plot_importances(right, study)
     best, value = study.best_trial, objective.format(study.best_value)
     settings = describe_settings(best.params, [best.params])

@@ -13,22 +13,13 @@ from rich.console import Console
 
 from sentiment.analysis.figures.sweep import plot_sweep
 from sentiment.analysis.figures.training import plot_study
+from sentiment.analysis.report import tables
 from sentiment.analysis.report.comparison import Comparison, compare_with_best
-from sentiment.analysis.report.tables import (
-    ReportTable,
-    describe_baselines,
-    format_latex,
-    format_markdown,
-    make_comparison_table,
-    make_result_table,
-    print_table,
-)
 from sentiment.analysis.results import (
     Result,
     data_has_changed,
     group_by_data,
     has_result,
-    is_study,
     load_study,
     read_runs,
     summarize,
@@ -46,33 +37,22 @@ _COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")
 
 
 class Section(NamedTuple):
-    """The finished runs on one data set.
+    """The finished runs on one data set."""
 
-    Attributes:
-        name: settings that distinguish the data set.
-        objective: that the results are sorted by.
-        results: the best first, at least one.
-        folders: of the runs of each result, relative to that of the report.
-        comparisons: with the best result, by index of the others.
-        tables: of the results and, if there are any, of the comparisons, with captions.
-        notes: what else readers should know.
-    """
-
-    name: str
-    objective: str
-    results: list[Result]
-    folders: list[list[str]]
-    comparisons: Mapping[int, Comparison | str]
-    tables: list[tuple[str, ReportTable]]
+    name: str  # settings that distinguish the data set
+    objective: str  # that the results are sorted by
+    results: list[Result]  # the best first, at least one
+    folders: list[list[str]]  # of the runs of each result, relative to that of the report
+    comparisons: Mapping[int, Comparison | str]  # with the best result, by index of the others
+    tables: list[tuple[str, tables.ReportTable]]  # of the results and comparisons, with captions
     notes: list[str]
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]:
     """Print the comparison of runs, and write its files; return the runs.
 
-    Args:
-        paths: folders of runs, sweeps and studies, among which may be others, as in `outputs/runs/*`.
-        output: folder for the files; the one of the runs by default, or the parent of several.
+    The paths are folders of runs, sweeps and studies, or others, as in `outputs/runs/*`. The files
+    go to `output`, by default the folder of the runs, or the parent of several.
     """
     runs, problems = _read_all(paths)
     parent = Path(os.path.commonpath([path.resolve() for path in paths]))
@@ -145,7 +125,7 @@ def _make_section(
     comparisons = compare_with_best(results)
     compared = [value for value in comparisons.values() if isinstance(value, Comparison)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
-    notes = describe_baselines(results)
+    notes = tables.describe_baselines(results)
     for reason, number in reasons.items():
         notes.append(f"Not compared with the best: {number} of {len(comparisons)}, {reason}")
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):
@@ -162,14 +142,14 @@ def _make_section(
     folders = [[_name(run, output) for run in result.runs.values()] for result in results]
     shown = "accuracies in per cent, mean ± standard deviation over seeds"
     order = f"Sorted by {objective}; {shown}."
-    tables = [(order, make_result_table(results, objective, folders))]
+    captioned = [(order, tables.make_result_table(results, objective, folders))]
     if compared:
-        tables.append((_describe_tests(compared), make_comparison_table(results, comparisons)))
-    return Section(name, objective, results, folders, comparisons, tables, notes)
+        table = tables.make_comparison_table(results, comparisons)
+        captioned.append((_describe_tests(compared), table))
+    return Section(name, objective, results, folders, comparisons, captioned, notes)
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
-    """The caption of the comparisons."""
     single = "McNemar's exact test of single runs, which says nothing of other seeds"
     paired = "t-test over the seeds that both have, whose variance includes that between reviews"
     tests = [single] if any(comparison.seeds == 1 for comparison in compared) else []
@@ -187,7 +167,7 @@ def _print_report(sections: Sequence[Section], lines: Sequence[str]) -> None:
             _print_lines("", section.name)
         for caption, table in section.tables:
             Console().print(caption, highlight=False, markup=False)
-            print_table(table, Console())
+            tables.print_table(table, Console())
         _print_lines(*section.notes)
     _print_lines(*lines)
 
@@ -198,7 +178,7 @@ def _print_lines(*lines: str) -> None:
 
 
 def _draw_figure(folder: Path, section: Section) -> bytes:
-    study = load_study(folder) if is_study(folder) else None
+    study = load_study(folder)
     figure = plot_study(study) if study else plot_sweep(section.results, section.objective)
     file = io.BytesIO()
     figure.savefig(file, dpi=150)
@@ -222,7 +202,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _find_earlier_files(folder: Path) -> set[str]:
-    """The names of the files of the last report in a folder, as its report.md lists them."""
+    """The files of the last report in a folder, as its report.md lists them."""
     file = folder / "report.md"
     if not file.is_file():
         return set()
@@ -243,7 +223,7 @@ def _format_markdown(
     for section, figure in zip(sections, figures, strict=True):
         blocks.append(f"## {section.name}")
         for caption, table in section.tables:
-            blocks += [caption, format_markdown(table)]
+            blocks += [caption, tables.format_markdown(table)]
         blocks += [f"![comparison]({figure})", *(f"{note}." for note in section.notes)]
     blocks += ["\n".join(f"- {problem}" for problem in problems)] * bool(problems)
     return "\n\n".join(blocks) + "\n"
@@ -255,18 +235,17 @@ def _format_latex(sections: Sequence[Section]) -> str:
     for section in sections:
         lines.append(f"% {section.name}")
         for caption, table in section.tables:
-            lines += [f"% {caption}", format_latex(table)]
+            lines += [f"% {caption}", tables.format_latex(table)]
     return "\n".join(lines) + "\n"
 
 
 def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[dict[str, Any]]:
     """A row per run: folder, status, the settings that vary, seed, and all metrics."""
     keys = [*varying_keys(runs), "seed"]
-    tags = sorted({tag for run in runs for tag in run.metrics} - {"status", *keys})
     for run in runs:
         row: dict[str, Any] = {"folder": _name(run, output), "status": run.status}
         row |= {key: run.settings.get(key) for key in keys}
-        yield row | {tag: run.metrics.get(tag) for tag in tags}
+        yield row | {tag: value for tag, value in run.metrics.items() if tag not in row}
 
 
 def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -284,17 +263,17 @@ def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dic
             for tag in tags:
                 row[f"{tag} n"] = result.metrics.count().get(tag, 0)
                 row |= {f"{tag} mean": result.mean.get(tag), f"{tag} sd": result.sd.get(tag)}
-            figures: Sequence[Any] = [None] * len(_COMPARED)
             comparison = section.comparisons.get(i)
             if isinstance(comparison, Comparison):
                 figures = (*comparison.difference, comparison.adjusted_p, comparison.seeds)
-            yield row | {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
+                row |= {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
+            yield row
 
 
 def _format_csv(rows: Iterator[dict[str, Any]]) -> str:
     escaped = [{escape_csv_formula(k): escape_csv_formula(row[k]) for k in row} for row in rows]
     file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, escaped[0])
+    writer = csv.DictWriter(file, dict.fromkeys(key for row in escaped for key in row))
     writer.writeheader()
     writer.writerows(escaped)
     return file.getvalue()

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sentiment.analysis.report.comparison import Comparison
-from sentiment.analysis.report.labels import label_values, shorten_keys
-from sentiment.analysis.report.statistics import Correct, format_p_value, mcnemar_p_value
+from sentiment.analysis.labels import label_values, shorten_keys
+from sentiment.analysis.report.comparison import (
+    Comparison,
+    Correct,
+    format_p_value,
+    mcnemar_p_value,
+)
 from sentiment.analysis.results import Result, baseline_tags
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.config import find_objective
@@ -24,31 +28,18 @@ from sentiment.runtime.config import find_objective
 FOLDER = "folder"  # column of a `ReportTable`
 NBSP = "\N{NO-BREAK SPACE}"
 MIN_WIDTH = 5  # of a column of settings, in columns of a terminal
-_LATEX: dict[str, str | int | None] = {
-    "±": r"$\pm$",
-    NBSP: "~",
-    "…": r"\dots{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-}
+_LATEX = str.maketrans(
+    {"±": r"$\pm$", NBSP: "~", "…": r"\dots{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+)
 
 
 def format_result_table(
     title: str, correct: Mapping[str, Correct], fit_seconds: Mapping[str, float]
 ) -> str:
-    """Compare models on the same rows.
+    """A line per model, of which `correct` says whether it classified each row correctly, `(N,)`.
 
-    Args:
-        title: first line, which says what the rows are.
-        correct: whether each model classified each row correctly, `(N,)`; the first model is the
-            reference.
-        fit_seconds: training time of the models that were trained; empty omits the column.
-
-    Returns:
-        A line per model: accuracy in per cent with its 95 % confidence interval (Wilson 1927), and
-        the exact McNemar test (McNemar 1947) of the rows on which the model and the reference
-        disagree.
+    It has the accuracy in per cent with its 95 % confidence interval (Wilson 1927), and the exact
+    McNemar test (McNemar 1947) of the rows on which the model and the first one disagree.
     """
     from scipy.stats import binomtest  # takes half a second
 
@@ -73,18 +64,14 @@ def format_result_table(
 def format_class_table(
     labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], label_names: Sequence[str]
 ) -> str:
-    """Describe the predictions of each class; labels and predictions are int64 `(N,)`.
+    """A line per class: its number of reviews, precision, recall and F1 in per cent.
 
-    Returns:
-        A line per class: its number of reviews, precision, recall and F1 in per cent, as in
-        `ClassificationMetrics.compute`; a dash if one is undefined.
+    They are those of `ClassificationMetrics.compute`; a dash if one is undefined.
     """
     from sklearn.metrics import precision_recall_fscore_support  # takes seconds
 
-    numbers = list(range(len(label_names)))
-    *scores, counts = precision_recall_fscore_support(
-        labels, predicted, labels=numbers, zero_division=np.nan
-    )
+    numbers: Any = {"labels": range(len(label_names)), "zero_division": np.nan}
+    *scores, counts = precision_recall_fscore_support(labels, predicted, **numbers)
     scores[0][(counts > 0) & np.isnan(scores[0])] = 0  # never predicted
     columns = {"class": [*label_names], "reviews": [f"{int(count):,}" for count in counts]}
     for heading, of_classes in zip(("precision", "recall", "F1"), scores, strict=True):
@@ -94,7 +81,7 @@ def format_class_table(
 
 
 def _format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
-    """A title and a table, of which the first column holds names, for log files of 80 columns."""
+    """A title and a table for log files of 80 columns; the first column holds names."""
     console = Console(force_terminal=False, width=80)
     with console.capture() as text:
         table = _draw(pd.DataFrame(columns), names=1)
@@ -126,10 +113,9 @@ class ReportTable(NamedTuple):
 def make_result_table(
     results: Sequence[Result], objective: str, folders: Sequence[Sequence[str]] = ()
 ) -> ReportTable:
-    """Make a table with a row per result: settings, objective, test accuracy, baselines, seeds.
+    """A row per result: settings, folders `units-8_seed-{1,2}`, metrics, baselines, seeds.
 
-    Baselines that are the same for all results are left to `describe_baselines`. Folders of the
-    runs of each result become `units-8_seed-{1,2}` in a last column of the settings.
+    Baselines that are the same for all results are left to `describe_baselines`.
     """
     columns = {objective.replace("/", " "): _format_means(results, objective, objective)}
     if any("test/accuracy" in result.mean for result in results):
@@ -169,7 +155,7 @@ def _format_baselines(results: Sequence[Result]) -> tuple[str, dict[str, list[st
 def make_comparison_table(
     results: Sequence[Result], comparisons: Mapping[int, Comparison | str]
 ) -> ReportTable:
-    """Make a table with a row per setting that was compared with the best one."""
+    """A row per setting that was compared with the best one."""
     compared = {i: value for i, value in comparisons.items() if not isinstance(value, str)}
     p_heading = "p (Holm)" if len(compared) > 1 else "p"
     columns: dict[str, list[str]] = {"vs best": [], "95 % interval": [], p_heading: [], "seeds": []}
@@ -213,17 +199,12 @@ def _join_settings(
 
 
 def print_table(table: ReportTable, console: Console) -> None:
-    """Print a table; where there is no room, settings and headings are folded, but no cell is cut."""
-    drawn = _draw(table.cells, table.settings)
-    if _narrowest(drawn) > console.width:
-        folded = table.cells.rename(columns=lambda heading: heading.replace(" ", "\n"))
-        drawn = _draw(folded, table.settings)
-        drawn.width = max(_narrowest(drawn), console.width)
+    """Print a table; where there is no room, settings are folded, but no cell is cut."""
+    cells = table.cells.rename(columns=lambda heading: heading.replace(" ", "\n"))
+    drawn = _draw(cells, table.settings)
+    narrowest = sum((column.min_width or 0) + 2 for column in drawn.columns)
+    console.width = max(console.width, narrowest)
     console.print("", drawn, "", sep="\n", crop=False)
-
-
-def _narrowest(table: Table) -> int:
-    return sum((column.min_width or 0) + 2 for column in table.columns)
 
 
 def format_markdown(table: ReportTable) -> str:
@@ -246,4 +227,4 @@ def format_latex(table: ReportTable) -> str:
 
 
 def _format_latex_cell(text: str) -> str:
-    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(str.maketrans(_LATEX)))
+    return re.sub(r"^-(?=[0-9])|(?<=~)-(?=[0-9])", "$-$", text.translate(_LATEX))

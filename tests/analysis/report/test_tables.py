@@ -8,8 +8,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from sentiment.analysis.report.comparison import Comparison
-from sentiment.analysis.report.statistics import Difference
+from sentiment.analysis.report.comparison import Comparison, Difference
 from sentiment.analysis.report.tables import (
     NBSP,
     ReportTable,
@@ -115,7 +114,7 @@ def test_settings_are_folded_to_fit_into_the_terminal() -> None:
     ]
     table = make_result_table(results, "val/accuracy")
     wide, narrow = render(table, 300), render(table, 80)
-    assert len(wide) == 4  # headings, rule, rows
+    assert len(wide) == 5  # two lines of headings, rule, rows
     assert all(cell_len(line) <= 80 for line in narrow)
     assert read_column(narrow, 0, 8) == ["setting_a", "value_avalue_a"]
     assert all(text in "".join(narrow) for text in (" 80 ", " 200 "))

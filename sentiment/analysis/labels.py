@@ -1,4 +1,4 @@
-"""Labels of settings in tables and figures."""
+"""Labels of settings and classes in tables and figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.config import format_distinctly
 
-MAX_WIDTH = 24  # of the label of a value, in columns of a terminal
+MAX_WIDTH = 24  # of a label, in columns of a terminal: a Chinese character has two
 
 
 def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
@@ -21,9 +21,10 @@ def shorten_keys(keys: Sequence[str]) -> dict[str, str]:
 
 def label_values(values: Sequence[Any]) -> list[str]:
     """The values of one setting, shortened unless that makes different ones look alike."""
-    labels = [escape_control_chars(label) for label in format_distinctly(values)]
-    short = [_shorten(label) for label in labels]
-    return short if len({*short}) == len({*labels}) else labels
+    labels = format_distinctly(values)
+    short = [shorten_label(label) for label in labels]
+    in_full = [escape_control_chars(label) for label in labels]
+    return short if len({*short}) == len({*in_full}) else in_full
 
 
 def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
@@ -32,8 +33,9 @@ def describe_settings(chosen: Mapping[str, Any], among: Sequence[Mapping[str, An
     return ", ".join(f"{name} {labels[key][0]}" for key, name in shorten_keys([*chosen]).items())
 
 
-def _shorten(text: str) -> str:
-    """Replace the middle by an ellipsis; the end of a path says more than its start."""
+def shorten_label(text: str) -> str:
+    """Escape control characters and cut the middle out: the end of a path says most."""
+    text = escape_control_chars(text)
     if cell_len(text) <= MAX_WIDTH:
         return text
     start = MAX_WIDTH // 3

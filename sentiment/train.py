@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import format_override, parse_overrides
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.folders import is_first_process
+from sentiment.runtime.files import is_first_process
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.configuration import find_primary_config

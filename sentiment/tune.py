@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 
 from sentiment.runtime.cli import exit_with_error
 from sentiment.runtime.config import quote
-from sentiment.runtime.folders import remove_if_empty
+from sentiment.runtime.files import remove_if_empty
 from sentiment.runtime.hydra_app import run_hydra_app
 from sentiment.runtime.run_folder import RunFolder
 

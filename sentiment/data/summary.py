@@ -1,5 +1,6 @@
 """What a user should know of the data before training: sizes, classes, lengths, and what may be wrong."""
 
+import logging
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,29 @@ from sentiment.runtime.errors import shorten
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
 MAX_REVIEWS = 10_000  # of a split whose tokens are counted
+
+log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
+    """Log what is in the data, and what may be wrong with it."""
+    log.info(describe(data))
+    problems = find_problems(data)
+    if data.validate_on == "test":
+        problems.append(
+            "Validating on the test set, as the article did: validation figures are optimistic"
+        )
+    labelled, unlabelled = (len(data.splits.get(name, ())) for name in ("train", "unlabelled"))
+    if trains_on_unlabelled and unlabelled < labelled:
+        texts = f"{unlabelled:,} unlabelled texts hardly help {labelled:,} labelled ones"
+        problems.append(f"data.unlabelled: {texts}; add more")
+    if unlabelled and not trains_on_unlabelled:
+        log.info(
+            "data.unlabelled: the texts count for the vocabulary and word vectors alone; to "
+            "train on them, type self_training=teachers"
+        )
+    for problem in problems:
+        log.warning(problem)
 
 
 def find_problems(data: ReviewDataModule) -> list[str]:

@@ -1,11 +1,13 @@
 """Whether a batch fits into memory: the kernel would end the process to find out, without a word."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 from torch import nn
 
+from sentiment.data.datamodule import ReviewDataModule
 from sentiment.runtime.errors import InputError
 
 PADDING_BYTES = 28  # for each id of a batch, while it is padded
@@ -16,6 +18,24 @@ CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # versions 2 and 1
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+
+
+def check_memory(
+    datamodule: ReviewDataModule, net: nn.Module, on_cpu: bool, padded: Sequence[str]
+) -> None:
+    """Raise `InputError` if a batch, or the matrix of a baseline on padded ids, cannot fit into memory."""
+    train, encoder = datamodule.training_set, datamodule.encoder
+    key = f"data.maxlen={encoder.maxlen}"
+    longest = max(int(split.reviews.lengths.max()) for split in datamodule.splits.values())
+    advice = "lower it, or data.batch_size"
+    if longest < encoder.maxlen and not encoder.masked:
+        advice = f"set data.maxlen={longest}, the length of the longest text, or data.padding=post"
+    if on_cpu:
+        tokens = min(datamodule.batch_size, len(train)) * train.width
+        check_fits(f"{key}: a batch", batch_bytes(net, tokens, TRAINING), advice)
+    size = PADDING_BYTES * len(datamodule.splits["train"]) * train.width
+    for name in padded:
+        check_fits(f"{key}: baseline.{name}", size, f"{advice}, or baseline=none")
 
 
 def batch_bytes(net: nn.Module, tokens: int, copies: float) -> int:

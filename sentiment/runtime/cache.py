@@ -67,14 +67,10 @@ def _replace_cache(error: Exception, name: str, file: str = "the cache") -> None
 
 
 def cached(name: str, read: Callable[[Path], T | None], write: Callable[[Path], object]) -> T:
-    """What `read` finds in the cache, which is written first if need be.
+    """What `read` finds in the file or folder `name` of the cache, else what `write` writes there, whole or not at all.
 
-    A cache that is full is replaced by a temporary folder; an `InputError` says that this is full, too.
-
-    Args:
-        name: path in the cache, of a file or a folder.
-        read: returns None if it is missing or damaged.
-        write: writes it to another path, from which it is moved when it is complete.
+    `read` returns None if it is missing or damaged. A cache that is full is replaced by a temporary folder; an
+    `InputError` says that this is full, too.
     """
     folder = cache_dir()
     try:

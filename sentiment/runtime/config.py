@@ -72,11 +72,9 @@ def _cuda_or_cpu() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _objective_mode(name: str) -> str:
-    return find_objective(name).direction[:3]
-
-
-OmegaConf.register_new_resolver("objective_mode", _objective_mode, replace=True)
+OmegaConf.register_new_resolver(
+    "objective_mode", lambda name: find_objective(name).direction[:3], replace=True
+)
 OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=True)
 OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
 
@@ -95,7 +93,7 @@ def initialize_hydra() -> Iterator[None]:
             GlobalHydra.instance().hydra = earlier
 
 
-def instantiate_checked(settings: DictConfig, key: str, /, **arguments: Any) -> Any:
+def instantiate_checked(settings: Any, key: str, /, **arguments: Any) -> Any:
     """Hydra's `instantiate`; errors of the constructor become an `InputError` that names the key."""
     try:
         return instantiate(settings, **arguments)

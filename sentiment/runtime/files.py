@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and errors of the file system."""
+"""Files that are written whole or not at all, folders, and errors of the file system."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory, TemporaryFile
@@ -30,10 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; its file replaces `path`, which the user names, on success.
-
-    The temporary file is in a new folder next to `path`, so that it is no file of the user.
-    """
+    """Yield a path in a new folder, whose file replaces `path`, which the user names, on success."""
     target = path.resolve()  # replaces what a symbolic link points to, not the link
     check_regular(path)
     try:
@@ -97,3 +94,49 @@ def escape_csv_formula(value: Any) -> Any:
 def unescape_csv_formula(text: str) -> str:
     """The text before `escape_csv_formula`."""
     return text[1:] if re.match(f"'+({_FORMULA})", text) else text
+
+
+_made: set[Path] = set()  # by this process, which removes no other, and only empty ones
+
+
+def is_first_process() -> bool:
+    """Whether this is not another rank of a run on several devices."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")  # of torchrun, Lightning and srun
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+
+
+def make_folder(path: Path, exist_ok: bool = True) -> None:
+    """Make a folder and those above it, and remember which ones did not exist."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=exist_ok)
+    _made.update(folder.resolve() for folder in missing)
+
+
+def make_unique_folder(path: Path) -> Path:
+    """Make a folder that no other process has: `path` or, if it exists, `path_2`, `path_3` and so on."""
+    folder, number = path, 1
+    while True:
+        try:
+            make_folder(folder, exist_ok=False)
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = path.with_name(f"{path.name}_{number}")
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a folder and those above it, as far as this process made them and they are empty."""
+    with suppress(OSError):
+        for folder in (path, *path.parents):
+            if folder.resolve() not in _made:
+                break
+            folder.rmdir()
+
+
+def remove_sweep_folder() -> None:
+    """Remove the folder of a sweep that this process made and that holds Hydra's record alone."""
+    for folder in [*_made]:
+        record = folder / "multirun.yaml"
+        if record.exists() and [*folder.iterdir()] == [record]:
+            record.unlink()
+        remove_if_empty(folder)

@@ -19,8 +19,14 @@ from omegaconf import DictConfig, OmegaConf
 from sentiment import __version__
 from sentiment.runtime.config import format_override
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import atomic_write, escape_csv_formula, reading
-from sentiment.runtime.folders import is_first_process, make_folder, remove_if_empty
+from sentiment.runtime.files import (
+    atomic_write,
+    escape_csv_formula,
+    is_first_process,
+    make_folder,
+    reading,
+    remove_if_empty,
+)
 
 if TYPE_CHECKING:
     import numpy as np

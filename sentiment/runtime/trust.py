@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.errors import InputError, one_line
@@ -37,11 +37,8 @@ def import_trusted(
 ) -> Any:
     """Import what a `_target_` names, which may run code of its module.
 
-    Args:
-        target: `module.name`.
-        trust: modules outside this package, with all that they contain, or single targets.
-        libraries: modules of which only classes may be imported.
-        package: modules of which everything that they define may be imported.
+    Of modules in `trust` (or single targets) everything may be imported, of `package` what it defines, of `libraries`
+    only classes.
     """
     module, _, name = target.rpartition(".")
     is_trusted, is_allowed = _is_within(target, trust), _is_within(target, (*package, *libraries))
@@ -67,12 +64,8 @@ def _import(module: str, name: str) -> Any:
         raise ImportFailedError(message) from error
 
 
-def check_run_config(cfg: DictConfig, path: Path, trust: Collection[str]) -> None:
-    """Check that the configuration of a run, read from the file `path`, names only trusted classes.
-
-    That is all it checks: files that the run would write, and servers that it would log to, are
-    those of its configuration.
-    """
+def check_run_config(cfg: dict[str, Any], path: Path, trust: Collection[str]) -> None:
+    """Refuse a configuration of a run, read from `path`, that names other classes; its files and servers may be any."""
     from sentiment.runtime.config import CONF_DIR  # Hydra is slow to import
 
     texts = (file.read_text(encoding="utf-8") for file in CONF_DIR.rglob("*.yaml"))

@@ -25,22 +25,11 @@ from sentiment.runtime.errors import (
 
 
 class Baseline(Callback):
-    """Fits an estimator to the training rows of the network and scores it on the same validation and test rows.
+    """Fits a classifier to the training rows of the network and scores it on the same validation and test rows.
 
-    On a CPU it is fitted after the training; on an accelerator in a background process during the training. Predictions
-    are cached by data and settings, so a sweep fits once.
-
-    Args:
-        name: its name in the tags of its metrics: `baseline/<name>/…`.
-        datamodule: where the rows come from.
-        estimator: any scikit-learn classifier.
-        features: one of `FEATURES`, see `extract_features`.
-        max_ngram: maximum number of tokens of an n-gram.
-
-    Attributes:
-        metrics: final figures by tag.
-        predictions: predicted classes of the rows of `val` and `test`, int64 `(rows,)`, after the fit; empty on all
-            ranks but the first.
+    On a CPU it is fitted after the training, on an accelerator in a background process during it. Predictions are
+    cached by data and settings, so a sweep fits once. After the fit, the first rank has `metrics` by tag and
+    `predictions`, the classes of the rows of `val` and `test`, int64 `(rows,)`.
     """
 
     def __init__(
@@ -54,9 +43,8 @@ class Baseline(Callback):
         check_choice(FEATURES, features=features)
         check_at_least(1, max_ngram=max_ngram)
         if not is_classifier(estimator):
-            raise ArgumentError(
-                f"estimator={type(estimator).__name__}: not a classifier of scikit-learn; use one"
-            )
+            kind = type(estimator).__name__
+            raise ArgumentError(f"estimator={kind}: not a classifier of scikit-learn; use one")
         self.name = name
         self.datamodule = datamodule
         self.estimator = estimator

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sentiment.runtime.config import CONF_DIR, initialize_hydra, parse_overrides, quote
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.override_errors import explain
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import check_run_config
 
@@ -56,11 +56,11 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     run = RunFolder(Path(str(overrides["resume"].value())).expanduser())
     run.check_contains(run.config_file)
     cfg = run.read_config() or OmegaConf.create()
-    if problem := _find_problem(run, cfg, overrides):
+    if problem := _find_problem(run, {*cfg}, overrides):
         raise InputError(problem)
     trusted: Any = overrides["trust"].value() if "trust" in overrides else []
-    check_run_config(cfg, run.config_file, trusted)
     node: Any = OmegaConf.to_container(cfg)
+    check_run_config(node, run.config_file, trusted)
     folder = {"dir": str(run.path.resolve())}
     node["defaults"] = ["_self_", {"override hydra/job_logging": "plain"}]
     node["hydra"] = {"output_subdir": None, "run": folder, "job": {"name": "train"}}
@@ -68,13 +68,12 @@ def find_primary_config(arguments: Sequence[str]) -> str:
     return RESUMED
 
 
-def _find_problem(run: RunFolder, cfg: DictConfig, overrides: dict[str, Override]) -> str:
+def _find_problem(run: RunFolder, keys: set[Any], overrides: dict[str, Override]) -> str:
     """Why a run cannot be resumed, or not with these overrides."""
     line, path = overrides["resume"].input_line, run.path.resolve()
     if "${" in str(path):
         return f"{line}: Hydra replaces ${{…}} in {path}; rename the folder"
-    keys = {*OmegaConf.load(CONF_DIR / "config.yaml")} - {"defaults", "hydra"}
-    if not keys <= {*cfg}:
+    if not {*OmegaConf.load(CONF_DIR / "config.yaml")} - {"defaults", "hydra"} <= keys:
         return f"{line}: created by another version; start a new run"
     for key, override in overrides.items():
         is_folder = key in ("hydra.run.dir", "output_dir")

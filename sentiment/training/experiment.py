@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment.analysis.report.tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array
-from sentiment.data.summary import describe, find_problems
+from sentiment.data.summary import log_summary
 from sentiment.model.checkpoint import read_checkpoint
-from sentiment.model.memory import PADDING_BYTES, TRAINING, batch_bytes, check_fits
+from sentiment.model.memory import check_memory
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, prefix_key, quote_errors
@@ -28,12 +28,11 @@ from sentiment.runtime.run_folder import RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.baseline import Baseline
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
-from sentiment.training.lr_finder import find_learning_rate
+from sentiment.training.lr_finder import RANGE_TEST, RangeTest, find_learning_rate
 from sentiment.training.module_setup import prepare_module
-from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
-from sentiment.training.resuming import Resumption, continue_from, read_resume_point
+from sentiment.training.resuming import Resumption, continue_from, read_resume_point, record_outcome
 from sentiment.training.self_training import find_unfinished_teachers, label_texts
 from sentiment.training.settings import check_settings
 from sentiment.training.trainer import (
@@ -52,26 +51,21 @@ def run_experiment(
     varied: Sequence[str] = (),
     hide_fixed: bool = False,
 ) -> Run:
-    """Run one experiment in `cfg.output_dir`.
+    """Run one experiment in `cfg.output_dir`, with `callbacks` besides those of the configuration.
 
-    Args:
-        cfg: the composed configuration, see `conf/`.
-        callbacks: callbacks besides those of `cfg.callbacks`.
-        varied: keys of the settings in which this run differs from those that it is compared with.
-        hide_fixed: leave the other settings out of TensorBoard's HParams tab.
-
-    Returns:
-        The run, with metrics of the checkpoint that `cfg.test_ckpt` selects, by default the best one. With
-        `cfg.lr_find`, the only one is `lr_find/suggestion`.
+    It differs from the runs that it is compared with in the settings `varied`; `hide_fixed` leaves the others out of
+    TensorBoard's HParams tab.
     """
     run, settings = RunFolder(cfg.output_dir), hyperparameters(cfg, varied)
     resumed = read_resume_point(run, cfg)
     resumption = Resumption(run, cfg) if cfg.resume else None
     if cfg.quiet:
         disable_console_output()
-    with open_loggers(cfg, resumed.first_step) as loggers, limit_threads(resumed.num_threads):
+    opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
+    with opening as loggers, limit_threads(resumed.num_threads):
         check_settings(cfg)
-        datamodule = _make_datamodule(cfg)
+        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
+        datamodule.reshuffle = not cfg.trainer.overfit_batches
         seed_everything(cfg.seed, verbose=False)
         baselines = _make_baselines(cfg, datamodule)
         others = [*baselines, *callbacks, *([resumption] if resumption else [])]
@@ -80,31 +74,34 @@ def run_experiment(
         datamodule.setup("fit")
         continue_from(resumed, cfg, trainer, datamodule)
         with record_outcome(cfg, run, resumption) as metrics:
-            _describe_data(datamodule, bool(cfg.self_training))
+            log_summary(datamodule, bool(cfg.self_training))
             if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
                 for teacher in find_unfinished_teachers(cfg):
                     run_experiment(teacher)
                 datamodule.add_soft_labels(label_texts(cfg, datamodule, trainer))
             module = prepare_module(cfg, datamodule)
-            _check_memory(datamodule, module, baselines, trainer)
+            on_cpu = trainer.strategy.root_device.type == "cpu"
+            padded = [one.name for one in baselines if one.features == "padded_ids"]
+            check_memory(datamodule, module.net, on_cpu, padded)
             if cfg.lr_find:
-                metrics |= find_learning_rate(cfg, run.path, module, datamodule)
+                test = RangeTest()
+                bars = [bar for bar in make_callbacks(cfg) if isinstance(bar, ProgressBar)]
+                tester = make_trainer(cfg, [], [test, *bars], **RANGE_TEST)
+                metrics |= find_learning_rate(test, tester, module, datamodule, run.path)
             else:
                 log_settings(trainer.loggers, settings)
                 metrics |= _fit(run, trainer, module, datamodule, resumed.path)
                 metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
                 shown = {key: settings[key] for key in varied if hide_fixed and key in settings}
                 log_final_figures(trainer, shown or settings, metrics, cfg.objective)
-                metrics |= _describe_conditions(datamodule, trainer)
+                metrics |= {
+                    "data_fingerprint": datamodule.folder.name,
+                    "device": _describe_device(trainer.strategy.root_device),
+                    "num_threads": torch.get_num_threads(),
+                }
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
     final = metrics if cfg.lr_find else run.read_metrics()
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
-
-
-def _make_datamodule(cfg: DictConfig) -> ReviewDataModule:
-    datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
-    datamodule.reshuffle = not cfg.trainer.overfit_batches
-    return datamodule
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
@@ -114,51 +111,6 @@ def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Basel
             arguments = instantiate_checked(settings, key)
             baselines.append(Baseline(name, datamodule, **arguments))
     return [] if cfg.trainer.fast_dev_run else baselines
-
-
-def _describe_data(datamodule: ReviewDataModule, trains_on_unlabelled: bool) -> None:
-    """Log what is in the data, and what may be wrong with it."""
-    log.info(describe(datamodule))
-    problems = find_problems(datamodule)
-    if datamodule.validate_on == "test":
-        problems.append(
-            "Validating on the test set, as the article did: validation figures are optimistic"
-        )
-    labelled, unlabelled = (
-        len(datamodule.splits.get(name, ())) for name in ("train", "unlabelled")
-    )
-    if trains_on_unlabelled and unlabelled < labelled:
-        texts = f"{unlabelled:,} unlabelled texts hardly help {labelled:,} labelled ones"
-        problems.append(f"data.unlabelled: {texts}; add more")
-    if unlabelled and not trains_on_unlabelled:
-        log.info(
-            "data.unlabelled: the texts count for the vocabulary and word vectors alone; to "
-            "train on them, type self_training=teachers"
-        )
-    for problem in problems:
-        log.warning(problem)
-
-
-def _check_memory(
-    datamodule: ReviewDataModule,
-    module: SentimentModule,
-    baselines: Sequence[Baseline],
-    trainer: Trainer,
-) -> None:
-    """Raise `InputError` if a batch, or the matrix of a baseline, cannot fit into memory."""
-    train, encoder = datamodule.training_set, datamodule.encoder
-    key = f"data.maxlen={encoder.maxlen}"
-    longest = max(int(split.reviews.lengths.max()) for split in datamodule.splits.values())
-    advice = "lower it, or data.batch_size"
-    if longest < encoder.maxlen and not encoder.masked:
-        advice = f"set data.maxlen={longest}, the length of the longest text, or data.padding=post"
-    if trainer.strategy.root_device.type == "cpu":
-        tokens = min(datamodule.batch_size, len(train)) * train.width
-        check_fits(f"{key}: a batch", batch_bytes(module.net, tokens, TRAINING), advice)
-    size = PADDING_BYTES * len(datamodule.splits["train"]) * train.width
-    for baseline in baselines:
-        if baseline.features == "padded_ids":
-            check_fits(f"{key}: baseline.{baseline.name}", size, f"{advice}, or baseline=none")
 
 
 def _fit(
@@ -253,9 +205,5 @@ def _report_test(
     log.info(format_class_table(labels, probabilities.argmax(1), names))
 
 
-def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
-    """What the figures depend on besides the settings."""
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    data, threads = datamodule.folder.name, torch.get_num_threads()
-    return {"data_fingerprint": data, "device": name, "num_threads": threads}
+def _describe_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -4,14 +4,12 @@ import contextlib
 import io
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from matplotlib.figure import Figure
-from omegaconf import DictConfig
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
@@ -19,7 +17,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.runtime.cache import cache_dir
-from sentiment.runtime.config import instantiate_checked, named_settings
+from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, check_kind, quote_errors
 from sentiment.runtime.files import fingerprint
 
@@ -44,12 +42,13 @@ class CurvesLogger(TensorBoardLogger):
 
 
 @contextlib.contextmanager
-def open_loggers(cfg: DictConfig, purge_step: int = 0) -> Iterator[list[Logger]]:
-    """The loggers of a run, whose files, threads and runs end with it.
+def open_loggers(
+    loggers: Iterable[tuple[str, Mapping[str, Any]]], name: str, purge_step: int
+) -> Iterator[list[Logger]]:
+    """The loggers of the run `name`, whose files, threads and runs end with it.
 
     TensorBoard ignores what earlier event files of the run hold from `purge_step` on.
     """
-    name = Path(cfg.output_dir).name
     of_run: dict[str, dict[str, Any]] = {
         "tensorboard": {"purge_step": purge_step},
         "wandb": {"name": name},
@@ -58,18 +57,20 @@ def open_loggers(cfg: DictConfig, purge_step: int = 0) -> Iterator[list[Logger]]
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(_open_logger(key, settings, of_run.get(key, {})))
-            for key, settings in named_settings(cfg, "logger")
+            for key, settings in loggers
         ]
 
 
 @contextlib.contextmanager
-def _open_logger(name: str, settings: DictConfig, of_run: Mapping[str, Any]) -> Iterator[Logger]:
+def _open_logger(
+    name: str, settings: Mapping[str, Any], of_run: Mapping[str, Any]
+) -> Iterator[Logger]:
     if name in ("wandb", "mlflow") and not find_spec(name):
         raise InputError(f"logger={name}: needs the package {name}; install it: pip install {name}")
     if name == "wandb":
         import wandb
 
-        mode: dict[str, Any] = {"mode": "offline"} if settings.offline else {}
+        mode: dict[str, Any] = {"mode": "offline"} if settings["offline"] else {}
         wandb.setup(wandb.Settings(silent=True, **mode))  # Lightning sets the mode too late
     for noisy in ("mlflow.store", "pytorch_lightning.loggers.mlflow"):  # report what they create
         logging.getLogger(noisy).setLevel(logging.ERROR)

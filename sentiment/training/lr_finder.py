@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ProgressBar
 
 from sentiment.analysis.figures.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import DivergedError, InputError
-from sentiment.training.trainer import make_callbacks, make_trainer, translate_lightning_errors
+from sentiment.training.trainer import translate_lightning_errors
 
 MIN_LR, MAX_LR, STEPS = 1e-6, 1.0, 500
 DECADE = STEPS // 6  # steps from a learning rate to its tenfold
 SMOOTHING = 0.98  # weight of the earlier losses in the moving average
 SKIPPED = 50  # steps at the start, whose average is of few batches
 DIVERGED = 4.0  # times the lowest loss, which ends the test
-LIMITS = {"max_epochs": -1, "max_steps": STEPS, "min_epochs": None, "min_steps": None}
+RANGE_TEST: dict[str, Any] = {  # arguments of its trainer
+    **{"max_epochs": -1, "max_steps": STEPS, "min_epochs": None, "min_steps": None},
+    **{"limit_val_batches": 0, "enable_checkpointing": False, "fast_dev_run": False},
+}
 
 log = logging.getLogger("sentiment.training.experiment")
 
@@ -29,9 +30,7 @@ log = logging.getLogger("sentiment.training.experiment")
 class RangeTest(Callback):
     """Raises the learning rate with every optimizer step, until the loss diverges.
 
-    Attributes:
-        rates: the learning rate of each step.
-        losses: the loss after each step, smoothed by a moving average without the bias of its start.
+    The losses are smoothed by a moving average without the bias of its start.
     """
 
     def __init__(self) -> None:
@@ -60,13 +59,13 @@ class RangeTest(Callback):
 
 
 def find_learning_rate(
-    cfg: DictConfig, folder: Path, module: SentimentModule, datamodule: ReviewDataModule
+    test: RangeTest,
+    trainer: Trainer,
+    module: SentimentModule,
+    datamodule: ReviewDataModule,
+    folder: Path,
 ) -> dict[str, float]:
     """Write `lr_find.csv` and `lr_find.png`; return the center of the decade of the fastest fall."""
-    test = RangeTest()
-    bars = [callback for callback in make_callbacks(cfg) if isinstance(callback, ProgressBar)]
-    others = {"limit_val_batches": 0, "enable_checkpointing": False, "fast_dev_run": False}
-    trainer = make_trainer(cfg, [], [test, *bars], **LIMITS, **others)
     module.make_scheduler = None
     with translate_lightning_errors(), suppress(DivergedError):  # which is what the test looks for
         trainer.fit(module, datamodule)

@@ -47,11 +47,7 @@ def make_module(
     class_weights: Sequence[float] | None = None,
     ngrams: Tensor | None = None,
 ) -> SentimentModule:
-    """A freshly initialized module for texts of `encoder`; whatever the configuration names is trusted.
-
-    Args:
-        ngrams: hashes of the n-grams that have an embedding, ascending, int64 `(n-grams,)`.
-    """
+    """A freshly initialized module; `ngrams` are the ascending hashes of those with an embedding, int64 `(N,)`."""
     model: Any = OmegaConf.to_container(cfg.model, resolve=True)
     model.pop("embedding_init", None)
     factories = {
@@ -99,9 +95,8 @@ def find_ngrams(
         return None
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
     hashes = torch.from_numpy(frequent_ngrams(reviews, size, max_ngram, min_count))
-    log.info(
-        f"n-grams  {len(hashes):,} of up to {max_ngram} tokens that occur {min_count} times or more"
-    )
+    found = f"{len(hashes):,} of up to {max_ngram} tokens"
+    log.info(f"n-grams  {found} that occur {min_count} times or more")
     if not len(hashes):
         log.warning("model.min_ngram_count=%d: no n-gram occurs so often; lower it", min_count)
     return hashes
@@ -136,11 +131,8 @@ def learn_vectors(datamodule: ReviewDataModule, dim: int) -> Tensor:
 def learn_ngram_vectors(datamodule: ReviewDataModule, embedding: NgramEmbedding) -> Tensor:
     """Vectors of the n-grams of an embedding, float32 `(n-grams, ngram_dim)`; learned once, then cached."""
     reviews, size = datamodule.training_texts, len(datamodule.encoder.vocabulary)
-    hashes, max_ngram, dim = (
-        embedding.hashes[1:].numpy(),
-        embedding.max_ngram,
-        embedding.embedding_dim,
-    )
+    hashes, max_ngram = embedding.hashes[1:].numpy(), embedding.max_ngram
+    dim = embedding.embedding_dim
     key = [source_hash(ngram_vectors), datamodule.folder.name, size, dim, max_ngram, len(hashes)]
     return _learn_once(key, lambda: ngram_vectors(reviews, size, max_ngram, hashes, dim))
 

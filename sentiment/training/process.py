@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from sentiment.runtime.errors import check_at_least
-from sentiment.runtime.folders import is_first_process
+from sentiment.runtime.files import is_first_process
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
@@ -60,12 +60,9 @@ def limit_threads(count: int | None) -> Iterator[None]:
 
 
 def _count_free_cores(limit: int) -> int:
-    """Number of cores, from 1 to `limit`, that other programs leave idle while this process sleeps.
-
-    Cores are counted, not matched: in a container, psutil lists those that are visible, while the
-    process knows its own by the numbers of the kernel.
-    """
+    """Number of cores, from 1 to `limit`, that other programs leave idle while this process sleeps."""
     usable = min(limit, joblib.cpu_count())  # also within the CPU quota, which torch ignores
+    # Counted, not matched: in a container, psutil's numbers of cores are not those of the kernel.
     idle = sum(1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True))
     count: int = max(1, min(usable, round(idle)))
     if count < usable:

@@ -20,8 +20,7 @@ from sentiment.analysis.run import Run
 from sentiment.runtime.cli import ConsoleHandler
 from sentiment.runtime.config import check_single_device, flatten
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import describe_write_error
-from sentiment.runtime.folders import make_unique_folder
+from sentiment.runtime.files import describe_write_error, make_unique_folder
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import experiment
 from sentiment.training.configuration import compose

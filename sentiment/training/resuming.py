@@ -1,12 +1,14 @@
-"""How a run is resumed: where it continues, and which settings may have changed since."""
+"""What a run leaves when it ends, fails or is interrupted, and how it is resumed from that."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.checkpoint import check_resumable, read_checkpoint, restore_model
@@ -18,11 +20,12 @@ from sentiment.runtime.config import (
     instantiate_checked,
 )
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.run_folder import RunFolder, provenance
 from sentiment.runtime.trust import find_targets
 
 log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
 
+_EVENTS = "events.out.tfevents.*"
 # What the weights, the order of the batches and the choice of the best checkpoint depend on.
 _FIXED = ("data", "model", "scheduler", "seed", "objective", "optimizer", "self_training")
 _FREE = ("data.path", "data.unlabelled")  # the data may have moved; its contents are compared
@@ -57,11 +60,7 @@ class ResumePoint(NamedTuple):
 
 
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
-    """Read the last checkpoint of the run to resume, if there is one yet.
-
-    Raises:
-        InputError: training cannot continue from it, or not with these settings.
-    """
+    """Read the last checkpoint of the run to resume, if there is one yet and training can continue from it."""
     if not cfg.resume:
         return ResumePoint(num_threads=cfg.num_threads)
     if Path(cfg.resume).resolve() != run.path.resolve():
@@ -126,11 +125,7 @@ def is_finished(cfg: DictConfig, metrics: Mapping[str, Any]) -> bool:
 def continue_from(
     resumed: ResumePoint, cfg: DictConfig, trainer: Trainer, datamodule: ReviewDataModule
 ) -> None:
-    """Log where the training continues; keep it from continuing if early stopping had ended it.
-
-    Raises:
-        InputError: an epoch was cut short, or the data are not those that the run was trained on.
-    """
+    """Log where the training continues, unless the data changed; keep an early stopping that had ended it."""
     if not resumed.path:
         return
     if resumed.trained_on != (datamodule.encoder.to_dict(), datamodule.contents):
@@ -161,26 +156,20 @@ def _patience(early_stopping: DictConfig) -> int:
 
 
 class Resumption(Callback):
-    """Applies changed settings to what Lightning has restored, and records them once they have trained an epoch.
+    """Applies changed settings to what Lightning has restored; they are `recorded` once they have trained an epoch.
 
     Until then the folder of the run describes what its last checkpoint was trained with.
-
-    Attributes:
-        recorded: whether an epoch was trained.
     """
 
     def __init__(self, run: RunFolder, cfg: DictConfig) -> None:
         self.run = run
         self.cfg = cfg
         self.recorded = False
-        self._earlier_events = self._list_events()
-
-    def _list_events(self) -> set[Path]:
-        return {*self.run.path.glob("events.out.tfevents.*")}
+        self._earlier_events = {*run.path.glob(_EVENTS)}
 
     def remove_events(self) -> None:
         """Remove what TensorBoard would take for the continuation of the run."""
-        for path in self._list_events() - self._earlier_events:
+        for path in {*self.run.path.glob(_EVENTS)} - self._earlier_events:
             path.unlink()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -199,3 +188,48 @@ class Resumption(Callback):
         if trainer.is_global_zero and not self.recorded:
             self.run.write_config(self.cfg)
         self.recorded = True
+
+
+@contextmanager
+def record_outcome(
+    cfg: DictConfig, run: RunFolder, resumption: Resumption | None
+) -> Iterator[dict[str, Any]]:
+    """Write the configuration and the log of a run, and at its end what the caller puts into the dict.
+
+    A resumed run that fails before it has trained an epoch is left as it was.
+    """
+    metrics: dict[str, Any] = {}
+    origin = _describe_origin(cfg)  # before the training, since somebody may commit meanwhile
+    with run.log_to("train.log"):
+        if not resumption:
+            rank_zero_only(run.write_config)(cfg)
+        try:
+            yield metrics
+        except (KeyboardInterrupt, Exception) as error:
+            if resumption and not resumption.recorded:
+                resumption.remove_events()
+            else:
+                record_failure(cfg, run, error, origin)
+            raise
+        if not cfg.lr_find:
+            rank_zero_only(run.write_config)(cfg)
+            rank_zero_only(run.write_metrics)(metrics | {"status": "finished"} | origin)
+
+
+def record_failure(
+    cfg: DictConfig, run: RunFolder, error: BaseException, origin: Mapping[str, Any] | None = None
+) -> None:
+    """Add the error to the figures that a run has written, with the commit of its start or of now."""
+    if not run.path.exists():  # somebody moved or removed it
+        return
+    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    record = {"status": status, "error": f"{type(error).__name__}: {error}"}
+    with suppress(OSError, InputError):  # if the disk is full, the first error is the one to report
+        if not run.config_file.exists():
+            rank_zero_only(run.write_config)(cfg)
+        metrics = {**run.read_metrics(), **record, **(origin or _describe_origin(cfg))}
+        rank_zero_only(run.write_metrics)(metrics)
+
+
+def _describe_origin(cfg: DictConfig) -> dict[str, Any]:
+    return {"config_fingerprint": config_fingerprint(cfg), **provenance()}

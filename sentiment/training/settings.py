@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import PADDING, SPECIALS, TextEncoder, Vocabulary
@@ -52,10 +52,7 @@ MINIMA = {  # of integers, unless they are null
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """Raise `InputError`, which names the key or its group, for the first invalid setting.
-
-    Those of the data, the callbacks and the loggers are checked where they are made.
-    """
+    """Refuse invalid settings, but those of data, callbacks and loggers, which are checked where they are made."""
     for key, choices in CHOICES.items():
         check_choice(choices, **{key: OmegaConf.select(cfg, key, default=choices[0])})
     for key, minimum in MINIMA.items():
@@ -114,7 +111,13 @@ def _check_optimizer(module: SentimentModule) -> None:
         with quote_errors("scheduler"):
             options = {"total_steps": 100} if takes_total_steps(module.make_scheduler) else {}
             scheduler = module.make_scheduler(optimizer, **options)
-        check_kind(LRScheduler, scheduler=scheduler)
+            check_kind(LRScheduler, scheduler=scheduler)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a step before the first one of the optimizer
+                if isinstance(scheduler, ReduceLROnPlateau):
+                    scheduler.step(1.0)
+                else:
+                    scheduler.step()
 
 
 def _check_loss(module: SentimentModule, with_probabilities: bool) -> None:
@@ -130,10 +133,7 @@ def _check_loss(module: SentimentModule, with_probabilities: bool) -> None:
 
 
 def _find_problem(module: SentimentModule, trust: Sequence[str]) -> str | None:
-    """Why somebody's network, tried on two texts, could not be trained or not be used after that.
-
-    Its checkpoint must give the same logits in evaluation mode.
-    """
+    """Why somebody's network, tried on two texts, could not be trained, or not be used after that."""
     ids = torch.ones(2, 8, dtype=torch.int64)
     masked = module.hparams["text_encoder"]["padding"] == "post"
     ids[1, slice(3, None) if masked else slice(5)] = PADDING

@@ -66,11 +66,7 @@ class SweepCallback(Callback):
 
 
 def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
-    """Run one job of a sweep, unless it finished before; the sweep continues if it fails.
-
-    Returns:
-        The objective, NaN if the job failed.
-    """
+    """Run one job of a sweep, unless it finished before; return the objective, NaN if it failed."""
     from sentiment.training.resuming import is_finished  # these take seconds
 
     run, result = RunFolder(cfg.output_dir), math.nan
@@ -105,8 +101,8 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
 
 def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     from sentiment.training.experiment import run_experiment
-    from sentiment.training.outcome import record_failure
     from sentiment.training.progress import disable_console_output
+    from sentiment.training.resuming import record_failure
 
     if run.read_metrics().get("status") == "finished":
         advice = "remove it or choose another hydra.sweep.dir"

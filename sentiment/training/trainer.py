@@ -38,10 +38,7 @@ _ADVICE = {  # by a part of the message of oneDNN or Lightning
 
 
 def make_callbacks(cfg: DictConfig) -> list[Callback]:
-    """The callbacks of a configuration and a timer, without those that print if nothing is to be printed.
-
-    A notebook has no progress bar either: rich could not redraw it there.
-    """
+    """Those of the configuration and a timer; without progress bar in notebooks, where rich could not redraw it."""
     console, disabled = get_console(), list[type[Callback]]()
     if console.quiet or console.is_jupyter or not cfg.trainer.enable_progress_bar:
         disabled.append(ProgressBar)
@@ -68,11 +65,9 @@ def _instantiate(group: DictConfig, name: str) -> Iterator[Callback]:
 def make_trainer(
     cfg: DictConfig, loggers: Sequence[Logger], callbacks: Sequence[Callback], **changed: Any
 ) -> Trainer:
-    """The trainer; `max_time` and `overfit_batches` are not its own.
-
-    The timer among the callbacks limits the time, and the data module repeats batches: Lightning would replace its
-    sampler, and validate on training rows.
-    """
+    """The trainer; `changed` are arguments that differ from the configuration."""
+    # The timer among the callbacks limits the time, and the data module repeats batches: Lightning
+    # would replace its sampler, and validate on training rows.
     arguments: dict[str, Any] = {"max_time": None, "overfit_batches": 0}
     for key, kind in (("enable_progress_bar", ProgressBar), ("enable_model_summary", ModelSummary)):
         arguments[key] = any(isinstance(c, kind) for c in callbacks)  # else Lightning adds its own
@@ -80,12 +75,9 @@ def make_trainer(
         arguments["profiler"] = _NoProfiler()
     if cfg.trainer.overfit_batches:
         arguments["limit_train_batches"] = cfg.trainer.overfit_batches
-    arguments |= {
-        "callbacks": [*callbacks],
-        "logger": [*loggers],
-        "plugins": [AtomicCheckpointIO()],
-    }
-    trainer: Trainer = instantiate_checked(cfg.trainer, "trainer", **arguments | changed)
+    objects = {"callbacks": [*callbacks], "logger": [*loggers], "plugins": [AtomicCheckpointIO()]}
+    arguments |= objects | changed
+    trainer: Trainer = instantiate_checked(cfg.trainer, "trainer", **arguments)
     check_kind(Trainer, trainer=trainer)
     check_kind(Profiler, **{"trainer.profiler": trainer.profiler})  # type: ignore[attr-defined]  # set outside the Trainer's __init__
     return trainer

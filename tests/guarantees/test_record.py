@@ -17,8 +17,8 @@ from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import run_experiment
-from sentiment.training.history import TAGS
 from sentiment.training.loggers import FINAL
+from sentiment.training.progress import TAGS
 from tests.helpers import Compose, evaluate_quick, read_metrics, train_quick, write_csv
 
 CURVES = [*TAGS, "train/lr"]

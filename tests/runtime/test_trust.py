@@ -80,7 +80,7 @@ def test_what_the_configuration_names_is_trusted() -> None:
         [],
         ["baseline=[nb_svm,logistic_regression]", "model=gru", "scheduler=plateau"],
     ):
-        cfg = compose_config("output_dir=x", *overrides)
+        cfg: Any = compose_config("output_dir=x", *overrides)
         assert len(find_targets(cfg)) > 15
         check_run_config(cfg, Path("run/.hydra/config.yaml"), [])
 
@@ -127,7 +127,7 @@ def test_configuration_of_a_run_cannot_name_other_code(
     changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TARGET", "os.mkdir")
-    cfg = OmegaConf.create({**changes})
+    cfg = {**changes}
     with pytest.raises(InputError, match=message):
         check_run_config(cfg, Path("run/.hydra/config.yaml"), ["osx"])
 
@@ -158,7 +158,7 @@ def test_single_target_and_package_can_be_trusted() -> None:
     )
     assert import_trusted("collections.abc.Mapping", "collections").__name__ == "Mapping"
     check_run_config(
-        OmegaConf.create({"x": {"_target_": "collections.OrderedDict"}}),
+        {"x": {"_target_": "collections.OrderedDict"}},
         Path("run/.hydra/config.yaml"),
         "collections",
     )

@@ -25,9 +25,9 @@ from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.model.gates import Gates
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
-from sentiment.training.diagnostics.evaluated import EvaluatedSplit
-from sentiment.training.diagnostics.predictions import (
+from sentiment.training.diagnostics import (
     MAX_CHARS,
+    EvaluatedSplit,
     escape_markdown,
     format_review,
     list_most_wrong,

@@ -21,8 +21,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
-from sentiment.training.history import TAGS
 from sentiment.training.loggers import FINAL, CurvesLogger, log_final_figures, log_plot
+from sentiment.training.progress import TAGS
 from sentiment.training.sweeps import run_sweep_job
 from tests.helpers import (
     Compose,

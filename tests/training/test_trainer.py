@@ -124,6 +124,7 @@ def test_argument_works(
             ["scheduler=onecycle", "scheduler.pct_start=3"],
             r"scheduler: .*pct_start, but got 3$",
         ),
+        (["scheduler=plateau", "scheduler.patience=x"], "scheduler: '>' not supported"),
         (
             ["loss._target_=tests.training.test_trainer.NotReduced", "~loss.label_smoothing"],
             r"loss: grad can be implicitly created only for scalar outputs",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -34,17 +33,12 @@ Objective = Callable[[Trial], float]
 class Study:
     """Runs trials until there are enough of them, whoever ran them.
 
-    Trials that were interrupted are repeated with the same parameters; the user attribute
-    `retry_of` holds the number of the earlier one.
-
-    Args:
-        tune: the configuration of the group `tune`.
-        settings: what all workers must agree on; among it `objective`, what trials return.
-        folder: of the SQLite file, unless `tune.storage` names another storage.
+    Trials that were interrupted are repeated with the same parameters; the user attribute `retry_of` holds the number
+    of the earlier one. All workers must agree on `settings`; `folder` is that of the SQLite file.
     """
 
-    def __init__(self, tune: DictConfig, settings: Mapping[str, Any], folder: Path) -> None:
-        self.tune = tune
+    def __init__(self, tune: Mapping[str, Any], settings: Mapping[str, Any], folder: Path) -> None:
+        self.tune = dict(tune)
         self._own: int | None = None  # number of the trial that runs in this process
         options: dict[str, Any] = {
             name: instantiate_checked(tune[name], f"tune.{name}") for name in ("sampler", "pruner")
@@ -52,9 +46,9 @@ class Study:
         direction = OBJECTIVES[settings["objective"]].direction
         settings = {key: "null" if value is None else str(value) for key, value in settings.items()}
         with _explain_storage_errors((Exception,), advice=""):  # of whichever driver
-            url = tune.storage or f"sqlite:///{folder}/study.db"
-            storage = _open_storage(url, tune.heartbeat_interval)
-            options |= {"storage": storage, "study_name": tune.name}
+            url = tune["storage"] or f"sqlite:///{folder}/study.db"
+            storage = _open_storage(url, tune["heartbeat_interval"])
+            options |= {"storage": storage, "study_name": tune["name"]}
             try:  # of several workers, one creates it, since names are unique in a storage
                 self.optuna_study = optuna.create_study(**options, direction=direction)
                 self.optuna_study.set_user_attr("objective", settings["objective"])
@@ -63,7 +57,7 @@ class Study:
                 self.optuna_study = optuna.load_study(**options)
             problem = self._find_change(settings)
         if problem:
-            raise InputError(f"tune.name={tune.name}: {problem}, or choose another tune.name")
+            raise InputError(f"tune.name={tune['name']}: {problem}, or choose another tune.name")
 
     def _find_change(self, settings: Mapping[str, str]) -> str | None:
         """Compare with what the worker that created the study recorded, or will within seconds."""
@@ -89,11 +83,11 @@ class Study:
         counts one that is repeated twice; without them, a study that always diverges never ends.
         """
         with _explain_storage_errors():
-            while (finished := self._count(_FINISHED)) < self.tune.trials:
-                if finished + self._count({TrialState.RUNNING}) < self.tune.trials:
+            while (finished := self._count(_FINISHED)) < self.tune["trials"]:
+                if finished + self._count({TrialState.RUNNING}) < self.tune["trials"]:
                     self._run_trial(objective)
                 else:
-                    time.sleep(self.tune.heartbeat_interval)
+                    time.sleep(self.tune["heartbeat_interval"])
                     self._repeat_stale()
 
     def best_trial(self) -> FrozenTrial:
@@ -101,7 +95,7 @@ class Study:
         with _explain_storage_errors():
             if self._trials(TrialState.COMPLETE):
                 return self.optuna_study.best_trial
-        raise InputError(f"tune.name={self.tune.name}: no trial finished; see the errors above")
+        raise InputError(f"tune.name={self.tune['name']}: no trial finished; see the errors above")
 
     def _run_trial(self, objective: Objective) -> None:
         self._own = None
@@ -137,7 +131,7 @@ class Study:
         message = f"trial {trial.number}: {end} at {value} after epoch {epochs}"
         if self._trials(TrialState.COMPLETE):
             message += f"; best so far {study.best_value:.4f}, trial {study.best_trial.number}"
-        log.info("%s; %s of %s", message, self._count(_FINISHED), self.tune.trials)
+        log.info("%s; %s of %s", message, self._count(_FINISHED), self.tune["trials"])
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.optuna_study.get_trials(deepcopy=False, states=states or None)
@@ -153,7 +147,7 @@ class Study:
     def _repeat_stale(self) -> None:
         """Repeat the trials whose worker sends no heartbeat, or died before its first one."""
         optuna.storages.fail_stale_trials(self.optuna_study)
-        stale = datetime.now() - timedelta(seconds=GRACE_PERIODS * self.tune.heartbeat_interval)
+        stale = datetime.now() - timedelta(seconds=GRACE_PERIODS * self.tune["heartbeat_interval"])
         for trial in self._trials(TrialState.RUNNING):
             if "alive" not in trial.user_attrs and (trial.datetime_start or stale) < stale:
                 with suppress(ValueError, UpdateFinishedTrialError):  # another worker repeats it
@@ -180,16 +174,14 @@ class _Storage(RDBStorage):
             self.set_trial_user_attr(trial_id, "alive", True)
 
 
-def hide_password(tune: DictConfig) -> None:
-    """Move the password in `tune.storage` to where PostgreSQL's client looks for it.
+def hide_password(storage: str) -> str:
+    """Move the password in `tune.storage` to where PostgreSQL's client looks for it; return the rest.
 
-    So it gets into no file, log or message; files hold `${oc.env:NAME}` as it is written.
+    So it gets into no file, log or message.
     """
-    if tune.storage is None or OmegaConf.is_interpolation(tune, "storage"):
-        return
     url = None
     with suppress(Exception):  # whose message may hold a part of the password
-        url = make_url(tune.storage)
+        url = make_url(storage)
     password = url and (url.password or url.query.get("password"))
     if url is None or (password is not None and url.get_backend_name() != "postgresql"):
         raise InputError(
@@ -197,10 +189,10 @@ def hide_password(tune: DictConfig) -> None:
             "password, which would be readable in the folder of the study; write "
             "'${oc.env:NAME}' in its place"
         )
-    if password is not None:
-        os.environ["PGPASSWORD"] = str(password)
-        without = url._replace(password=None).difference_update_query(["password"])
-        tune.storage = without.render_as_string()
+    if password is None:
+        return storage
+    os.environ["PGPASSWORD"] = str(password)
+    return url._replace(password=None).difference_update_query(["password"]).render_as_string()
 
 
 def _open_storage(url: str, heartbeat_interval: int) -> RDBStorage:

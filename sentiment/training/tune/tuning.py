@@ -27,8 +27,8 @@ from sentiment.runtime.config import (
     parse_overrides,
 )
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, prefix_key
-from sentiment.runtime.folders import make_folder
-from sentiment.runtime.override_errors import explain
+from sentiment.runtime.files import make_folder
+from sentiment.runtime.hydra_app import explain
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings
@@ -42,16 +42,12 @@ _OWN_FILES = {"study.db", "study.db-journal", "tune.log"}  # of a worker that st
 
 
 class Tuning:
-    """A study whose trials are runs of `train`.
-
-    Args:
-        cfg: the composed configuration of `conf/tune.yaml`.
-        overrides: those of the command line.
-    """
+    """A study whose trials are runs of `train`, by `conf/tune.yaml` and the overrides of the command line."""
 
     def __init__(self, cfg: DictConfig, overrides: Sequence[str]) -> None:
         _check_settings(cfg)
-        hide_password(cfg.tune)
+        if cfg.tune.storage is not None and not OmegaConf.is_interpolation(cfg.tune, "storage"):
+            cfg.tune.storage = hide_password(cfg.tune.storage)  # ${oc.env:NAME} stays in files
         self.cfg = cfg
         self.folder = Path(cfg.output_dir)
         fixed = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] != "tune"]

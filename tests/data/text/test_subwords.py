@@ -12,7 +12,7 @@ from sentiment.data.demo import reviews
 from sentiment.data.text.tokenizers import Tokenizer, is_plain
 from sentiment.data.text.vocabulary import TextEncoder, Vocabulary
 from sentiment.runtime.errors import InputError
-from sentiment.training.diagnostics.predictions import format_review
+from sentiment.training.diagnostics import format_review
 from tests.helpers import ROOT, time_limit
 
 DEMO = [text for text, _ in reviews(150)]

@@ -1,0 +1,326 @@
+"""What TensorBoard and other loggers show besides loss and metrics: plots, texts, histograms."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+from pytorch_lightning.utilities import grad_norm
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from sentiment.analysis.explain.explanation import trace
+from sentiment.analysis.figures.model import (
+    plot_confusion_matrix,
+    plot_gates,
+    plot_reliability_diagram,
+)
+from sentiment.analysis.labels import shorten_label
+from sentiment.classifier import Classifier
+from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.encoded.batching import PaddedReviews
+from sentiment.data.text.vocabulary import PADDING, SPECIALS, TextEncoder
+from sentiment.model.module import SentimentModule
+from sentiment.model.network import Network
+from sentiment.model.recurrent import RecurrentNetwork
+from sentiment.runtime.cli import escape_control_chars
+from sentiment.runtime.errors import check_at_least
+from sentiment.training.loggers import PLOTTING, log_markdown, log_plot
+
+MAX_CLASSES = 10  # that have a curve or a plot of their own
+MAX_CHARS = 5000  # that are shown of a review
+MAX_TOKENS = 40  # of a review whose gates are plotted, if there is one as short
+HISTOGRAM_BINS = 64
+
+
+@dataclass(eq=False)
+class EvaluatedSplit:
+    """The predictions of the latest validation or test."""
+
+    loggers: Sequence[Logger]  # those that take plots and texts
+    step: int  # of the training
+    datamodule: ReviewDataModule
+    net: Network
+    split: str  # `val` or `test`
+    rows: npt.NDArray[np.int64]  # numbers of the evaluated reviews, (N,)
+    probabilities: npt.NDArray[np.float32]  # (N, classes)
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network with what it needs to read texts."""
+        return Classifier(self.net, self.datamodule.encoder, self.label_names)
+
+    @property
+    def label_names(self) -> list[str]:
+        return self.datamodule.label_names
+
+    @property
+    def reviews(self) -> PaddedReviews:
+        """All reviews of the split."""
+        return self.datamodule.splits[self.split]
+
+    @property
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Positions of the evaluated reviews in `reviews`, int64 `(N,)`."""
+        return np.searchsorted(self.reviews.reviews.rows, self.rows)
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """True classes, int64 `(N,)`."""
+        return self.reviews.reviews.labels[self.rows]
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """Predicted classes, int64 `(N,)`."""
+        predicted: npt.NDArray[np.int64] = self.probabilities.argmax(1)
+        return predicted
+
+    @property
+    def shown_classes(self) -> list[int]:
+        """All classes, or the most frequent ones of more than `MAX_CLASSES`."""
+        counts = np.bincount(self.labels, minlength=len(self.label_names))
+        return sorted((-counts).argsort(kind="stable")[:MAX_CLASSES].tolist())
+
+    @property
+    def true_class_probability(self) -> npt.NDArray[np.float32]:
+        """The predicted probability of each true class, float32 `(N,)`."""
+        return self.probabilities[np.arange(len(self.rows)), self.labels]
+
+
+def find_writer(loggers: Sequence[Logger]) -> SummaryWriter | None:
+    """The writer of the first TensorBoard logger."""
+    return next((o.experiment for o in loggers if isinstance(o, TensorBoardLogger)), None)
+
+
+def describe_origin(review: Mapping[str, Any]) -> str:
+    """Where a row of `ReviewDataModule.select_reviews` comes from."""
+    id_ = f", id {review['id']}" if "id" in review else ""
+    return f"{review['file']}, row {review['row']}{id_}"
+
+
+class TestDiagnostic(Callback):
+    """Writes something of the test set, if a logger takes plots and texts, on the first rank."""
+
+    __test__ = False  # its name begins like that of a test
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write_split(trainer, pl_module, "test")
+
+    def write_split(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
+        """Call `write`, but not in Lightning's sanity check."""
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, PLOTTING)]
+        if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
+        module, step = cast(SentimentModule, pl_module), trainer.global_step
+        rows, probabilities = module.predictions
+        net = module.net
+        self.write(EvaluatedSplit(loggers, step, datamodule, net, split, rows, probabilities))
+
+    @abstractmethod
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        """Write it."""
+
+
+class PRCurves(TestDiagnostic):
+    """Precision-recall curves after every validation and the test, in TensorBoard.
+
+    They are of the second of two classes, else of each class, and of the most frequent ones of more than `MAX_CLASSES`.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.write_split(trainer, pl_module, "val")
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        writer, names = find_writer(evaluated.loggers), evaluated.label_names
+        for label in [1] if len(names) == 2 else evaluated.shown_classes:
+            if writer:
+                tag, is_label = f"{evaluated.split}/{names[label]}", evaluated.labels == label
+                probabilities = evaluated.probabilities[:, label]
+                writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
+
+
+class ReliabilityDiagram(TestDiagnostic):
+    """A reliability diagram (calibration) of the test set."""
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._ece = float(trainer.callback_metrics["test/ece"])
+        super().on_test_end(trainer, pl_module)
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        labels, probabilities = evaluated.labels, evaluated.probabilities
+        figure = plot_reliability_diagram(labels, probabilities, evaluated.label_names, self._ece)
+        log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
+
+
+class ConfusionMatrix(TestDiagnostic):
+    """The confusion matrix of the test set."""
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        labels, names = evaluated.labels, evaluated.label_names
+        figure = plot_confusion_matrix(labels, evaluated.predicted, names)
+        log_plot(evaluated.loggers, "test/confusion", figure, evaluated.step)
+
+
+class MostWrongReviews(TestDiagnostic):
+    """At most `count` wrong test reviews, the lowest predicted probability of the true class first, as text."""
+
+    def __init__(self, count: int = 10) -> None:
+        check_at_least(1, count=count)
+        self.count = count
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        text = list_most_wrong(evaluated, self.count)
+        log_markdown(evaluated.loggers, "test/most_wrong", text, evaluated.step)
+
+
+def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
+    """Their list in Markdown."""
+    labels, predicted, number = evaluated.labels, evaluated.predicted, f"{len(evaluated.rows):,}"
+    wrong = np.flatnonzero(predicted != labels)
+    chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
+    if not len(wrong):
+        return f"None of the {number} test reviews is classified wrongly."
+    encoder = evaluated.datamodule.encoder
+    names = [escape_markdown(name) for name in evaluated.label_names]
+    end = "last" if encoder.truncating == "pre" else "first"
+    lines = [
+        f"{len(wrong):,} of {number} test reviews are classified wrongly. Listed: "
+        f"{len(chosen):,}, the lowest probability of the true class first. The model reads the "
+        f"{end} {encoder.maxlen:,} tokens of a review, which are shown.\n"
+    ]
+    reviews = evaluated.datamodule.select_reviews(evaluated.rows[chosen])
+    for i, review in zip(chosen, reviews, strict=True):
+        label, prediction = (
+            f"{names[k]}, p = {evaluated.probabilities[i, k]:.4f}"
+            for k in (labels[i], predicted[i])
+        )
+        origin = escape_markdown(describe_origin(review))
+        text = format_review(encoder, review["text"])
+        lines.append(f"1. **true label: {label}; predicted: {prediction}** ({origin}): {text}")
+    return "\n".join(lines)
+
+
+def format_review(encoder: TextEncoder, text: str) -> str:
+    """Return what the model reads of a review, in Markdown on one line.
+
+    It is the text or, of a review longer than `maxlen`, the tokens that are kept; at most `MAX_CHARS` characters.
+    """
+    tokens, kept = encoder.split(text)
+    is_cut = len(tokens) > encoder.maxlen
+    read = " ".join(tokens[kept] if is_cut else text.split())
+    if encoder.truncating == "pre":
+        return ("… " if is_cut else "") + escape_markdown(read[-MAX_CHARS:])
+    return escape_markdown(read[:MAX_CHARS]) + (" …" if is_cut else "")
+
+
+def escape_markdown(text: str) -> str:
+    """Escape control characters, and replace those with a meaning in Markdown or HTML by HTML entities."""
+    safe = escape_control_chars(text)
+    return re.sub(r"[\\`*_{}\[\]<>()#+.!|&$~-]", lambda found: f"&#{ord(found[0])};", safe)
+
+
+class GradientNorm(Callback):
+    """The norm of the gradient of all weights before it is clipped, every `log_every_n_steps`."""
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set outside the Trainer's __init__
+        if every and trainer.global_step % every == 0:
+            norm = grad_norm(pl_module, 2)["grad_2.0_norm_total"]
+            for logger in trainer.loggers:
+                logger.log_metrics({"train/gradient_norm": float(norm)}, step=trainer.global_step)
+
+
+class WeightHistograms(Callback):
+    """Histograms of all weights after every validation, in TensorBoard."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        writer, step = find_writer(trainer.loggers), trainer.global_step
+        if writer is None or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        for name, weight in pl_module.named_parameters():
+            values = weight.detach().float()
+            values = values[values.isfinite()]  # a diverging training ends soon
+            if len(values):
+                writer.add_histogram(f"weights/{name}", values, step, bins=HISTOGRAM_BINS)
+
+
+class EmbeddingProjector(TestDiagnostic):
+    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard."""
+
+    def __init__(self, count: int = 2000) -> None:
+        check_at_least(1, count=count)
+        self.count = count
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        writer = find_writer(evaluated.loggers)
+        if not writer or not evaluated.net.has_embedding:
+            return
+        classifier, names = evaluated.classifier, evaluated.label_names
+        words = classifier.encoder.vocabulary.words
+        ids = list(range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words))))
+        polarities = classifier.polarity(ids).tolist()
+        columns = ["polarity"] if len(names) == 2 else [f"polarity of {name}" for name in names]
+        writer.add_embedding(
+            evaluated.net.embedding.weight.detach()[ids].float(),
+            [
+                [words[id_], str(id_), *(f"{value:.3f}" for value in of_word)]
+                for id_, of_word in zip(ids, polarities, strict=True)
+            ],
+            metadata_header=["word", "rank", *columns],
+            global_step=evaluated.step,
+            tag="words",
+        )
+
+
+class GatePlots(TestDiagnostic):
+    """The gates of the last layer of a recurrent network over short test reviews.
+
+    They are the review of each class whose true class has the highest predicted probability, and of those that were
+    classified wrongly the one with the lowest. Of more than `MAX_CLASSES` classes it is the most frequent ones.
+    """
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        if isinstance(evaluated.net, RecurrentNetwork):
+            chosen = _choose_reviews(evaluated)
+            reviews = evaluated.datamodule.select_reviews(evaluated.rows[list(chosen.values())])
+            for (name, i), review in zip(chosen.items(), reviews, strict=True):
+                origin = escape_control_chars(describe_origin(review))
+                self._plot(evaluated, evaluated.net.num_directions, name, i, origin)
+
+    def _plot(
+        self, evaluated: EvaluatedSplit, num_directions: int, name: str, i: int, origin: str
+    ) -> None:
+        ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
+        vocabulary = evaluated.datamodule.encoder.vocabulary.words
+        words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
+        traced, names = trace(evaluated.classifier, ids), evaluated.label_names
+        probabilities = traced.prefix_probabilities
+        label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
+        predicted = f"true label: {label}, predicted p({target}) = {probabilities[-1]:.3f}"
+        for layer in traced.layers[-num_directions:]:
+            title, chance = f"{origin}; {layer.name}\n{predicted}", 1 / len(names)
+            figure = plot_gates(words, probabilities, layer.gates, layer.order, chance, title)
+            log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
+
+
+def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
+    """Choose short reviews: indices into `evaluated.rows` by the name of their plot."""
+    lengths = evaluated.reviews.lengths[evaluated.positions]
+    short = np.flatnonzero(lengths <= max(MAX_TOKENS, lengths.min()))
+    ranked = short[evaluated.true_class_probability[short].argsort()[::-1]]
+    labels = evaluated.labels[ranked]
+    is_wrong = evaluated.predicted[ranked] != labels
+    chosen = {"most wrong": ranked[is_wrong][-1]} if is_wrong.any() else {}
+    for label in evaluated.shown_classes:
+        for i in ranked[(labels == label) & ~is_wrong][:1]:
+            chosen[f"confidently {evaluated.label_names[label]}"] = i
+    return chosen

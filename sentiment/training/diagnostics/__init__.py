@@ -1,1 +1,0 @@
-"""What TensorBoard shows besides loss and metrics."""

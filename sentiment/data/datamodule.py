@@ -55,7 +55,6 @@ class ReviewDataModule(LightningDataModule):
     class that `tokenizer` names is imported and thereby trusted.
 
     Attributes:
-        reshuffle: whether each epoch has an order of its own; otherwise all have that of the first one.
         folder: where the encoded reviews are, after `prepare_data`.
         encoder: how a text becomes ids; its vocabulary is empty before `setup`.
         splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`, as are the following.
@@ -80,6 +79,7 @@ class ReviewDataModule(LightningDataModule):
         validate_on: str = "train",
         tokenizer: str | Mapping[str, Any] = "words",
         seed: int = 0,
+        reshuffle: bool = True,
         **reading: Any,
     ) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class ReviewDataModule(LightningDataModule):
         self.split_seed = split_seed
         self.validate_on = validate_on
         self.seed = seed
-        self.reshuffle = True
+        self.reshuffle = reshuffle
         self._soft_labels: npt.NDArray[np.float32] | None = None
         settings = FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
         self.source = resolve_source(source, settings)

@@ -30,9 +30,10 @@ from sentiment.training.baseline import Baseline
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import RANGE_TEST, RangeTest, find_learning_rate
 from sentiment.training.module_setup import prepare_module
+from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
 from sentiment.training.progress import disable_console_output
-from sentiment.training.resuming import Resumption, continue_from, read_resume_point, record_outcome
+from sentiment.training.resuming import Resumption, continue_from, read_resume_point
 from sentiment.training.self_training import find_unfinished_teachers, label_texts
 from sentiment.training.settings import check_settings
 from sentiment.training.trainer import (
@@ -56,7 +57,7 @@ def run_experiment(
     It differs from the runs that it is compared with in the settings `varied`; `hide_fixed` leaves the others out of
     TensorBoard's HParams tab.
     """
-    run, settings = RunFolder(cfg.output_dir), hyperparameters(cfg, varied)
+    run = RunFolder(cfg.output_dir)
     resumed = read_resume_point(run, cfg)
     resumption = Resumption(run, cfg) if cfg.resume else None
     if cfg.quiet:
@@ -64,8 +65,7 @@ def run_experiment(
     opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
     with opening as loggers, limit_threads(resumed.num_threads):
         check_settings(cfg)
-        datamodule: ReviewDataModule = instantiate_checked(cfg.data, "data", seed=cfg.seed)
-        datamodule.reshuffle = not cfg.trainer.overfit_batches
+        datamodule = _make_datamodule(cfg)
         seed_everything(cfg.seed, verbose=False)
         baselines = _make_baselines(cfg, datamodule)
         others = [*baselines, *callbacks, *([resumption] if resumption else [])]
@@ -80,28 +80,56 @@ def run_experiment(
                     run_experiment(teacher)
                 datamodule.add_soft_labels(label_texts(cfg, datamodule, trainer))
             module = prepare_module(cfg, datamodule)
-            on_cpu = trainer.strategy.root_device.type == "cpu"
-            padded = [one.name for one in baselines if one.features == "padded_ids"]
-            check_memory(datamodule, module.net, on_cpu, padded)
+            _check_memory(datamodule, module, baselines, trainer)
             if cfg.lr_find:
-                test = RangeTest()
-                bars = [bar for bar in make_callbacks(cfg) if isinstance(bar, ProgressBar)]
-                tester = make_trainer(cfg, [], [test, *bars], **RANGE_TEST)
-                metrics |= find_learning_rate(test, tester, module, datamodule, run.path)
+                metrics |= _find_learning_rate(cfg, run, module, datamodule)
             else:
+                settings = hyperparameters(cfg, varied)
                 log_settings(trainer.loggers, settings)
                 metrics |= _fit(run, trainer, module, datamodule, resumed.path)
                 metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
                 shown = {key: settings[key] for key in varied if hide_fixed and key in settings}
                 log_final_figures(trainer, shown or settings, metrics, cfg.objective)
-                metrics |= {
-                    "data_fingerprint": datamodule.folder.name,
-                    "device": _describe_device(trainer.strategy.root_device),
-                    "num_threads": torch.get_num_threads(),
-                }
+                metrics |= _describe_conditions(datamodule, trainer)
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
     final = metrics if cfg.lr_find else run.read_metrics()
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
+
+
+def _make_datamodule(cfg: DictConfig) -> ReviewDataModule:
+    reshuffle = not cfg.trainer.overfit_batches
+    datamodule: ReviewDataModule = instantiate_checked(
+        cfg.data, "data", seed=cfg.seed, reshuffle=reshuffle
+    )
+    return datamodule
+
+
+def _check_memory(
+    datamodule: ReviewDataModule,
+    module: SentimentModule,
+    baselines: Sequence[Baseline],
+    trainer: Trainer,
+) -> None:
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    padded = [one.name for one in baselines if one.features == "padded_ids"]
+    check_memory(datamodule, module.net, on_cpu, padded)
+
+
+def _find_learning_rate(
+    cfg: DictConfig, run: RunFolder, module: SentimentModule, datamodule: ReviewDataModule
+) -> dict[str, float]:
+    test = RangeTest()
+    bars = [bar for bar in make_callbacks(cfg) if isinstance(bar, ProgressBar)]
+    trainer = make_trainer(cfg, [], [test, *bars], **RANGE_TEST)
+    return find_learning_rate(test, trainer, module, datamodule, run.path)
+
+
+def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
+    return {
+        "data_fingerprint": datamodule.folder.name,
+        "device": _describe_device(trainer.strategy.root_device),
+        "num_threads": torch.get_num_threads(),
+    }
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:

@@ -101,8 +101,8 @@ def run_sweep_job(cfg: DictConfig, varied: Sequence[str] = ()) -> float:
 
 def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     from sentiment.training.experiment import run_experiment
+    from sentiment.training.outcome import record_failure
     from sentiment.training.progress import disable_console_output
-    from sentiment.training.resuming import record_failure
 
     if run.read_metrics().get("status") == "finished":
         advice = "remove it or choose another hydra.sweep.dir"

@@ -28,7 +28,7 @@ from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training import compose, experiment, python_api, train
-from sentiment.training.resuming import record_failure
+from sentiment.training.outcome import record_failure
 from tests.helpers import (
     QUICK,
     ROOT,

@@ -388,7 +388,7 @@ def test_aborted_run_exits_with_2_and_leaves_no_folder(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert (
         done.stderr
-        == "error: data.path=absent: no such file or folder; check the path, or try data=demo\n"
+        == "error: data.path=absent: no such file or folder; name a file of reviews, or a folder\n"
     )
     assert not list(tmp_path.glob("outputs/runs/*"))
 

@@ -3,12 +3,15 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from torch import nn
 
-from sentiment.data.datamodule import ReviewDataModule
 from sentiment.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from sentiment.data.datamodule import ReviewDataModule
 
 PADDING_BYTES = 28  # for each id of a batch, while it is padded
 # Copies of what the layers read and compute for a token, at least, as measured on CPUs.
@@ -21,7 +24,7 @@ log = logging.getLogger("sentiment.training.experiment")  # a study silences its
 
 
 def check_memory(
-    datamodule: ReviewDataModule, net: nn.Module, on_cpu: bool, padded: Sequence[str]
+    datamodule: "ReviewDataModule", net: nn.Module, on_cpu: bool, padded: Sequence[str]
 ) -> None:
     """Raise `InputError` if a batch, or the matrix of a baseline on padded ids, cannot fit into memory."""
     train, encoder = datamodule.training_set, datamodule.encoder

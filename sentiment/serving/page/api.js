@@ -1,47 +1,66 @@
-// Requests to the server, and small helpers for elements.
+// Requests to the server, and small helpers for elements and numbers.
 
 export const byId = (id) => document.getElementById(id);
+export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+export const count = (n) => n.toLocaleString("en");
+export const percent = (p) => `${(100 * p).toFixed(1)} %`;
+export const shorten = (text, length) => (text.length > length ? `${[...text].slice(0, length).join("")}…` : text);
 
-// An element with properties and children; strings become text, never markup.
+export function signed(x, digits = 2) {
+  const size = Math.abs(x).toFixed(digits);
+  return `${Number(size) === 0 ? "" : x < 0 ? "−" : "+"}${size}`;
+}
+
+// An element, "p" or "p.note", with properties or attributes, and children; strings become text, never markup.
 export function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
+  const [name, ...classes] = tag.split(".");
+  const element = Object.assign(document.createElement(name), { className: classes.join(" ") });
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in element) element[key] = value;
+    else element.setAttribute(key, value);
+  }
   element.append(...children);
   return element;
 }
 
-export function showError(message) {
-  byId("error").textContent = message;
-  byId("error").hidden = !message;
-}
+export const makeOptions = (names) => names.map((name) => make("option", { value: name, textContent: name }));
 
-async function answer(response) {
+export class ServerError extends Error {}
+const interrupted = new Map(); // actions by view, which the server did not answer
+
+export async function request(path, options) {
+  const response = await fetch(path, options).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw Object.assign(new ServerError("The server does not answer. This goes on when it does."), { isAway: true });
+  });
   if (response.ok) return response;
-  const body = await response.json().catch(() => ({ error: response.statusText }));
-  throw new Error(body.error);
+  throw new ServerError((await response.json().catch(() => ({ error: response.statusText }))).error);
 }
 
-export async function get(path, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value != null));
-  return (await answer(await fetch(`${path}?${query}`))).json();
+export async function get(path, parameters = {}, signal = undefined) {
+  return (await request(`${path}?${new URLSearchParams(parameters)}`, { signal })).json();
 }
 
 export async function post(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
-  return (await answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal }))).json();
+  return (await request(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
 }
 
-export async function send(path, parameters, file, signal) {
-  return answer(await fetch(`${path}?${new URLSearchParams(parameters)}`, { method: "POST", body: file, signal }));
-}
-
-// Runs an action of the user and shows its error; one that a newer action aborted has none.
-export async function attempt(action) {
+// Runs an action of the user and shows its error in the view; one that a newer action aborted has none.
+export async function attempt(view, action) {
+  const box = byId(`${view}-error`);
+  interrupted.delete(view);
   try {
     await action();
-    showError("");
+    box.hidden = true;
   } catch (error) {
-    if (error.name !== "AbortError") showError(error instanceof TypeError ? "The server does not answer." : error.message);
+    if (error.name === "AbortError") return;
+    if (error.isAway) interrupted.set(view, action);
+    Object.assign(box, { textContent: error.message, hidden: false });
+    if (!(error instanceof ServerError)) throw error; // a fault of this page
   }
 }
 
-export const percent = (p) => `${(100 * p).toFixed(1)} %`;
+export function repeatInterrupted() {
+  for (const [view, action] of [...interrupted]) attempt(view, action);
+}

@@ -1,72 +1,87 @@
-// The page: its views, and what all of them need.
+// The page: its views, the models, and what happens when the server or a run is replaced.
 
-import { attempt, byId, get, make, percent } from "./api.js";
+import { recall, remember } from "./address.js";
+import { attempt, byId, count, get, make, percent, repeatInterrupted } from "./api.js";
 import { startFile } from "./file.js";
 import { startReviews } from "./reviews.js";
-import { showText, startText } from "./text.js";
+import { describeRuns, openText, startText } from "./text.js";
 
+const PERIOD = 5000; // milliseconds between two looks at the models
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
-function select(tab) {
+function restoreTab() {
+  const tab = byId(`tab-${recall("tab")}`) ?? tabs[0];
   for (const other of tabs) {
-    const selected = other === tab;
-    other.setAttribute("aria-selected", selected);
-    other.tabIndex = selected ? 0 : -1;
-    byId(other.getAttribute("aria-controls")).hidden = !selected;
+    other.setAttribute("aria-selected", other === tab);
+    other.tabIndex = other === tab ? 0 : -1;
+    byId(other.getAttribute("aria-controls")).hidden = other !== tab;
   }
+  document.title = tab === tabs[0] ? "sentiment" : `sentiment: ${tab.textContent}`;
   tab.dispatchEvent(new Event("shown"));
 }
 
+function go(tab) {
+  remember({ tab: tab === tabs[0] ? "" : tab.id.slice("tab-".length) }, true);
+  restoreTab();
+}
+
 for (const [i, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => select(tab));
+  tab.addEventListener("click", () => go(tab));
   tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = tabs[(i + step + tabs.length) % tabs.length];
-    select(next);
-    next.focus();
+    const next = { ArrowRight: (i + 1) % tabs.length, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key];
+    if (next == null) return;
+    event.preventDefault();
+    go(tabs.at(next));
+    tabs.at(next).focus();
   });
 }
 
-function describeModels(models, limits) {
-  const rows = [
-    ["network", (m) => m.network],
-    ["parameters", (m) => m.parameters.toLocaleString("en")],
-    ["classes", (m) => m.classes.join(", ")],
-    ["tokenizer", (m) => m.tokenizer],
-    ["vocabulary", (m) => m.vocabulary.toLocaleString("en")],
-    ["maxlen", (m) => m.maxlen.toLocaleString("en")],
-    ["test accuracy", (m) => ("test/accuracy" in m.metrics ? percent(m.metrics["test/accuracy"]) : "not tested")],
-    ["run", (m) => (m.changed ? "changed since the server started" : "as it was loaded")],
-    ["commit", (m) => (m.commit ?? "unknown").slice(0, 12)],
-  ];
-  byId("model-table").replaceChildren(
-    make("tr", {}, make("th"), ...models.map((m) => make("th", { textContent: m.name }))),
-    ...rows.map(([name, cell]) =>
-      make("tr", {}, make("th", { textContent: name }), ...models.map((m) => make("td", { textContent: cell(m) }))),
-    ),
-  );
+function describeModels({ models, limits }) {
+  const metric = (key) => (m) => (key in m.metrics ? percent(m.metrics[key]) : "not tested");
+  const rows = {
+    network: (m) => m.network, data: (m) => m.data ?? "unknown", classes: (m) => m.classes.join(", "),
+    "test accuracy": metric("test/accuracy"), "test F1": metric("test/f1"), "validation accuracy": metric("val/accuracy"),
+    parameters: (m) => count(m.parameters), epochs: (m) => m.metrics.epochs ?? "unknown", tokenizer: (m) => m.tokenizer,
+    vocabulary: (m) => count(m.vocabulary), maxlen: (m) => count(m.maxlen), folder: (m) => m.folder,
+    run: (m) => (m.changed ? "its files have changed since the server started" : "as it was loaded"),
+    commit: (m) => (m.commit ?? "unknown").slice(0, 12),
+  };
+  byId("model-table").replaceChildren(make("tr", {}, make("td"), ...models.map((m) => make("th", {}, m.name))),
+    ...Object.entries(rows).map(([name, cell]) =>
+      make("tr", {}, make("th", {}, name), ...models.map((m) => make("td", {}, String(cell(m)))))));
   const url = location.origin;
   byId("commands").textContent = [
-    `curl ${url}/predict --json '{"text": "Not bad at all."}'`,
-    `curl ${url}/predict --json '{"text": ["Not bad.", "Bad."], "model": "${models[0].name}"}'   # ${limits.max_texts.toLocaleString("en")} texts at most`,
+    `curl ${url}/predict --json '{"text": ["Not bad.", "Bad."], "model": "${models[0].name}"}'`,
     `curl ${url}/explain --json '{"text": "Not bad at all."}'`,
-    `curl --data-binary @reviews.csv "${url}/label?name=reviews.csv" > labelled.csv   # ${limits.max_megabytes} MB at most`,
-    `curl ${url}/model`,
+    `curl --data-binary @reviews.csv "${url}/label?name=reviews.csv" > labelled.csv`,
+    `# at most ${count(limits.max_texts)} texts or ${limits.max_megabytes} MB`,
   ].join("\n");
 }
 
-attempt(async () => {
-  const { models, limits } = await get("model");
-  for (const id of ["review-model", "file-model"]) {
-    const listed = id === "review-model" ? models.filter((m) => m.has_test_set) : models;
-    byId(id).replaceChildren(...listed.map((m) => make("option", { textContent: m.name, value: m.name })));
+const identify = ({ models }) => JSON.stringify(models.map((m) => ({ ...m, changed: null })));
+
+// Notices that the server is back, perhaps with other models, and that a run was replaced.
+async function watch(known) {
+  const answer = document.hidden ? null : await get("model").catch(() => null);
+  if (answer && identify(answer) !== known) location.reload(); // the address keeps what is shown
+  if (answer) {
+    describeRuns(answer.models);
+    describeModels(answer);
+    repeatInterrupted();
   }
-  describeModels(models, limits);
-  startText(models);
-  startFile();
-  startReviews(models, (text, note) => {
-    select(byId("tab-text"));
-    showText(text, note);
+  setTimeout(() => watch(known), PERIOD);
+}
+
+attempt("text", async () => {
+  const answer = await get("model");
+  addEventListener("popstate", restoreTab);
+  describeModels(answer);
+  startText(answer.models);
+  startFile(answer);
+  startReviews(answer.models, (query) => {
+    go(tabs[0]);
+    openText(query);
   });
+  restoreTab();
+  setTimeout(() => watch(identify(answer)), PERIOD);
 });

@@ -1,0 +1,88 @@
+// Edits of single words: near words of one, and what would change the answer.
+
+import { attempt, byId, make, percent, post, shorten, signed } from "./api.js";
+
+// The span [start, end] of a token in the text; null if the tokenizer changed it.
+function findToken({ text, explanation }, index) {
+  const tokens = [...explanation.cut.before, ...explanation.tokens.slice(0, index + 1).map((t) => t.token)];
+  let at = 0;
+  let place = null;
+  for (const token of tokens) {
+    // Ignoring case: lower-casing the text may change its length.
+    const pattern = new RegExp(token.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "giu");
+    pattern.lastIndex = at;
+    const found = pattern.exec(text);
+    place = found && [found.index, pattern.lastIndex];
+    if (place) [, at] = place;
+  }
+  return place;
+}
+
+// Without the word, the blank before it, and a comma that would follow another.
+function removeWord(text, [start, end]) {
+  const after = text.slice(end);
+  const before = /^([\s,.;:!?]|$)/.test(after) ? text.slice(0, start).trimEnd() : text.slice(0, start);
+  const mark = before.at(-1);
+  return before ? before + (",;:".includes(mark) && after[0] === mark ? after.slice(1) : after) : after.trimStart();
+}
+
+// With another word, in capitals where the old one has them.
+function replaceWord(text, [start, end], word) {
+  const old = text.slice(start, end);
+  const isUpper = (part) => part !== part.toLowerCase() && part === part.toUpperCase();
+  const first = isUpper(old[0]) ? word[0].toUpperCase() + word.slice(1) : word;
+  return text.slice(0, start) + (old.length > 1 && isUpper(old) ? word.toUpperCase() : first) + text.slice(end);
+}
+
+// A button that puts a word, or null, in the place of another.
+function makeEdit(card, index, word, label) {
+  const place = findToken(card, index);
+  const onclick = () => {
+    byId("neighbors").close();
+    Object.assign(card, { current: index, before: card.probabilities });
+    card.words.focus();
+    card.put(word === null ? removeWord(card.text, place) : replaceWord(card.text, place, word));
+  };
+  return make("button", { disabled: !place, onclick }, shorten(label, 60));
+}
+
+const makeHead = (name, ...numbers) =>
+  make("tr", {}, make("th", {}, name), ...numbers.map((text) => make("th.number", {}, text)));
+
+export async function showWord(card, index) {
+  const { text, explanation, model } = card;
+  const { token, in_vocabulary: isKnown } = explanation.tokens[index];
+  byId("neighbors-title").textContent = `${shorten(token, 60)} — ${model.name}`;
+  const note = findToken(card, index) ? "" : "The tokenizer changed this word; edit it in the text itself.";
+  const remove = makeEdit(card, index, null, "Remove the word");
+  const body = byId("neighbors-body");
+  body.replaceChildren(make("p", {}, card.describeWord(index)), make("p.note", {}, note), remove);
+  if (!byId("neighbors").open) byId("neighbors").showModal();
+  if (!isKnown) return;
+  await attempt("text", async () => {
+    const { neighbors } = await post("neighbors", { word: token, model: model.name });
+    if (card.text !== text) return;
+    const { polarity } = neighbors[0];
+    const name = explanation.class in polarity ? explanation.class : Object.keys(polarity)[0];
+    body.append(
+      make("p.note", {}, "Words near by the embedding, which need not mean the same, and the logit of each alone:"),
+      make("div.wide", {}, make("table", {}, makeHead("put in its place", "cosine", `alone, for ${name}`),
+        ...neighbors.slice(1).map((n) => make("tr", {}, make("td", {}, makeEdit(card, index, n.word, n.word)),
+          make("td.number", {}, n.cosine.toFixed(3)), make("td.number", {}, signed(n.polarity[name])))))));
+  });
+}
+
+// What happens without a word, and with another in its place, by the size of the change.
+export async function showChanges(card, signal) {
+  const body = card.changes.lastElementChild;
+  body.replaceChildren("searching…");
+  const { text, explanation, model } = card;
+  const answer = await post("changes", { text, model: model.name, class: explanation.class }, signal);
+  const makeTable = (title, changes) => make("table", {}, makeHead(title, "log-odds", `p(${answer.class})`, "answer"),
+    ...changes.map(({ index, token, word, log_odds: logOdds, probability, label }) =>
+      make(label === explanation.label ? "tr" : "tr.predicted", {},
+        make("td", {}, makeEdit(card, index, word, word === null ? token : `${token} → ${word}`)),
+        make("td.number", {}, signed(logOdds - answer.log_odds)), make("td.number", {}, percent(probability)),
+        make("td.number", {}, label))));
+  body.replaceChildren(makeTable("without", answer.removals), makeTable("with another", answer.replacements));
+}

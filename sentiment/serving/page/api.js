@@ -26,7 +26,6 @@ export function make(tag, properties = {}, ...children) {
 export const makeOptions = (names) => names.map((name) => make("option", { value: name, textContent: name }));
 
 export class ServerError extends Error {}
-const interrupted = new Map(); // actions by view, which the server did not answer
 
 export async function request(path, options) {
   const response = await fetch(path, options).catch((error) => {
@@ -46,21 +45,24 @@ export async function post(path, body, signal) {
   return (await request(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
 }
 
-// Runs an action of the user and shows its error in the view; one that a newer action aborted has none.
+const running = new Map(); // controllers by view
+const interrupted = new Map(); // actions by view, which the server did not answer
+
+// Runs an action of the user, which aborts the one before in the same view, and shows its error there.
 export async function attempt(view, action) {
-  const box = byId(`${view}-error`);
+  running.get(view)?.abort();
   interrupted.delete(view);
+  const controller = new AbortController();
+  running.set(view, controller);
   try {
-    await action();
-    box.hidden = true;
+    await action(controller.signal);
+    if (!controller.signal.aborted) byId(`${view}-error`).hidden = true;
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (controller.signal.aborted) return;
     if (error.isAway) interrupted.set(view, action);
-    Object.assign(box, { textContent: error.message, hidden: false });
+    Object.assign(byId(`${view}-error`), { textContent: error.message, hidden: false });
     if (!(error instanceof ServerError)) throw error; // a fault of this page
   }
 }
 
-export function repeatInterrupted() {
-  for (const [view, action] of [...interrupted]) attempt(view, action);
-}
+export const repeatInterrupted = () => interrupted.forEach((action, view) => attempt(view, action));

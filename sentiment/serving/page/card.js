@@ -7,6 +7,8 @@ import { drawChart, drawGates } from "./figures.js";
 
 const MAX_CLASSES = 10; // shown of a model
 const STRONGEST = 8; // words in a list
+const VISIBLE = 0.005; // rounded to two decimals
+const [NOTHING, QUICK, EXACT, GATES] = [0, 1, 2, 3]; // how much is explained
 
 // In the colour of what it does to the log-odds.
 function paint(element, value) {
@@ -16,11 +18,9 @@ function paint(element, value) {
 }
 
 export class Card {
-  probabilities = null;
   before = null; // probabilities before an edit of a word
-  explanation = null;
   current = 0; // word that the keyboard has reached
-  largest = 0; // size of a part of the sum
+  box = make("input", { type: "checkbox" }); // whether it is chosen
 
   constructor(model, actions) {
     Object.assign(this, { model }, actions);
@@ -31,133 +31,135 @@ export class Card {
     this.choice.hidden = model.classes.length === 2;
     this.target.append(...makeOptions(model.classes));
     this.describe(model);
-    this.target.addEventListener("change", () => {
+    this.target.onchange = () => {
       remember({ [`class of ${model.name}`]: this.target.value }, true);
-      this.expect(this.text);
-      this.again(this);
-    });
-    for (const details of [this.changes, this.gates]) {
-      details.addEventListener("toggle", () => details.open && this.explanation && this.again(this));
-    }
-    this.save.addEventListener("click", () => {
-      const file = new Blob([JSON.stringify({ text: this.text, ...this.explanation }, null, 1)]);
-      const name = `${model.name.replaceAll("/", "_")}_explanation.json`;
-      make("a", { href: URL.createObjectURL(file), download: name }).click();
-    });
-    new ResizeObserver(() => this.explanation && drawChart(this.chart, this.explanation)).observe(this.chart);
+      this.updateAgain();
+    };
+    for (const details of [this.changes, this.gates]) details.ontoggle = () => details.open && this.updateAgain();
+    this.save.onclick = () => {
+      const href = URL.createObjectURL(new Blob([JSON.stringify({ text: this.text, ...this.explanation }, null, 1)]));
+      make("a", { href, download: `${model.name.replaceAll("/", "_")}_explanation.json` }).click();
+    };
+    new ResizeObserver(() => this.level > QUICK && drawChart(this.chart, this.explanation)).observe(this.chart);
     this.listenToWords();
   }
 
   describe({ metrics, network, data, changed }) {
     const accuracy = metrics["test/accuracy"];
     const tested = accuracy == null ? "not tested" : `${percent(accuracy)} of its test set right`;
-    this.about.textContent = [network, data, tested].filter(Boolean).join(", ");
-    const warning = "The files of its run have changed; this is the model as it was when the server started.";
-    this.changed.textContent = changed ? warning : "";
-  }
-
-  get wanted() {
-    const name = recall(`class of ${this.model.name}`);
-    return this.model.classes.includes(name) ? name : "";
-  }
-
-  get verdict() {
-    const { name } = this.model;
-    return this.probabilities ? `${name}: ${this.label}, ${percent(this.probabilities[this.label])}` : `${name}: no answer`;
+    this.about.textContent = `${network}, ${data}, ${tested}`;
+    this.changed.hidden = !changed;
   }
 
   // Nothing may be said about a text that is gone.
   expect(text) {
+    const wanted = recall(`class of ${this.model.name}`);
+    this.target.value = this.model.classes.includes(wanted) ? wanted : "";
+    const asked = JSON.stringify([text, this.target.value]);
+    if (asked === this.asked) return;
+    if (text !== this.text) this.probabilities = null;
+    Object.assign(this, { asked, text, level: NOTHING, largest: 0 });
     const hadFocus = this.words.contains(document.activeElement);
-    Object.assign(this, { text, explanation: null, largest: 0 });
     this.element.classList.add("stale");
     this.words.replaceChildren(text);
     if (hadFocus) this.words.focus();
+    this.changes.lastElementChild.replaceChildren();
     this.state.textContent = "explaining…";
-    this.target.value = this.wanted;
+  }
+
+  fail() {
+    this.state.textContent = "no answer";
+    if (!this.probabilities) this.bars.replaceChildren();
+  }
+
+  get verdict() {
+    const answer = this.probabilities ? `${this.label}, ${percent(this.probabilities[this.label])}` : "no answer";
+    return `${this.model.name}: ${answer}`;
   }
 
   async classify(signal) {
+    if (this.probabilities) return;
     const before = this.before;
-    Object.assign(this, { probabilities: null, before: null });
+    this.before = null;
     const { predictions } = await post("predict", { text: this.text, model: this.model.name }, signal);
     const [{ label, probabilities, warning }] = predictions;
-    Object.assign(this, { label, probabilities });
+    Object.assign(this, { probabilities, label });
     this.warning.textContent = warning ?? "";
     const ranked = Object.entries(probabilities);
     if (ranked.length > 2) ranked.sort((a, b) => b[1] - a[1]);
     this.bars.replaceChildren(...ranked.slice(0, MAX_CLASSES).map(([name, p]) => {
       const fill = make("div");
       fill.style.width = `${100 * p}%`;
-      const change = before ? ` (${signed(100 * (p - before[name]), 1)})` : "";
+      const change = make("span.change", {}, before ? ` (${signed(100 * (p - before[name]), 1)})` : "");
       return make(name === label ? "tr.predicted" : "tr", {}, make("td", {}, name),
-        make("td.number", {}, percent(p), make("span.change", {}, change)), make("td", {}, make("div.bar", {}, fill)));
+        make("td.number", {}, percent(p), change), make("td", {}, make("div.bar", {}, fill)));
     }));
     const others = ranked.length - MAX_CLASSES;
-    if (others > 0) this.bars.append(make("tr", {}, make("td.note", {}, `${others} others`)));
+    if (others > 0) this.bars.append(make("tr", {}, make("td", {}, `${others} others`)));
   }
 
-  async explain(signal) {
+  async explain(signal, quick) {
     const { text, model } = this;
-    const body = { text, model: model.name, class: this.target.value || null, gates: this.gates.open };
-    const explanation = await post("explain", body, signal).catch((error) => {
-      if (error.name !== "AbortError") this.state.textContent = "not explained";
-      throw error;
-    });
-    this.state.textContent = "";
-    this.element.classList.remove("stale");
-    this.show(explanation);
-    this.rescale();
-    if (this.changes.open) await showChanges(this, signal);
+    const level = quick ? QUICK : this.gates.open ? GATES : EXACT;
+    if (level > this.level) {
+      const body = { text, model: model.name, class: this.target.value || null, gates: level === GATES, quick };
+      const explanation = await post("explain", body, signal);
+      this.level = level;
+      this.state.textContent = quick ? "first estimate, explaining…" : "";
+      this.element.classList.remove("stale");
+      this.element.classList.toggle("quick", quick);
+      this.show(explanation);
+      this.rescale();
+    }
+    if (!quick && this.changes.open && !this.changes.lastElementChild.hasChildNodes()) await showChanges(this, signal);
   }
 
   show(e) {
     this.explanation = e;
     const values = e.tokens.map((t) => t.attribution);
     const sum = values.reduce((a, b) => a + b, 0);
+    const rest = e.log_odds - e.baseline - sum - e.padding;
     const order = [...values.keys()].sort((i, j) => Math.abs(values[j]) - Math.abs(values[i]));
     this.largest = Math.max(Math.abs(e.padding), Math.abs(values[order[0]]));
-    const words = this.showWords(e);
-    this.words.scrollTop = words[order[0]].offsetTop - this.words.clientHeight / 2;
-    this.value.textContent = this.describeWord(order[0]);
-    const rest = e.log_odds - e.baseline - sum - e.padding;
+    this.showWords(e, order[0]);
+    const padding = paint(make("span.part", {}, `padding ${signed(e.padding)}`), e.padding);
     this.sum.replaceChildren(`baseline ${signed(e.baseline)}, words ${signed(sum)}`,
-      ...(e.padding ? [", ", paint(make("span.part", {}, `padding ${signed(e.padding)}`), e.padding)] : []),
-      Math.abs(rest) >= 0.005 ? `, not attributed ${signed(rest)}` : "", `: log-odds of ${e.class} `,
+      ...(Math.abs(e.padding) < VISIBLE ? [] : [", ", padding]),
+      Math.abs(rest) < VISIBLE ? "" : `, not attributed ${signed(rest)}`, `: log-odds of ${e.class} `,
       make("b", {}, signed(e.log_odds)), ` (${percent(e.probabilities[e.class])})`);
     this.weak.textContent = Math.abs(e.padding) > Math.abs(sum)
       ? `The padding before the text (${signed(e.padding)}) outweighs all its words (${signed(sum)}).` : "";
-    const strong = order.slice(0, STRONGEST).filter((i) => Math.abs(values[i]) >= 0.005);
-    this.strongest.replaceChildren(...strong.map((i) => make("li", {},
-      make("button", { onclick: () => this.focusWord(i) }, make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
+    const strong = order.slice(0, STRONGEST).filter((i) => Math.abs(values[i]) >= VISIBLE);
+    this.strongest.replaceChildren(...strong.map((i) => make("li", {}, make("button", { onclick: () => this.focusWord(i) },
+      make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
     const unknown = [...new Set(e.tokens.filter((t) => !t.in_vocabulary).map((t) => shorten(t.token, 30)))];
-    const some = unknown.slice(0, 20).flatMap((token, i) => [i ? ", " : "Not in the vocabulary: ", make("bdi", {}, token)]);
-    this.notes.replaceChildren(...some, unknown.length > 20 ? ", … " : unknown.length ? ". " : "",
+    const names = unknown.slice(0, 20).flatMap((name, i) => [i ? ", " : "Not in the vocabulary: ", make("bdi", {}, name)]);
+    this.notes.replaceChildren(...names, unknown.length > 20 ? ", … " : unknown.length ? ". " : "",
       e.converged ? "" : "The attributions did not converge and are a rough guide only.");
     this.chartTitle.textContent = `p(${e.class}) after each word`;
-    drawChart(this.chart, e);
-    if (this.gates.open) drawGates(this.gates.lastElementChild, e);
+    if (this.level > QUICK) drawChart(this.chart, e);
+    if (this.level === GATES) drawGates(this.gates.lastElementChild, e);
   }
 
-  showWords({ tokens, cut }) {
+  showWords({ tokens, cut }, strongest) {
     const hadFocus = this.words.contains(document.activeElement);
     this.current = Math.min(this.current, tokens.length - 1);
-    const words = tokens.map((t, i) => {
-      const properties = { tabIndex: i === this.current ? 0 : -1, "aria-label": this.describeWord(i), "data-index": i };
-      return paint(make(t.in_vocabulary ? "button.word" : "button.word.unknown", properties, shorten(t.token, 100)), t.attribution);
-    });
-    const some = { before: cut.before.slice(-30).join(" "), after: cut.after.slice(0, 30).join(" ") };
-    const [before, after] = ["before", "after"].map((place) => (cut[place].length
-      ? [make("span.cut", {}, `(${count(cut[place].length)} words ${place} are cut off by maxlen: ${some[place]}) `)] : []));
-    this.words.replaceChildren(...before, ...words.flatMap((word) => [word, " "]), ...after);
+    const words = tokens.map((t, i) => paint(make(t.in_vocabulary ? "button.word" : "button.word.unknown",
+      { tabIndex: i === this.current ? 0 : -1, "aria-label": this.describeWord(i), "data-index": i }, shorten(t.token, 100)),
+    t.attribution));
+    const [before, after] = [["before", cut.before.slice(-30)], ["after", cut.after.slice(0, 30)]].map(([place, some]) =>
+      (some.length ? `(${count(cut[place].length)} words ${place} are cut off by maxlen: ${some.join(" ")}) ` : ""));
+    this.words.replaceChildren(make("span.cut", {}, before), ...words.flatMap((word) => [word, " "]),
+      make("span.cut", {}, after));
+    this.words.scrollTop = words[strongest].offsetTop - this.words.clientHeight / 2;
+    this.value.textContent = this.describeWord(strongest);
     if (hadFocus) this.focusWord(this.current);
-    return words;
   }
 
   describeWord(i) {
     const { tokens, class: name } = this.explanation;
-    const { token, attribution, probability, in_vocabulary: isKnown } = tokens[i];
-    const after = probability == null ? "" : `, p(${name}) after it ${percent(probability)}`;
+    const { token, attribution, probability: p, in_vocabulary: isKnown } = tokens[i];
+    const after = p == null ? "" : `, p(${name}) after it ${percent(p)}`;
     return `${shorten(token, 100)}: ${signed(attribution)}${after}${isKnown ? "" : ", not in the vocabulary"}`;
   }
 

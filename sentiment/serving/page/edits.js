@@ -3,13 +3,13 @@
 import { attempt, byId, make, percent, post, shorten, signed } from "./api.js";
 
 // The span [start, end] of a token in the text; null if the tokenizer changed it.
-function findToken({ text, explanation }, index) {
-  const tokens = [...explanation.cut.before, ...explanation.tokens.slice(0, index + 1).map((t) => t.token)];
+function findToken({ text, explanation: { cut, tokens } }, index) {
   let at = 0;
   let place = null;
-  for (const token of tokens) {
-    // Ignoring case: lower-casing the text may change its length.
-    const pattern = new RegExp(token.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "giu");
+  for (const token of [...cut.before, ...tokens.slice(0, index + 1).map((t) => t.token)]) {
+    // Ignoring case: lower-casing the text may change its length, as that of İ.
+    const escaped = token.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&").replaceAll("i̇", "(?:i̇|İ)");
+    const pattern = new RegExp(escaped, "giu");
     pattern.lastIndex = at;
     const found = pattern.exec(text);
     place = found && [found.index, pattern.lastIndex];
@@ -22,8 +22,8 @@ function findToken({ text, explanation }, index) {
 function removeWord(text, [start, end]) {
   const after = text.slice(end);
   const before = /^([\s,.;:!?]|$)/.test(after) ? text.slice(0, start).trimEnd() : text.slice(0, start);
-  const mark = before.at(-1);
-  return before ? before + (",;:".includes(mark) && after[0] === mark ? after.slice(1) : after) : after.trimStart();
+  const isDouble = ",;:".includes(before.at(-1)) && after[0] === before.at(-1);
+  return before ? before + after.slice(isDouble) : after.trimStart();
 }
 
 // With another word, in capitals where the old one has them.
@@ -46,29 +46,26 @@ function makeEdit(card, index, word, label) {
   return make("button", { disabled: !place, onclick }, shorten(label, 60));
 }
 
-const makeHead = (name, ...numbers) =>
-  make("tr", {}, make("th", {}, name), ...numbers.map((text) => make("th.number", {}, text)));
+const makeTable = (heads, rows) => make("table", {}, make("tr", {}, ...heads.map((head) => make("th.number", {}, head))),
+  ...rows.map(([edit, ...cells]) => make("tr", {}, make("td", {}, edit), ...cells.map((cell) => make("td.number", {}, cell)))));
 
 export async function showWord(card, index) {
   const { text, explanation, model } = card;
   const { token, in_vocabulary: isKnown } = explanation.tokens[index];
   byId("neighbors-title").textContent = `${shorten(token, 60)} — ${model.name}`;
   const note = findToken(card, index) ? "" : "The tokenizer changed this word; edit it in the text itself.";
-  const remove = makeEdit(card, index, null, "Remove the word");
   const body = byId("neighbors-body");
-  body.replaceChildren(make("p", {}, card.describeWord(index)), make("p.note", {}, note), remove);
+  body.replaceChildren(make("p", {}, card.describeWord(index)), make("p.note", {}, note),
+    makeEdit(card, index, null, "Remove the word"));
   if (!byId("neighbors").open) byId("neighbors").showModal();
   if (!isKnown) return;
   await attempt("text", async () => {
     const { neighbors } = await post("neighbors", { word: token, model: model.name });
     if (card.text !== text) return;
-    const { polarity } = neighbors[0];
-    const name = explanation.class in polarity ? explanation.class : Object.keys(polarity)[0];
-    body.append(
-      make("p.note", {}, "Words near by the embedding, which need not mean the same, and the logit of each alone:"),
-      make("div.wide", {}, make("table", {}, makeHead("put in its place", "cosine", `alone, for ${name}`),
-        ...neighbors.slice(1).map((n) => make("tr", {}, make("td", {}, makeEdit(card, index, n.word, n.word)),
-          make("td.number", {}, n.cosine.toFixed(3)), make("td.number", {}, signed(n.polarity[name])))))));
+    const name = explanation.class in neighbors[0].polarity ? explanation.class : Object.keys(neighbors[0].polarity)[0];
+    body.append(make("p.note", {}, "Near by the embedding, which need not mean the same, and the logit of each alone:"),
+      makeTable(["in its place", "cosine", `alone, for ${name}`], neighbors.slice(1).map((n) =>
+        [makeEdit(card, index, n.word, n.word), n.cosine.toFixed(3), signed(n.polarity[name])])));
   });
 }
 
@@ -76,13 +73,10 @@ export async function showWord(card, index) {
 export async function showChanges(card, signal) {
   const body = card.changes.lastElementChild;
   body.replaceChildren("searching…");
-  const { text, explanation, model } = card;
-  const answer = await post("changes", { text, model: model.name, class: explanation.class }, signal);
-  const makeTable = (title, changes) => make("table", {}, makeHead(title, "log-odds", `p(${answer.class})`, "answer"),
-    ...changes.map(({ index, token, word, log_odds: logOdds, probability, label }) =>
-      make(label === explanation.label ? "tr" : "tr.predicted", {},
-        make("td", {}, makeEdit(card, index, word, word === null ? token : `${token} → ${word}`)),
-        make("td.number", {}, signed(logOdds - answer.log_odds)), make("td.number", {}, percent(probability)),
-        make("td.number", {}, label))));
-  body.replaceChildren(makeTable("without", answer.removals), makeTable("with another", answer.replacements));
+  const { text, model, explanation: { class: name, log_odds: before } } = card;
+  const { removals, replacements } = await post("changes", { text, model: model.name, class: name }, signal);
+  const rows = [...removals, ...replacements].map(({ index, token, word, log_odds: after, probability, label }) =>
+    [makeEdit(card, index, word, word === null ? `without ${token}` : `${token} → ${word}`),
+      signed(after - before), percent(probability), label]);
+  body.replaceChildren(makeTable(["", "log-odds", `p(${name})`, "answer"], rows));
 }

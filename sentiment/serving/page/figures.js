@@ -14,9 +14,10 @@ function shape(tag, attributes, text = "") {
 // Words under an axis, as many as have room.
 function makeWordLabels(tokens, x, y, width) {
   const step = Math.ceil(tokens.length / Math.max(1, Math.floor(width / 64)));
-  return tokens.flatMap(({ token }, i) => {
-    const anchor = i === 0 ? "start" : x(i) > width - 32 ? "end" : "middle";
-    return i % step ? [] : [shape("text", { x: x(i), y, "text-anchor": anchor }, shorten(token, 8))];
+  return tokens.filter((_, i) => i % step === 0).map(({ token }, k) => {
+    const at = x(k * step);
+    const anchor = k === 0 ? "start" : at > width - 32 ? "end" : "middle";
+    return shape("text", { x: at, y, "text-anchor": anchor }, shorten(token, 8));
   });
 }
 
@@ -29,48 +30,44 @@ export function drawChart(svg, { tokens, class: name }) {
   svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   svg.setAttribute("aria-label", `p(${name}) from ${first} after the first word to ${last} after the last one`);
   svg.replaceChildren(
-    ...[0, 0.5, 1].flatMap((p) => [
-      shape("line", { x1: LEFT, x2: width, y1: y(p), y2: y(p), class: "grid" }),
-      shape("text", { x: 0, y: y(p) + 4 }, p.toFixed(1)),
-    ]),
+    ...[0, 0.5, 1].flatMap((p) => [shape("text", { x: 0, y: y(p) + 4 }, p.toFixed(1)),
+      shape("line", { x1: LEFT, x2: width, y1: y(p), y2: y(p), class: "grid" })]),
     shape("polyline", { class: "line", points: points.map(([i, p]) => `${x(i)},${y(p)}`).join(" ") }),
     ...points.map(([i, p]) => shape("circle", { cx: x(i), cy: y(p), r: points.length > 60 ? 1.5 : 3 })),
     ...makeWordLabels(tokens, x, HEIGHT - 6, width),
   );
 }
 
-// A row per unit, a column per word. Other colours than those of the words: they speak neither for nor against a class.
+// A row per unit, a column per word; in other colours than the words, which speak for or against a class.
 function drawHeatMap(bytes, units) {
   const canvas = make("canvas", { width: bytes.length / units, height: units, role: "img" });
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(canvas.width, canvas.height);
+  const image = new ImageData(canvas.width, units);
   bytes.forEach((byte, i) => {
-    const end = byte < 0 ? [140, 81, 10] : [1, 102, 94];
-    image.data.set([...end.map((channel) => 255 - Math.abs(byte / 127) * (255 - channel)), 255], 4 * i);
+    const color = byte < 0 ? [140, 81, 10] : [1, 102, 94];
+    image.data.set([...color.map((channel) => 255 - Math.abs(byte / 127) * (255 - channel)), 255], 4 * i);
   });
-  context.putImageData(image, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
   return canvas;
 }
 
 export function drawGates(body, { layers, tokens, class: name }) {
   const order = `A row is a unit; in the last layer, the first ones speak most for ${name}, the last ones against it.`;
-  const value = make("p.note.value", {}, "Point at a map to read a value.");
-  body.replaceChildren(...(layers.length ? [make("p.note", {}, order), value] : ["This network has no gates to show."]));
+  body.replaceChildren(make("p.note", {}, layers.length ? order : "This network has no gates to show."));
   for (const { name: layer, state_name: state, units, values } of layers) {
     for (const [part, { scale, data }] of Object.entries(values)) {
       const bytes = Int8Array.from(atob(data), (character) => character.charCodeAt(0)); // 127 stands for the scale
-      const title = `${layer}: ${part === state ? part : `${part} gate`}`;
       const canvas = drawHeatMap(bytes, units);
-      canvas.setAttribute("aria-label", `${title}, a row per unit, a column per word`);
-      canvas.addEventListener("pointermove", ({ offsetX, offsetY }) => {
+      const title = part === state ? `${layer}: ${part}, from brown ${signed(-scale)} by white` : `${layer}: ${part} gate, from white`;
+      const value = make("p.note.value");
+      canvas.setAttribute("aria-label", title);
+      canvas.onpointermove = ({ offsetX, offsetY }) => {
         const row = Math.min(units - 1, Math.floor((offsetY / canvas.clientHeight) * units));
         const column = Math.min(tokens.length - 1, Math.floor((offsetX / canvas.clientWidth) * tokens.length));
         const shown = (bytes[row * tokens.length + column] / 127) * scale;
-        value.textContent = `${title}, row ${row + 1}, ${shorten(tokens[column].token, 40)}: ${shown.toFixed(2)}`;
-      });
-      const range = `${part === state ? `brown ${signed(-scale)}, ` : ""}white 0, green ${signed(scale)}`;
+        value.textContent = `${shorten(tokens[column].token, 40)}, row ${row + 1}: ${shown.toFixed(2)}`;
+      };
       const axis = shape("svg", { class: "axis", "aria-hidden": true });
-      body.append(make("h3", {}, title), make("p.note", {}, range), canvas, axis);
+      body.append(make("h3", {}, `${title} 0 to green ${signed(scale)}`), canvas, axis, value);
       const width = canvas.clientWidth;
       axis.setAttribute("viewBox", `0 0 ${width} 16`);
       axis.append(...makeWordLabels(tokens, (i) => ((i + 0.5) / tokens.length) * width, 12, width));
@@ -80,11 +77,11 @@ export function drawGates(body, { layers, tokens, class: name }) {
 
 // Counts of predicted classes, a row per true class; `choose` makes buttons of them.
 export function makeConfusion(names, counts, choose = null) {
-  const heads = names.map((name) => make("th", {}, name));
-  return make("table.confusion", {}, make("tr", {}, make("th", {}, "class \\ predicted"), ...heads),
-    ...names.map((label) => make("tr", {}, make("th", {}, label), ...names.map((predicted) => {
-      const n = count(counts[label]?.[predicted] ?? 0);
-      const of = { "aria-label": `${n} of ${label}, predicted ${predicted}`, onclick: () => choose(label, predicted) };
-      return make(label === predicted ? "td.number.right" : "td.number", {}, choose ? make("button", of, n) : n);
+  return make("table.confusion", {},
+    make("tr", {}, make("th", {}, "class \\ predicted"), ...names.map((name) => make("th", {}, name))),
+    ...names.map((label) => make("tr", {}, make("th", {}, label), ...names.map((guess) => {
+      const n = count(counts[label]?.[guess] ?? 0);
+      const of = { "aria-label": `${n} of ${label}, predicted ${guess}`, onclick: () => choose(label, guess) };
+      return make(label === guess ? "td.number.right" : "td.number", {}, choose ? make("button", of, n) : n);
     }))));
 }

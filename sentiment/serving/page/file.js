@@ -7,7 +7,6 @@ const PREVIEW = 10; // rows
 let models = [];
 let limits = {};
 let file = null;
-let running = new AbortController();
 const say = (text) => { byId("file-status").textContent = text; };
 
 // Splits CSV that arrives in parts into rows of cells, without the apostrophe before what a spreadsheet would evaluate.
@@ -49,10 +48,7 @@ function countByLabel([header, ...rows], classes) {
   return [make("p", {}, text), makeConfusion(classes, counts)];
 }
 
-async function label() {
-  running.abort();
-  running = new AbortController();
-  const { signal } = running;
+async function label(signal) {
   const { name, size } = file;
   const { name: model, classes } = models.find((m) => m.name === byId("file-model").value);
   const query = new URLSearchParams({ name, model, no_header: byId("no-header").checked });
@@ -86,12 +82,17 @@ async function label() {
     byId("preview").replaceChildren(...rows.slice(0, PREVIEW + 1).map((cells, i) =>
       make("tr", {}, ...cells.map((cell) => make(i ? "td" : "th", {}, cell.slice(0, 200))))));
   } catch (error) {
-    if (signal === running.signal) say("");
-    error.message = error.message.replace(/^column=(.*); type column=.*/, "$1; choose another column");
-    throw error;
+    if (!signal.aborted) say("");
+    if (!/^column=/.test(error.message)) throw error;
+    throw new ServerError(error.message.replace(/^column=(.*); type column=.*/, "$1; choose another column"));
   } finally {
-    if (signal === running.signal) byId("progress").hidden = byId("cancel").hidden = true;
+    if (!signal.aborted) byId("progress").hidden = byId("cancel").hidden = true;
   }
+}
+
+function cancel() { // aborts `label`
+  byId("progress").hidden = byId("cancel").hidden = true;
+  say(`${file.name} was cancelled`);
 }
 
 async function choose(chosen) {
@@ -106,12 +107,10 @@ export function startFile(answer) {
   ({ models, limits } = answer);
   byId("file-limits").textContent = `At most ${limits.max_megabytes} MB and ${count(limits.max_rows)} rows.`;
   byId("file-model").append(...makeOptions(models.map((m) => m.name)));
-  byId("cancel").addEventListener("click", () => running.abort());
-  byId("file").addEventListener("click", () => { byId("file").value = ""; }); // so that the same one can be chosen again
-  byId("file").addEventListener("change", () => choose(byId("file").files[0]));
-  for (const id of ["file-model", "column", "no-header"]) {
-    byId(id).addEventListener("change", () => file && attempt("file", label));
-  }
+  byId("cancel").onclick = () => attempt("file", cancel);
+  byId("file").onclick = () => { byId("file").value = ""; }; // so that the same one can be chosen again
+  byId("file").onchange = () => choose(byId("file").files[0]);
+  for (const id of ["file-model", "column", "no-header"]) byId(id).onchange = () => file && attempt("file", label);
   for (const kind of ["dragover", "dragleave", "drop"]) {
     byId("drop").addEventListener(kind, (event) => {
       event.preventDefault();

@@ -26,36 +26,32 @@ function go(tab) {
 }
 
 for (const [i, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => go(tab));
-  tab.addEventListener("keydown", (event) => {
-    const next = { ArrowRight: (i + 1) % tabs.length, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key];
-    if (next == null) return;
+  tab.onclick = () => go(tab);
+  tab.onkeydown = (event) => {
+    const next = tabs.at({ ArrowRight: (i + 1) % tabs.length, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key] ?? i);
+    if (next === tab) return;
     event.preventDefault();
-    go(tabs.at(next));
-    tabs.at(next).focus();
-  });
+    go(next);
+    next.focus();
+  };
 }
 
 function describeModels({ models, limits }) {
-  const metric = (key) => (m) => (key in m.metrics ? percent(m.metrics[key]) : "not tested");
+  const metric = (key) => (m) => (key in m.metrics ? percent(m.metrics[key]) : "unknown");
   const rows = {
-    network: (m) => m.network, data: (m) => m.data ?? "unknown", classes: (m) => m.classes.join(", "),
+    network: (m) => m.network, data: (m) => m.data, classes: (m) => m.classes.join(", "),
     "test accuracy": metric("test/accuracy"), "test F1": metric("test/f1"), "validation accuracy": metric("val/accuracy"),
     parameters: (m) => count(m.parameters), epochs: (m) => m.metrics.epochs ?? "unknown", tokenizer: (m) => m.tokenizer,
     vocabulary: (m) => count(m.vocabulary), maxlen: (m) => count(m.maxlen), folder: (m) => m.folder,
-    run: (m) => (m.changed ? "its files have changed since the server started" : "as it was loaded"),
-    commit: (m) => (m.commit ?? "unknown").slice(0, 12),
+    files: (m) => (m.changed ? "changed since the server started" : "as they were loaded"), commit: (m) => m.commit ?? "unknown",
   };
   byId("model-table").replaceChildren(make("tr", {}, make("td"), ...models.map((m) => make("th", {}, m.name))),
     ...Object.entries(rows).map(([name, cell]) =>
       make("tr", {}, make("th", {}, name), ...models.map((m) => make("td", {}, String(cell(m)))))));
-  const url = location.origin;
-  byId("commands").textContent = [
-    `curl ${url}/predict --json '{"text": ["Not bad.", "Bad."], "model": "${models[0].name}"}'`,
-    `curl ${url}/explain --json '{"text": "Not bad at all."}'`,
-    `curl --data-binary @reviews.csv "${url}/label?name=reviews.csv" > labelled.csv`,
-    `# at most ${count(limits.max_texts)} texts or ${limits.max_megabytes} MB`,
-  ].join("\n");
+  byId("commands").textContent = `curl ${location.origin}/predict --json '{"text": ["Not bad.", "Bad."]}'
+curl ${location.origin}/explain --json '{"text": "Not bad at all.", "model": "${models[0].name}"}'
+curl --data-binary @reviews.csv "${location.origin}/label?name=reviews.csv" > labelled.csv
+# at most ${count(limits.max_texts)} texts or ${limits.max_megabytes} MB`;
 }
 
 const identify = ({ models }) => JSON.stringify(models.map((m) => ({ ...m, changed: null })));

@@ -7,11 +7,10 @@ import { Card } from "./card.js";
 const SHOWN = 4; // models, until the user chooses
 const field = byId("text");
 const reviews = new Map(); // of test sets that were opened, by their text, which undo may bring back
-let opened = null; // the last one
+let opened = null; // query of the last one
 let isNew = false; // whether the text is one that the user may want to go back to
 let cards = []; // of all models
 let shown = []; // of those that are chosen
-let running = new AbortController();
 
 // Puts a text into the field as the user would, so that undo leads back to what stood there.
 function put(text, leadsForward = true) {
@@ -19,18 +18,13 @@ function put(text, leadsForward = true) {
   field.focus();
   field.select();
   isNew = leadsForward;
-  if (!document.execCommand(text ? "insertText" : "delete", false, text)) { // of a field that is hidden
-    field.value = text;
-    updateAgain();
-  }
+  if (!document.execCommand(text ? "insertText" : "delete", false, text)) field.value = text; // if it is hidden
   active.focus();
+  updateAgain();
 }
 
-// Classifies at once, and explains when the user pauses.
-async function update() {
-  running.abort();
-  running = new AbortController();
-  const { signal } = running;
+// Classifies at once, and explains when the user pauses; what a card shows already is not asked for again.
+async function update(signal) {
   const text = field.value;
   const review = reviews.get(text);
   const isEmpty = !text.trim();
@@ -38,20 +32,21 @@ async function update() {
   byId("results").hidden = isEmpty;
   for (const card of shown) card.expect(text);
   const failures = []; // what fails for one model keeps none of the others from an answer
-  const all = (work) => Promise.all(shown.map((card) => work(card).catch((error) => failures.push(error))));
+  const all = (work) => Promise.all(shown.map((card) => work(card).catch((error) => {
+    failures.push(error);
+    if (!signal.aborted) card.fail();
+  })));
   if (!isEmpty) await all((card) => card.classify(signal));
   await pause(250);
   if (signal.aborted) return;
   remember({ text, from: review ? new URLSearchParams(review.query) : "" }, isNew);
   isNew = false;
   byId("text-status").textContent = isEmpty ? "" : shown.map((card) => card.verdict).join("; ");
-  if (!isEmpty) await all((card) => card.explain(signal));
+  for (const quick of isEmpty ? [] : [true, false]) await all((card) => card.explain(signal, quick));
   if (failures.length) throw failures[0];
 }
 
 const updateAgain = () => attempt("text", update);
-
-const explainAgain = (card) => attempt("text", () => card.explain(running.signal));
 
 // One scale for all cards and all parts, so that equal colours are equal numbers; what is weak stays pale.
 function rescale() {
@@ -61,11 +56,12 @@ function rescale() {
 }
 
 // The text at `start` of what a query finds in a test set.
-async function openReview(query) {
-  const { total, reviews: [review] } = await get("reviews", { ...query, count: 1 });
+async function findReview(query, signal) {
+  const { total, reviews: [review] } = await get("reviews", { ...query, count: 1 }, signal);
   const place = [review.file, `row ${count(review.row)}`].filter(Boolean).join(", ");
-  opened = { query, note: `Test set of ${query.model}, ${place}: its class is ${review.label}.` };
-  reviews.set(review.text.replaceAll(/\r\n?/g, "\n"), opened); // as the field has it
+  const note = `Test set of ${query.model}, ${place}: its class is ${review.label}.`;
+  reviews.set(review.text.replaceAll(/\r\n?/g, "\n"), { query, note }); // as the field has it
+  opened = query;
   byId("steps").hidden = false;
   byId("position").textContent = `${count(query.start + 1)} of ${count(total)}`;
   byId("previous").disabled = query.start === 0;
@@ -73,29 +69,28 @@ async function openReview(query) {
   return review.text;
 }
 
-export const openText = (query) => attempt("text", async () => put(await openReview(query)));
-
-const boxes = () => [...byId("chosen").querySelectorAll("input")];
+export const openText = (query) => attempt("text", async (signal) => put(await findReview(query, signal)));
 
 function choose() {
   const wanted = recall("models").split("\n");
   const chosen = cards.filter((card) => wanted.includes(card.model.name));
   shown = chosen.length ? chosen : cards.slice(0, SHOWN);
-  for (const [i, box] of boxes().entries()) box.checked = shown.includes(cards[i]);
+  for (const card of cards) card.box.checked = shown.includes(card);
   byId("cards").replaceChildren(...shown.map((card) => card.element));
 }
 
 // Shows the text of the address; without one, the first of a test set.
-async function restore() {
+async function restore(signal) {
   choose();
   const { start, ...query } = Object.fromEntries(new URLSearchParams(recall("from")));
   const tested = cards.find((card) => card.model.has_test_set);
   let text = recall("text");
-  if (query.model) await openReview({ ...query, start: Number(start) }).catch(() => {}); // of another server, perhaps
-  else if (!text && tested) text = await openReview({ model: tested.model.name, order: "row", start: 0 });
+  if (query.model) await findReview({ ...query, start: Number(start) }, signal).catch(() => {}); // of another server
+  else if (!text && tested) text = await findReview({ model: tested.model.name, order: "row", start: 0 }, signal);
+  if (signal.aborted) return;
   if (!field.value) field.value = text; // there is nothing to undo
-  else if (text !== field.value) return put(text, false);
-  await update();
+  if (text === field.value) await update(signal);
+  else put(text, false);
 }
 
 export function describeRuns(models) {
@@ -103,26 +98,24 @@ export function describeRuns(models) {
 }
 
 export function startText(models) {
-  cards = models.map((model) => new Card(model, { rescale, put, again: explainAgain }));
-  const makeBox = ({ name }) => make("label", {}, make("input", { type: "checkbox" }), ` ${name}`);
+  cards = models.map((model) => new Card(model, { rescale, put, updateAgain }));
   byId("chosen").hidden = models.length === 1;
-  byId("chosen").append(...models.map(makeBox));
-  byId("chosen").addEventListener("change", () => {
-    const names = models.filter((_, i) => boxes()[i].checked).map((model) => model.name);
+  byId("chosen").append(...cards.map((card) => make("label", {}, card.box, ` ${card.model.name}`)));
+  byId("chosen").onchange = () => {
+    const names = cards.filter((card) => card.box.checked).map((card) => card.model.name);
     remember({ models: names.join("\n") }, true);
     choose();
     updateAgain();
-  });
-  field.addEventListener("input", updateAgain);
+  };
+  field.oninput = updateAgain;
   for (const id of ["undo", "redo"]) {
-    byId(id).addEventListener("click", () => {
+    byId(id).onclick = () => {
       field.focus();
       document.execCommand(id);
-    });
+    };
   }
-  for (const [id, by] of [["previous", -1], ["next", 1]]) {
-    byId(id).addEventListener("click", () => openText({ ...opened.query, start: opened.query.start + by }));
-  }
+  byId("previous").onclick = () => openText({ ...opened, start: opened.start - 1 });
+  byId("next").onclick = () => openText({ ...opened, start: opened.start + 1 });
   addEventListener("popstate", () => attempt("text", restore));
   attempt("text", restore);
 }

@@ -1,8 +1,7 @@
 // What is shown, as the fragment of the address: it survives a reload, can be shared, and no server logs it.
 
-const read = () => new URLSearchParams(location.hash.slice(1));
-let state = read();
-addEventListener("popstate", () => { state = read(); });
+let state = new URLSearchParams(location.hash.slice(1));
+addEventListener("popstate", () => { state = new URLSearchParams(location.hash.slice(1)); });
 
 export const recall = (key) => state.get(key) ?? "";
 

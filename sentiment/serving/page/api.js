@@ -4,12 +4,8 @@ export const byId = (id) => document.getElementById(id);
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 export const count = (n) => n.toLocaleString("en");
 export const percent = (p) => `${(100 * p).toFixed(1)} %`;
+export const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 export const shorten = (text, length) => (text.length > length ? `${[...text].slice(0, length).join("")}…` : text);
-
-export function signed(x, digits = 2) {
-  const size = Math.abs(x).toFixed(digits);
-  return `${Number(size) === 0 ? "" : x < 0 ? "−" : "+"}${size}`;
-}
 
 // An element, "p" or "p.note", with properties or attributes, and children; strings become text, never markup.
 export function make(tag, properties = {}, ...children) {
@@ -23,22 +19,21 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-export const makeOptions = (names) => names.map((name) => make("option", { value: name, textContent: name }));
+export const makeOptions = (names) => names.map((name) => make("option", { value: name }, name));
 
 export class ServerError extends Error {}
 
 export async function request(path, options) {
   const response = await fetch(path, options).catch((error) => {
     if (error.name === "AbortError") throw error;
-    throw Object.assign(new ServerError("The server does not answer. This goes on when it does."), { isAway: true });
+    throw new ServerError("The server does not answer. The page will go on when it does.");
   });
   if (response.ok) return response;
   throw new ServerError((await response.json().catch(() => ({ error: response.statusText }))).error);
 }
 
-export async function get(path, parameters = {}, signal = undefined) {
-  return (await request(`${path}?${new URLSearchParams(parameters)}`, { signal })).json();
-}
+export const get = async (path, parameters = {}, signal = undefined) =>
+  (await request(`${path}?${new URLSearchParams(parameters)}`, { signal })).json();
 
 export async function post(path, body, signal) {
   const headers = { "Content-Type": "application/json" };
@@ -46,23 +41,20 @@ export async function post(path, body, signal) {
 }
 
 const running = new Map(); // controllers by view
-const interrupted = new Map(); // actions by view, which the server did not answer
 
 // Runs an action of the user, which aborts the one before in the same view, and shows its error there.
 export async function attempt(view, action) {
   running.get(view)?.abort();
-  interrupted.delete(view);
   const controller = new AbortController();
   running.set(view, controller);
+  const clear = () => byId(`${view}-error`)?.remove();
   try {
     await action(controller.signal);
-    if (!controller.signal.aborted) byId(`${view}-error`).hidden = true;
+    if (!controller.signal.aborted) clear();
   } catch (error) {
     if (controller.signal.aborted) return;
-    if (error.isAway) interrupted.set(view, action);
-    Object.assign(byId(`${view}-error`), { textContent: error.message, hidden: false });
+    clear();
+    byId(`${view}-view`).prepend(make("p.error", { id: `${view}-error`, role: "alert" }, error.message));
     if (!(error instanceof ServerError)) throw error; // a fault of this page
   }
 }
-
-export const repeatInterrupted = () => interrupted.forEach((action, view) => attempt(view, action));

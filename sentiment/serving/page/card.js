@@ -1,5 +1,4 @@
 // What one model says about a text: probabilities, and an explanation of them.
-
 import { recall, remember } from "./address.js";
 import { byId, count, make, makeOptions, percent, post, shorten, signed } from "./api.js";
 import { showChanges, showWord } from "./edits.js";
@@ -30,7 +29,10 @@ export class Card {
     this.title.textContent = model.name;
     this.choice.hidden = model.classes.length === 2;
     this.target.append(...makeOptions(model.classes));
-    this.describe(model);
+    const accuracy = model.metrics["test/accuracy"];
+    const tested = accuracy == null ? "not tested" : `${percent(accuracy)} of its test set right`;
+    this.about.textContent = `${model.network}, ${model.data}, ${tested}`;
+    this.changed.hidden = !model.changed;
     this.target.onchange = () => {
       remember({ [`class of ${model.name}`]: this.target.value }, true);
       this.updateAgain();
@@ -44,20 +46,13 @@ export class Card {
     this.listenToWords();
   }
 
-  describe({ metrics, network, data, changed }) {
-    const accuracy = metrics["test/accuracy"];
-    const tested = accuracy == null ? "not tested" : `${percent(accuracy)} of its test set right`;
-    this.about.textContent = `${network}, ${data}, ${tested}`;
-    this.changed.hidden = !changed;
-  }
-
   // Nothing may be said about a text that is gone.
   expect(text) {
     const wanted = recall(`class of ${this.model.name}`);
     this.target.value = this.model.classes.includes(wanted) ? wanted : "";
     const asked = JSON.stringify([text, this.target.value]);
     if (asked === this.asked) return;
-    if (text !== this.text) this.probabilities = null;
+    if (text !== this.text) Object.assign(this, { probabilities: null, verdict: `${this.model.name}: no answer` });
     Object.assign(this, { asked, text, level: NOTHING, largest: 0 });
     const hadFocus = this.words.contains(document.activeElement);
     this.element.classList.add("stale");
@@ -67,23 +62,20 @@ export class Card {
     this.state.textContent = "explaining…";
   }
 
-  fail() {
-    this.state.textContent = "no answer";
-    if (!this.probabilities) this.bars.replaceChildren();
-  }
-
-  get verdict() {
-    const answer = this.probabilities ? `${this.label}, ${percent(this.probabilities[this.label])}` : "no answer";
-    return `${this.model.name}: ${answer}`;
+  ask(path, question, signal) {
+    return post(path, { text: this.text, model: this.model.name, ...question }, signal).catch((error) => {
+      if (!signal.aborted) this.state.textContent = "no answer";
+      if (!signal.aborted && !this.probabilities) this.bars.replaceChildren();
+      throw error;
+    });
   }
 
   async classify(signal) {
     if (this.probabilities) return;
     const before = this.before;
     this.before = null;
-    const { predictions } = await post("predict", { text: this.text, model: this.model.name }, signal);
-    const [{ label, probabilities, warning }] = predictions;
-    Object.assign(this, { probabilities, label });
+    const { predictions: [{ label, probabilities, warning }] } = await this.ask("predict", {}, signal);
+    Object.assign(this, { probabilities, verdict: `${this.model.name}: ${label}, ${percent(probabilities[label])}` });
     this.warning.textContent = warning ?? "";
     const ranked = Object.entries(probabilities);
     if (ranked.length > 2) ranked.sort((a, b) => b[1] - a[1]);
@@ -99,11 +91,10 @@ export class Card {
   }
 
   async explain(signal, quick) {
-    const { text, model } = this;
     const level = quick ? QUICK : this.gates.open ? GATES : EXACT;
     if (level > this.level) {
-      const body = { text, model: model.name, class: this.target.value || null, gates: level === GATES, quick };
-      const explanation = await post("explain", body, signal);
+      const question = { class: this.target.value || null, gates: level === GATES, quick };
+      const explanation = await this.ask("explain", question, signal);
       this.level = level;
       this.state.textContent = quick ? "first estimate, explaining…" : "";
       this.element.classList.remove("stale");
@@ -130,10 +121,10 @@ export class Card {
     this.weak.textContent = Math.abs(e.padding) > Math.abs(sum)
       ? `The padding before the text (${signed(e.padding)}) outweighs all its words (${signed(sum)}).` : "";
     const strong = order.slice(0, STRONGEST).filter((i) => Math.abs(values[i]) >= VISIBLE);
-    this.strongest.replaceChildren(...strong.map((i) => make("li", {}, make("button", { onclick: () => this.focusWord(i) },
-      make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
+    this.strongest.replaceChildren(...strong.map((i) => make("li", {}, make("button",
+      { onclick: () => this.focusWord(i) }, make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
     const unknown = [...new Set(e.tokens.filter((t) => !t.in_vocabulary).map((t) => shorten(t.token, 30)))];
-    const names = unknown.slice(0, 20).flatMap((name, i) => [i ? ", " : "Not in the vocabulary: ", make("bdi", {}, name)]);
+    const names = unknown.slice(0, 20).flatMap((name, i) => [i ? ", " : "Unknown words: ", make("bdi", {}, name)]);
     this.notes.replaceChildren(...names, unknown.length > 20 ? ", … " : unknown.length ? ". " : "",
       e.converged ? "" : "The attributions did not converge and are a rough guide only.");
     this.chartTitle.textContent = `p(${e.class}) after each word`;
@@ -144,13 +135,14 @@ export class Card {
   showWords({ tokens, cut }, strongest) {
     const hadFocus = this.words.contains(document.activeElement);
     this.current = Math.min(this.current, tokens.length - 1);
-    const words = tokens.map((t, i) => paint(make(t.in_vocabulary ? "button.word" : "button.word.unknown",
-      { tabIndex: i === this.current ? 0 : -1, "aria-label": this.describeWord(i), "data-index": i }, shorten(t.token, 100)),
-    t.attribution));
+    const words = tokens.map(({ token, attribution, in_vocabulary: isKnown }, i) => {
+      const properties = { tabIndex: i === this.current ? 0 : -1, "aria-label": this.describeWord(i), "data-index": i };
+      return paint(make(isKnown ? "button.word" : "button.word.unknown", properties, shorten(token, 100)), attribution);
+    });
     const [before, after] = [["before", cut.before.slice(-30)], ["after", cut.after.slice(0, 30)]].map(([place, some]) =>
       (some.length ? `(${count(cut[place].length)} words ${place} are cut off by maxlen: ${some.join(" ")}) ` : ""));
-    this.words.replaceChildren(make("span.cut", {}, before), ...words.flatMap((word) => [word, " "]),
-      make("span.cut", {}, after));
+    const cuts = [before, after].map((text) => make("span.cut", {}, text));
+    this.words.replaceChildren(cuts[0], ...words.flatMap((word) => [word, " "]), cuts[1]);
     this.words.scrollTop = words[strongest].offsetTop - this.words.clientHeight / 2;
     this.value.textContent = this.describeWord(strongest);
     if (hadFocus) this.focusWord(this.current);
@@ -176,11 +168,10 @@ export class Card {
     const listen = (kind, react) => this.words.addEventListener(kind, (event) => {
       if (event.target.dataset.index) react(Number(event.target.dataset.index), event);
     });
-    for (const kind of ["focusin", "mouseover"]) listen(kind, (i) => { this.value.textContent = this.describeWord(i); });
-    listen("click", (i) => {
-      this.focusWord(i);
-      showWord(this, i);
-    });
+    const tell = (i) => { this.value.textContent = this.describeWord(i); };
+    listen("focusin", tell);
+    listen("mouseover", tell);
+    listen("click", (i) => this.focusWord(i) ?? showWord(this, i));
     listen("keydown", (i, event) => {
       const forward = getComputedStyle(this.words).direction === "rtl" ? -1 : 1;
       const next = { ArrowRight: i + forward, ArrowLeft: i - forward, Home: 0, End: Infinity }[event.key];

@@ -1,19 +1,16 @@
 // Edits of single words: near words of one, and what would change the answer.
-
 import { attempt, byId, make, percent, post, shorten, signed } from "./api.js";
 
 // The span [start, end] of a token in the text; null if the tokenizer changed it.
 function findToken({ text, explanation: { cut, tokens } }, index) {
-  let at = 0;
-  let place = null;
+  let [at, place] = [0, null];
   for (const token of [...cut.before, ...tokens.slice(0, index + 1).map((t) => t.token)]) {
     // Ignoring case: lower-casing the text may change its length, as that of İ.
     const escaped = token.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&").replaceAll("i̇", "(?:i̇|İ)");
-    const pattern = new RegExp(escaped, "giu");
-    pattern.lastIndex = at;
+    const pattern = Object.assign(new RegExp(escaped, "giu"), { lastIndex: at });
     const found = pattern.exec(text);
     place = found && [found.index, pattern.lastIndex];
-    if (place) [, at] = place;
+    at = place ? place[1] : at;
   }
   return place;
 }
@@ -38,7 +35,7 @@ function replaceWord(text, [start, end], word) {
 function makeEdit(card, index, word, label) {
   const place = findToken(card, index);
   const onclick = () => {
-    byId("neighbors").close();
+    byId("neighbors-view").close();
     Object.assign(card, { current: index, before: card.probabilities });
     card.words.focus();
     card.put(word === null ? removeWord(card.text, place) : replaceWord(card.text, place, word));
@@ -46,37 +43,40 @@ function makeEdit(card, index, word, label) {
   return make("button", { disabled: !place, onclick }, shorten(label, 60));
 }
 
-const makeTable = (heads, rows) => make("table", {}, make("tr", {}, ...heads.map((head) => make("th.number", {}, head))),
-  ...rows.map(([edit, ...cells]) => make("tr", {}, make("td", {}, edit), ...cells.map((cell) => make("td.number", {}, cell)))));
+function makeTable(heads, rows) {
+  const cells = (tag, contents) => contents.map((content, i) => make(i ? `${tag}.number` : tag, {}, content));
+  const body = rows.map((row) => make("tr", {}, ...cells("td", row)));
+  return make("table", {}, make("tr", {}, ...cells("th", heads)), ...body);
+}
 
 export async function showWord(card, index) {
-  const { text, explanation, model } = card;
+  const { explanation, model } = card;
   const { token, in_vocabulary: isKnown } = explanation.tokens[index];
   byId("neighbors-title").textContent = `${shorten(token, 60)} — ${model.name}`;
   const note = findToken(card, index) ? "" : "The tokenizer changed this word; edit it in the text itself.";
-  const body = byId("neighbors-body");
-  body.replaceChildren(make("p", {}, card.describeWord(index)), make("p.note", {}, note),
-    makeEdit(card, index, null, "Remove the word"));
-  if (!byId("neighbors").open) byId("neighbors").showModal();
-  if (!isKnown) return;
-  await attempt("text", async () => {
-    const { neighbors } = await post("neighbors", { word: token, model: model.name });
-    if (card.text !== text) return;
-    const name = explanation.class in neighbors[0].polarity ? explanation.class : Object.keys(neighbors[0].polarity)[0];
-    body.append(make("p.note", {}, "Near by the embedding, which need not mean the same, and the logit of each alone:"),
-      makeTable(["in its place", "cosine", `alone, for ${name}`], neighbors.slice(1).map((n) =>
-        [makeEdit(card, index, n.word, n.word), n.cosine.toFixed(3), signed(n.polarity[name])])));
+  const remove = makeEdit(card, index, null, "Remove it");
+  byId("neighbors-body").replaceChildren(make("p", {}, card.describeWord(index)), make("p", {}, note), remove);
+  byId("neighbors-view").showModal();
+  await attempt("neighbors", async (signal) => {
+    if (!isKnown) return;
+    const question = { word: token, model: model.name };
+    const { neighbors: [{ polarity }, ...others] } = await post("neighbors", question, signal);
+    const name = explanation.class in polarity ? explanation.class : Object.keys(polarity)[0];
+    const rows = others.map((n) =>
+      [makeEdit(card, index, n.word, n.word), n.cosine.toFixed(3), signed(n.polarity[name])]);
+    const title = "Near by the embedding, which need not mean the same, and the logit of each alone:";
+    byId("neighbors-body").append(make("p.note", {}, title), makeTable(["", "cosine", `for ${name}`], rows));
   });
 }
 
 // What happens without a word, and with another in its place, by the size of the change.
 export async function showChanges(card, signal) {
-  const body = card.changes.lastElementChild;
-  body.replaceChildren("searching…");
-  const { text, model, explanation: { class: name, log_odds: before } } = card;
-  const { removals, replacements } = await post("changes", { text, model: model.name, class: name }, signal);
+  const { class: name, log_odds: before } = card.explanation;
+  card.state.textContent = "searching what would change the answer…";
+  const { removals, replacements } = await card.ask("changes", { class: name }, signal);
+  card.state.textContent = "";
   const rows = [...removals, ...replacements].map(({ index, token, word, log_odds: after, probability, label }) =>
     [makeEdit(card, index, word, word === null ? `without ${token}` : `${token} → ${word}`),
       signed(after - before), percent(probability), label]);
-  body.replaceChildren(makeTable(["", "log-odds", `p(${name})`, "answer"], rows));
+  card.changes.lastElementChild.replaceChildren(makeTable(["", "log-odds", `p(${name})`, "answer"], rows));
 }

@@ -1,5 +1,4 @@
 // The history of a probability as a line chart, gates as heat maps, and confusion matrices as tables.
-
 import { count, make, percent, shorten, signed } from "./api.js";
 
 const HEIGHT = 150, TOP = 8, BOTTOM = 24, LEFT = 28;
@@ -15,9 +14,8 @@ function shape(tag, attributes, text = "") {
 function makeWordLabels(tokens, x, y, width) {
   const step = Math.ceil(tokens.length / Math.max(1, Math.floor(width / 64)));
   return tokens.filter((_, i) => i % step === 0).map(({ token }, k) => {
-    const at = x(k * step);
-    const anchor = k === 0 ? "start" : at > width - 32 ? "end" : "middle";
-    return shape("text", { x: at, y, "text-anchor": anchor }, shorten(token, 8));
+    const anchor = k === 0 ? "start" : x(k * step) > width - 32 ? "end" : "middle";
+    return shape("text", { x: x(k * step), y, "text-anchor": anchor }, shorten(token, 8));
   });
 }
 
@@ -34,13 +32,12 @@ export function drawChart(svg, { tokens, class: name }) {
       shape("line", { x1: LEFT, x2: width, y1: y(p), y2: y(p), class: "grid" })]),
     shape("polyline", { class: "line", points: points.map(([i, p]) => `${x(i)},${y(p)}`).join(" ") }),
     ...points.map(([i, p]) => shape("circle", { cx: x(i), cy: y(p), r: points.length > 60 ? 1.5 : 3 })),
-    ...makeWordLabels(tokens, x, HEIGHT - 6, width),
-  );
+    ...makeWordLabels(tokens, x, HEIGHT - 6, width));
 }
 
 // A row per unit, a column per word; in other colours than the words, which speak for or against a class.
-function drawHeatMap(bytes, units) {
-  const canvas = make("canvas", { width: bytes.length / units, height: units, role: "img" });
+function drawHeatMap(bytes, units, title) {
+  const canvas = make("canvas", { width: bytes.length / units, height: units, role: "img", "aria-label": title });
   const image = new ImageData(canvas.width, units);
   bytes.forEach((byte, i) => {
     const color = byte < 0 ? [140, 81, 10] : [1, 102, 94];
@@ -56,18 +53,18 @@ export function drawGates(body, { layers, tokens, class: name }) {
   for (const { name: layer, state_name: state, units, values } of layers) {
     for (const [part, { scale, data }] of Object.entries(values)) {
       const bytes = Int8Array.from(atob(data), (character) => character.charCodeAt(0)); // 127 stands for the scale
-      const canvas = drawHeatMap(bytes, units);
-      const title = part === state ? `${layer}: ${part}, from brown ${signed(-scale)} by white` : `${layer}: ${part} gate, from white`;
+      const from = part === state ? `, brown ${signed(-scale)} to` : " gate, white 0 to";
+      const title = `${layer}: ${part}${from} green ${signed(scale)}`;
       const value = make("p.note.value");
-      canvas.setAttribute("aria-label", title);
-      canvas.onpointermove = ({ offsetX, offsetY }) => {
-        const row = Math.min(units - 1, Math.floor((offsetY / canvas.clientHeight) * units));
-        const column = Math.min(tokens.length - 1, Math.floor((offsetX / canvas.clientWidth) * tokens.length));
-        const shown = (bytes[row * tokens.length + column] / 127) * scale;
-        value.textContent = `${shorten(tokens[column].token, 40)}, row ${row + 1}: ${shown.toFixed(2)}`;
-      };
       const axis = shape("svg", { class: "axis", "aria-hidden": true });
-      body.append(make("h3", {}, `${title} 0 to green ${signed(scale)}`), canvas, axis, value);
+      const canvas = drawHeatMap(bytes, units, title);
+      canvas.onpointermove = ({ offsetX, offsetY }) => {
+        const [row, column] = [(offsetY / canvas.clientHeight) * units, (offsetX / canvas.clientWidth) * tokens.length];
+        const [i, k] = [Math.min(units - 1, Math.floor(row)), Math.min(tokens.length - 1, Math.floor(column))];
+        const shown = (bytes[i * tokens.length + k] / 127) * scale;
+        value.textContent = `${shorten(tokens[k].token, 40)}, row ${i + 1}: ${shown.toFixed(2)}`;
+      };
+      body.append(make("h3", {}, title), canvas, axis, value);
       const width = canvas.clientWidth;
       axis.setAttribute("viewBox", `0 0 ${width} 16`);
       axis.append(...makeWordLabels(tokens, (i) => ((i + 0.5) / tokens.length) * width, 12, width));
@@ -77,11 +74,11 @@ export function drawGates(body, { layers, tokens, class: name }) {
 
 // Counts of predicted classes, a row per true class; `choose` makes buttons of them.
 export function makeConfusion(names, counts, choose = null) {
-  return make("table.confusion", {},
-    make("tr", {}, make("th", {}, "class \\ predicted"), ...names.map((name) => make("th", {}, name))),
-    ...names.map((label) => make("tr", {}, make("th", {}, label), ...names.map((guess) => {
-      const n = count(counts[label]?.[guess] ?? 0);
-      const of = { "aria-label": `${n} of ${label}, predicted ${guess}`, onclick: () => choose(label, guess) };
-      return make(label === guess ? "td.number.right" : "td.number", {}, choose ? make("button", of, n) : n);
-    }))));
+  const cell = (label, guess, n = count(counts[label]?.[guess] ?? 0)) => {
+    const button = { "aria-label": `${n} of ${label}, predicted ${guess}`, onclick: () => choose(label, guess) };
+    return make(label === guess ? "td.number.right" : "td.number", {}, choose ? make("button", button, n) : n);
+  };
+  const head = make("tr", {}, make("th", {}, "class \\ predicted"), ...names.map((name) => make("th", {}, name)));
+  const rows = names.map((label) => make("tr", {}, make("th", {}, label), ...names.map((guess) => cell(label, guess))));
+  return make("table.confusion", {}, head, ...rows);
 }

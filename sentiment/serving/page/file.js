@@ -1,5 +1,4 @@
-// The view of files: sends one, and shows the labelled rows as they arrive.
-
+// The view of files: sends one, and shows the labelled rows.
 import { attempt, byId, count, make, makeOptions, percent, request, ServerError } from "./api.js";
 import { makeConfusion } from "./figures.js";
 
@@ -8,22 +7,16 @@ let models = [];
 let limits = {};
 let file = null;
 const say = (text) => { byId("file-status").textContent = text; };
+const showProgress = (isShown) => { byId("progress").hidden = byId("cancel").hidden = !isShown; };
 
-// Splits CSV that arrives in parts into rows of cells, without the apostrophe before what a spreadsheet would evaluate.
-function* splitRows(text, state) {
-  for (const character of text) {
-    if (character === '"') state.isQuoted = !state.isQuoted;
-    if (state.isQuoted || !",\n".includes(character)) {
-      state.cell += character;
-      continue;
-    }
-    const value = state.cell.replace(/^"|"$/g, "").replaceAll('""', '"').replace(/^'(?='*[=+\-@\t\r])/, "");
-    state.cells.push(value);
-    state.cell = "";
-    if (character === ",") continue;
-    yield state.cells;
-    state.cells = [];
+// Rows of cells, without the apostrophe before what a spreadsheet would evaluate.
+function splitRows(csv) {
+  const rows = [[]];
+  for (const [, cell, end] of csv.matchAll(/("(?:[^"]|"")*"|[^,\n]*)([,\n])/g)) {
+    rows.at(-1).push(cell.replace(/^"|"$/g, "").replaceAll('""', '"').replace(/^'(?='*[=+\-@\t\r])/, ""));
+    if (end === "\n") rows.push([]);
   }
+  return rows.slice(0, -1);
 }
 
 // The columns in the first line of a text file that is not compressed.
@@ -36,10 +29,9 @@ async function findColumns() {
 }
 
 // How right the rows are, if a column of the file holds nothing but classes.
-function countByLabel([header, ...rows], classes) {
+function compareLabels([header, ...rows], classes) {
   const place = header.length - 1 - classes.length; // of the predicted class
-  const isLabel = (_, i) => i && i < place && rows.every((cells) => classes.includes(cells[i]));
-  const column = header.findIndex(isLabel);
+  const column = header.findIndex((_, i) => i && i < place && rows.every((cells) => classes.includes(cells[i])));
   if (column < 0 || !rows.length) return [];
   const counts = Object.fromEntries(classes.map((name) => [name, {}]));
   for (const { [column]: label, [place]: guess } of rows) counts[label][guess] = (counts[label][guess] ?? 0) + 1;
@@ -51,56 +43,58 @@ function countByLabel([header, ...rows], classes) {
 async function label(signal) {
   const { name, size } = file;
   const { name: model, classes } = models.find((m) => m.name === byId("file-model").value);
-  const query = new URLSearchParams({ name, model, no_header: byId("no-header").checked });
-  if (byId("column").value) query.set("column", byId("column").value);
-  for (const id of ["preview", "file-labels", "file-download"]) byId(id).replaceChildren();
-  say("");
-  const megabytes = Math.ceil(size / 1e6);
-  if (megabytes > limits.max_megabytes) throw new ServerError(`${name}: ${megabytes} MB; ${limits.max_megabytes} MB at most`);
-  byId("progress").hidden = byId("cancel").hidden = false;
+  const column = byId("column").value ? { column: byId("column").value } : {};
+  const query = new URLSearchParams({ name, model, no_header: byId("no-header").checked, ...column });
+  for (const id of ["preview", "file-labels", "file-download", "file-status"]) byId(id).replaceChildren();
+  showProgress(false);
+  if (size > limits.max_megabytes * 1e6) throw new ServerError(`${name}: more than ${limits.max_megabytes} MB`);
+  showProgress(true);
   byId("progress").removeAttribute("value");
   say(`reading ${name}`);
   try {
     const response = await request(`label?${query}`, { method: "POST", body: file, signal });
     const [total, empty] = ["X-Rows", "X-Empty"].map((header) => Number(response.headers.get(header)));
-    const [parts, rows, state, decoder] = [[], [], { cells: [], cell: "" }, new TextDecoder()];
-    const reader = response.body.getReader();
+    const [reader, decoder] = [response.body.getReader(), new TextDecoder()];
     const lost = new ServerError(`${name}: the server stopped before the last row`);
     const read = () => reader.read().catch((error) => { throw signal.aborted ? error : lost; });
+    let [csv, lines] = ["", 0];
     for (let part = await read(); !part.done; part = await read()) {
-      parts.push(part.value);
-      rows.push(...splitRows(decoder.decode(part.value, { stream: true }), state));
-      byId("progress").value = rows.length / (total + 1);
-      say(`${count(Math.max(0, rows.length - 1))} of ${count(total)} rows of ${name}`);
+      const text = decoder.decode(part.value, { stream: true });
+      csv += text;
+      lines += text.split("\n").length - 1;
+      byId("progress").value = lines / (total + 1);
+      say(`${count(Math.min(lines, total))} of ${count(total)} rows of ${name}`);
     }
+    const rows = splitRows(csv);
     if (rows.length <= total) throw lost;
     if (empty) byId("file-status").append(`; ${count(empty)} have no text: their predictions mean nothing`);
     const download = `${name.replace(/\..*$/, "")}_labelled.csv`;
-    const href = URL.createObjectURL(new Blob(parts, { type: "text/csv" }));
+    const href = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
     byId("file-download").replaceChildren(make("a", { href, download }, `Download ${download}`));
-    byId("file-labels").replaceChildren(...countByLabel(rows, classes));
+    byId("file-labels").replaceChildren(...compareLabels(rows, classes));
     byId("preview").replaceChildren(...rows.slice(0, PREVIEW + 1).map((cells, i) =>
       make("tr", {}, ...cells.map((cell) => make(i ? "td" : "th", {}, cell.slice(0, 200))))));
   } catch (error) {
-    if (!signal.aborted) say("");
-    if (!/^column=/.test(error.message)) throw error;
-    throw new ServerError(error.message.replace(/^column=(.*); type column=.*/, "$1; choose another column"));
+    if (signal.aborted) throw error;
+    say("");
+    const [, problem] = error.message.match(/^column=(.*); type column=/) ?? [];
+    throw problem ? new ServerError(`${problem}; choose another column`) : error;
   } finally {
-    if (!signal.aborted) byId("progress").hidden = byId("cancel").hidden = true;
+    if (!signal.aborted) showProgress(false);
   }
 }
 
-function cancel() { // aborts `label`
-  byId("progress").hidden = byId("cancel").hidden = true;
-  say(`${file.name} was cancelled`);
-}
-
-async function choose(chosen) {
-  if (!chosen) return;
-  file = chosen;
+async function choose() {
+  [file] = byId("file").files;
+  if (!file) return;
   byId("column").value = "";
   attempt("file", label);
   byId("columns").replaceChildren(...makeOptions(await findColumns().catch(() => [])));
+}
+
+async function cancel() { // what it follows is aborted
+  showProgress(false);
+  say(`${file.name} was cancelled`);
 }
 
 export function startFile(answer) {
@@ -109,13 +103,6 @@ export function startFile(answer) {
   byId("file-model").append(...makeOptions(models.map((m) => m.name)));
   byId("cancel").onclick = () => attempt("file", cancel);
   byId("file").onclick = () => { byId("file").value = ""; }; // so that the same one can be chosen again
-  byId("file").onchange = () => choose(byId("file").files[0]);
+  byId("file").onchange = choose;
   for (const id of ["file-model", "column", "no-header"]) byId(id).onchange = () => file && attempt("file", label);
-  for (const kind of ["dragover", "dragleave", "drop"]) {
-    byId("drop").addEventListener(kind, (event) => {
-      event.preventDefault();
-      byId("drop").classList.toggle("over", kind === "dragover");
-      if (kind === "drop") choose(event.dataTransfer.files[0]);
-    });
-  }
 }

@@ -1,10 +1,9 @@
 // The page: its views, the models, and what happens when the server or a run is replaced.
-
 import { recall, remember } from "./address.js";
-import { attempt, byId, count, get, make, percent, repeatInterrupted } from "./api.js";
+import { attempt, byId, count, get, make, percent } from "./api.js";
 import { startFile } from "./file.js";
 import { startReviews } from "./reviews.js";
-import { describeRuns, openText, startText } from "./text.js";
+import { openText, startText } from "./text.js";
 
 const PERIOD = 5000; // milliseconds between two looks at the models
 const tabs = [...document.querySelectorAll("[role=tab]")];
@@ -21,7 +20,7 @@ function restoreTab() {
 }
 
 function go(tab) {
-  remember({ tab: tab === tabs[0] ? "" : tab.id.slice("tab-".length) }, true);
+  remember({ tab: tab.id.slice("tab-".length) }, true);
   restoreTab();
 }
 
@@ -37,38 +36,30 @@ for (const [i, tab] of tabs.entries()) {
 }
 
 function describeModels({ models, limits }) {
-  const metric = (key) => (m) => (key in m.metrics ? percent(m.metrics[key]) : "unknown");
-  const rows = {
-    network: (m) => m.network, data: (m) => m.data, classes: (m) => m.classes.join(", "),
-    "test accuracy": metric("test/accuracy"), "test F1": metric("test/f1"), "validation accuracy": metric("val/accuracy"),
-    parameters: (m) => count(m.parameters), epochs: (m) => m.metrics.epochs ?? "unknown", tokenizer: (m) => m.tokenizer,
-    vocabulary: (m) => count(m.vocabulary), maxlen: (m) => count(m.maxlen), folder: (m) => m.folder,
-    files: (m) => (m.changed ? "changed since the server started" : "as they were loaded"), commit: (m) => m.commit ?? "unknown",
-  };
-  byId("model-table").replaceChildren(make("tr", {}, make("td"), ...models.map((m) => make("th", {}, m.name))),
-    ...Object.entries(rows).map(([name, cell]) =>
-      make("tr", {}, make("th", {}, name), ...models.map((m) => make("td", {}, String(cell(m)))))));
+  const row = (name, find) =>
+    make("tr", {}, make("th", {}, name), ...models.map((m) => make("td", {}, String(find(m) ?? "unknown"))));
+  const metric = (name, key) => row(name, ({ metrics }) => (key in metrics ? percent(metrics[key]) : "unknown"));
+  byId("model-table").replaceChildren(
+    row("", (m) => m.name), row("network", (m) => m.network), row("data", (m) => m.data),
+    row("classes", (m) => m.classes.join(", ")), row("tokenizer", (m) => m.tokenizer),
+    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"), metric("val. accuracy", "val/accuracy"),
+    row("parameters", (m) => count(m.parameters)), row("epochs", (m) => m.metrics.epochs),
+    row("vocabulary", (m) => count(m.vocabulary)), row("maxlen", (m) => count(m.maxlen)),
+    row("folder", (m) => m.folder), row("commit", (m) => m.commit));
   byId("commands").textContent = `curl ${location.origin}/predict --json '{"text": ["Not bad.", "Bad."]}'
 curl ${location.origin}/explain --json '{"text": "Not bad at all.", "model": "${models[0].name}"}'
 curl --data-binary @reviews.csv "${location.origin}/label?name=reviews.csv" > labelled.csv
 # at most ${count(limits.max_texts)} texts or ${limits.max_megabytes} MB`;
 }
 
-const identify = ({ models }) => JSON.stringify(models.map((m) => ({ ...m, changed: null })));
-
-// Notices that the server is back, perhaps with other models, and that a run was replaced.
+// Notices that the server was replaced, or a run. The address keeps what is shown.
 async function watch(known) {
-  const answer = document.hidden ? null : await get("model").catch(() => null);
-  if (answer && identify(answer) !== known) location.reload(); // the address keeps what is shown
-  if (answer) {
-    describeRuns(answer.models);
-    describeModels(answer);
-    repeatInterrupted();
-  }
-  setTimeout(() => watch(known), PERIOD);
+  const answer = await get("model").catch(() => null);
+  if (answer && JSON.stringify(answer) !== known) location.reload();
+  else setTimeout(() => watch(answer ? known : "away"), PERIOD);
 }
 
-attempt("text", async () => {
+async function start() {
   const answer = await get("model");
   addEventListener("popstate", restoreTab);
   describeModels(answer);
@@ -79,5 +70,7 @@ attempt("text", async () => {
     openText(query);
   });
   restoreTab();
-  setTimeout(() => watch(identify(answer)), PERIOD);
-});
+  watch(JSON.stringify(answer));
+}
+
+start();

@@ -1,15 +1,13 @@
 // The view of the test set: filters, sorting, and texts that open with a click.
-
 import { recall, remember } from "./address.js";
-import { attempt, byId, count, get, make, makeOptions, percent, post, shorten } from "./api.js";
+import { attempt, byId, count, get, make, makeOptions, pause, percent, post, shorten } from "./api.js";
 import { makeConfusion } from "./figures.js";
 
 const COUNT = 25;
 const form = byId("reviews-form"); // the names of its fields are keys of the address, too
 const { elements } = form;
-const headings = () => byId("reviews").querySelectorAll("th[data-order]");
 const readForm = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
-const loadAgain = () => attempt("reviews", (signal) => load(signal, 0));
+const loadAgain = () => attempt("reviews", (signal) => pause(200).then(() => signal.aborted || load(signal, 0)));
 let models = [];
 let open = () => {};
 
@@ -18,7 +16,8 @@ function shortenAround(text, search) {
   const found = search ? text.toLowerCase().indexOf(search.toLowerCase()) : -1;
   const [at, end] = found < 0 ? [0, 0] : [found, found + search.length];
   const start = Math.max(0, at - 100);
-  return [start ? "…" : "", text.slice(start, at), make("mark", {}, text.slice(at, end)), shorten(text.slice(end), 240)];
+  const mark = make("mark", {}, text.slice(at, end));
+  return [start ? "…" : "", text.slice(start, at), mark, shorten(text.slice(end), 240)];
 }
 
 function makeRow({ row, label, predicted, probabilities, text }, verdict, onclick) {
@@ -53,8 +52,8 @@ async function load(signal, start) {
   body.append(...found.reviews.map((review, i) =>
     makeRow(review, predictions[i], () => open({ ...query, start: start + i }))));
   summarize(found);
-  Object.assign(byId("other-heading"), { hidden: !other, textContent: other });
-  for (const heading of headings()) {
+  Object.assign(byId("other"), { hidden: !other, textContent: other });
+  for (const heading of byId("reviews").querySelectorAll("th")) {
     const direction = query.reverse ? "descending" : "ascending";
     heading.setAttribute("aria-sort", heading.dataset.order === query.order ? direction : "none");
   }
@@ -65,9 +64,10 @@ async function load(signal, start) {
 function fillChoices() {
   const { name, classes } = models.find((m) => m.name === elements.model.value);
   const others = models.map((m) => m.name).filter((other) => other !== name);
-  for (const [key, names, first] of [["label", classes, "any"], ["predicted", classes, "any"], ["other", others, "none"]]) {
+  for (const [key, names] of Object.entries({ label: classes, predicted: classes, other: others })) {
     const before = elements[key].value;
-    elements[key].replaceChildren(make("option", { value: "" }, first), ...makeOptions(names));
+    const first = make("option", { value: "" }, key === "other" ? "none" : "any");
+    elements[key].replaceChildren(first, ...makeOptions(names));
     elements[key].value = names.includes(before) ? before : "";
   }
 }
@@ -84,28 +84,22 @@ function restore() {
 export function startReviews(allModels, openReview) {
   [models, open] = [allModels, openReview];
   const tested = models.filter((m) => m.has_test_set).map((m) => m.name);
-  form.hidden = !tested.length;
-  if (!tested.length) return Object.assign(byId("found"), { textContent: "No model was tested." });
+  if (!tested.length) return form.replaceChildren("No model was tested.");
   elements.model.append(...makeOptions(tested));
   restore();
   byId("tab-reviews").addEventListener("shown", loadAgain);
   addEventListener("popstate", restore);
   form.onsubmit = (event) => event.preventDefault();
-  form.onchange = ({ target }) => {
+  form.oninput = ({ target }) => {
     if (target === elements.model) fillChoices();
-    if (target !== elements.search) loadAgain();
+    loadAgain();
   };
-  let timer = 0;
-  elements.search.oninput = () => {
-    clearTimeout(timer);
-    timer = setTimeout(loadAgain, 250);
+  byId("reviews").tHead.onclick = ({ target }) => {
+    const { order } = target.parentElement.dataset;
+    if (!order) return;
+    elements.reverse.checked = order === elements.order.value && !elements.reverse.checked;
+    elements.order.value = order;
+    loadAgain();
   };
-  for (const { firstElementChild: button, dataset: { order } } of headings()) {
-    button.onclick = () => {
-      elements.reverse.checked = order === elements.order.value && !elements.reverse.checked;
-      elements.order.value = order;
-      loadAgain();
-    };
-  }
   byId("more").onclick = () => attempt("reviews", (signal) => load(signal, byId("reviews").tBodies[0].rows.length));
 }

@@ -1,5 +1,4 @@
 // The text view: a text that the chosen models classify and explain as one types.
-
 import { recall, remember } from "./address.js";
 import { attempt, byId, count, get, make, pause } from "./api.js";
 import { Card } from "./card.js";
@@ -32,17 +31,17 @@ async function update(signal) {
   byId("results").hidden = isEmpty;
   for (const card of shown) card.expect(text);
   const failures = []; // what fails for one model keeps none of the others from an answer
-  const all = (work) => Promise.all(shown.map((card) => work(card).catch((error) => {
-    failures.push(error);
-    if (!signal.aborted) card.fail();
-  })));
-  if (!isEmpty) await all((card) => card.classify(signal));
+  const ask = async (question) => {
+    const answers = await Promise.allSettled(isEmpty ? [] : shown.map(question));
+    failures.push(...answers.filter((answer) => answer.reason).map((answer) => answer.reason));
+  };
+  await ask((card) => card.classify(signal));
   await pause(250);
   if (signal.aborted) return;
   remember({ text, from: review ? new URLSearchParams(review.query) : "" }, isNew);
   isNew = false;
   byId("text-status").textContent = isEmpty ? "" : shown.map((card) => card.verdict).join("; ");
-  for (const quick of isEmpty ? [] : [true, false]) await all((card) => card.explain(signal, quick));
+  for (const quick of [true, false]) await ask((card) => card.explain(signal, quick));
   if (failures.length) throw failures[0];
 }
 
@@ -93,13 +92,8 @@ async function restore(signal) {
   else put(text, false);
 }
 
-export function describeRuns(models) {
-  for (const [i, card] of cards.entries()) card.describe(models[i]);
-}
-
 export function startText(models) {
   cards = models.map((model) => new Card(model, { rescale, put, updateAgain }));
-  byId("chosen").hidden = models.length === 1;
   byId("chosen").append(...cards.map((card) => make("label", {}, card.box, ` ${card.model.name}`)));
   byId("chosen").onchange = () => {
     const names = cards.filter((card) => card.box.checked).map((card) => card.model.name);
@@ -108,12 +102,7 @@ export function startText(models) {
     updateAgain();
   };
   field.oninput = updateAgain;
-  for (const id of ["undo", "redo"]) {
-    byId(id).onclick = () => {
-      field.focus();
-      document.execCommand(id);
-    };
-  }
+  for (const id of ["undo", "redo"]) byId(id).onclick = () => field.focus() ?? document.execCommand(id);
   byId("previous").onclick = () => openText({ ...opened, start: opened.start - 1 });
   byId("next").onclick = () => openText({ ...opened, start: opened.start + 1 });
   addEventListener("popstate", () => attempt("text", restore));

@@ -20,25 +20,23 @@ export function make(tag, properties = {}, ...children) {
 }
 
 export const makeOptions = (names) => names.map((name) => make("option", { value: name }, name));
-
-export class ServerError extends Error {}
+export const makeTable = (heads, rows) => make("table", {}, ...[heads, ...rows].map((cells, i) =>
+  make("tr", {}, ...cells.map((cell, k) => make(i && k ? "td" : "th", {}, cell)))));
 
 export async function request(path, options) {
   const response = await fetch(path, options).catch((error) => {
     if (error.name === "AbortError") throw error;
-    throw new ServerError("The server does not answer. The page will go on when it does.");
+    throw new Error("The server does not answer. The page will go on when it does.");
   });
   if (response.ok) return response;
-  throw new ServerError((await response.json().catch(() => ({ error: response.statusText }))).error);
+  throw new Error((await response.json().catch(() => ({ error: response.statusText }))).error);
 }
 
 export const get = async (path, parameters = {}, signal = undefined) =>
   (await request(`${path}?${new URLSearchParams(parameters)}`, { signal })).json();
-
-export async function post(path, body, signal) {
-  const headers = { "Content-Type": "application/json" };
-  return (await request(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
-}
+const headers = { "Content-Type": "application/json" };
+export const post = async (path, body, signal) =>
+  (await request(path, { method: "POST", headers, body: JSON.stringify(body), signal })).json();
 
 const running = new Map(); // controllers by view
 
@@ -47,14 +45,9 @@ export async function attempt(view, action) {
   running.get(view)?.abort();
   const controller = new AbortController();
   running.set(view, controller);
-  const clear = () => byId(`${view}-error`)?.remove();
-  try {
-    await action(controller.signal);
-    if (!controller.signal.aborted) clear();
-  } catch (error) {
-    if (controller.signal.aborted) return;
-    clear();
-    byId(`${view}-view`).prepend(make("p.error", { id: `${view}-error`, role: "alert" }, error.message));
-    if (!(error instanceof ServerError)) throw error; // a fault of this page
-  }
+  const failure = await action(controller.signal).catch((error) => error);
+  if (controller.signal.aborted) return;
+  byId(`${view}-error`)?.remove();
+  if (!failure) return;
+  byId(`${view}-view`).prepend(make("p.error", { id: `${view}-error`, role: "alert" }, failure.message));
 }

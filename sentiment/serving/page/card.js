@@ -3,10 +3,8 @@ import { recall, remember } from "./address.js";
 import { byId, count, make, makeOptions, percent, post, shorten, signed } from "./api.js";
 import { showChanges, showWord } from "./edits.js";
 import { drawChart, drawGates } from "./figures.js";
-
-const MAX_CLASSES = 10; // shown of a model
-const STRONGEST = 8; // words in a list
-const VISIBLE = 0.005; // rounded to two decimals
+const MAX_CLASSES = 10, STRONGEST = 8; // classes that are shown, and words of a list
+const VISIBLE = 0.005; // with two decimals
 const [NOTHING, QUICK, EXACT, GATES] = [0, 1, 2, 3]; // how much is explained
 
 // In the colour of what it does to the log-odds.
@@ -25,22 +23,20 @@ export class Card {
     Object.assign(this, { model }, actions);
     this.element = byId("card").content.firstElementChild.cloneNode(true);
     for (const part of this.element.querySelectorAll("[data-part]")) this[part.dataset.part] = part;
-    this.element.setAttribute("aria-label", model.name);
-    this.title.textContent = model.name;
-    this.choice.hidden = model.classes.length === 2;
-    this.target.append(...makeOptions(model.classes));
-    const accuracy = model.metrics["test/accuracy"];
+    const { name, classes, network, data, metrics: { "test/accuracy": accuracy } } = model;
     const tested = accuracy == null ? "not tested" : `${percent(accuracy)} of its test set right`;
-    this.about.textContent = `${model.network}, ${model.data}, ${tested}`;
+    this.title.textContent = name;
+    this.about.textContent = `${network}, ${data}, ${tested}`;
     this.changed.hidden = !model.changed;
+    this.choice.hidden = classes.length === 2;
+    this.target.append(...makeOptions(classes));
     this.target.onchange = () => {
-      remember({ [`class of ${model.name}`]: this.target.value }, true);
+      remember({ [`class of ${name}`]: this.target.value }, true);
       this.updateAgain();
     };
     for (const details of [this.changes, this.gates]) details.ontoggle = () => details.open && this.updateAgain();
     this.save.onclick = () => {
-      const href = URL.createObjectURL(new Blob([JSON.stringify({ text: this.text, ...this.explanation }, null, 1)]));
-      make("a", { href, download: `${model.name.replaceAll("/", "_")}_explanation.json` }).click();
+      this.save.href = URL.createObjectURL(new Blob([JSON.stringify({ text: this.text, ...this.explanation })]));
     };
     new ResizeObserver(() => this.level > QUICK && drawChart(this.chart, this.explanation)).observe(this.chart);
     this.listenToWords();
@@ -54,10 +50,8 @@ export class Card {
     if (asked === this.asked) return;
     if (text !== this.text) Object.assign(this, { probabilities: null, verdict: `${this.model.name}: no answer` });
     Object.assign(this, { asked, text, level: NOTHING, largest: 0 });
-    const hadFocus = this.words.contains(document.activeElement);
     this.element.classList.add("stale");
     this.words.replaceChildren(text);
-    if (hadFocus) this.words.focus();
     this.changes.lastElementChild.replaceChildren();
     this.state.textContent = "explaining…";
   }
@@ -108,7 +102,7 @@ export class Card {
   show(e) {
     this.explanation = e;
     const values = e.tokens.map((t) => t.attribution);
-    const sum = values.reduce((a, b) => a + b, 0);
+    const sum = values.reduce((a, b) => a + b);
     const rest = e.log_odds - e.baseline - sum - e.padding;
     const order = [...values.keys()].sort((i, j) => Math.abs(values[j]) - Math.abs(values[i]));
     this.largest = Math.max(Math.abs(e.padding), Math.abs(values[order[0]]));
@@ -121,8 +115,8 @@ export class Card {
     this.weak.textContent = Math.abs(e.padding) > Math.abs(sum)
       ? `The padding before the text (${signed(e.padding)}) outweighs all its words (${signed(sum)}).` : "";
     const strong = order.slice(0, STRONGEST).filter((i) => Math.abs(values[i]) >= VISIBLE);
-    this.strongest.replaceChildren(...strong.map((i) => make("li", {}, make("button",
-      { onclick: () => this.focusWord(i) }, make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
+    this.strongest.replaceChildren(...strong.map((i) => make("li", {}, make("button", {
+      onclick: () => this.focusWord(i) }, make("bdi", {}, shorten(e.tokens[i].token, 30)), ` ${signed(values[i])}`))));
     const unknown = [...new Set(e.tokens.filter((t) => !t.in_vocabulary).map((t) => shorten(t.token, 30)))];
     const names = unknown.slice(0, 20).flatMap((name, i) => [i ? ", " : "Unknown words: ", make("bdi", {}, name)]);
     this.notes.replaceChildren(...names, unknown.length > 20 ? ", … " : unknown.length ? ". " : "",
@@ -136,13 +130,15 @@ export class Card {
     const hadFocus = this.words.contains(document.activeElement);
     this.current = Math.min(this.current, tokens.length - 1);
     const words = tokens.map(({ token, attribution, in_vocabulary: isKnown }, i) => {
-      const properties = { tabIndex: i === this.current ? 0 : -1, "aria-label": this.describeWord(i), "data-index": i };
-      return paint(make(isKnown ? "button.word" : "button.word.unknown", properties, shorten(token, 100)), attribution);
+      const properties = { tabIndex: i === this.current ? 0 : -1, "data-index": i, ariaLabel: this.describeWord(i) };
+      const word = make("button.word", properties, shorten(token, 100));
+      word.classList.toggle("unknown", !isKnown);
+      return paint(word, attribution);
     });
-    const [before, after] = [["before", cut.before.slice(-30)], ["after", cut.after.slice(0, 30)]].map(([place, some]) =>
-      (some.length ? `(${count(cut[place].length)} words ${place} are cut off by maxlen: ${some.join(" ")}) ` : ""));
-    const cuts = [before, after].map((text) => make("span.cut", {}, text));
-    this.words.replaceChildren(cuts[0], ...words.flatMap((word) => [word, " "]), cuts[1]);
+    const near = { before: cut.before.slice(-30).join(" "), after: cut.after.slice(0, 30).join(" ") };
+    const [before, after] = ["before", "after"].map((place) => make("span.cut", {}, near[place]
+      && `(${count(cut[place].length)} words ${place} are cut off by maxlen: ${near[place]}) `));
+    this.words.replaceChildren(before, ...words.flatMap((word) => [word, " "]), after);
     this.words.scrollTop = words[strongest].offsetTop - this.words.clientHeight / 2;
     this.value.textContent = this.describeWord(strongest);
     if (hadFocus) this.focusWord(this.current);
@@ -156,10 +152,9 @@ export class Card {
   }
 
   focusWord(i) {
-    const words = this.words.querySelectorAll(".word");
-    words[this.current].tabIndex = -1;
+    const words = [...this.words.querySelectorAll(".word")];
     this.current = Math.max(0, Math.min(words.length - 1, i));
-    words[this.current].tabIndex = 0;
+    words.forEach((word, k) => { word.tabIndex = k === this.current ? 0 : -1; });
     words[this.current].focus();
   }
 

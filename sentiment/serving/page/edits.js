@@ -1,5 +1,5 @@
 // Edits of single words: near words of one, and what would change the answer.
-import { attempt, byId, make, percent, post, shorten, signed } from "./api.js";
+import { attempt, byId, make, makeTable, percent, post, shorten, signed } from "./api.js";
 
 // The span [start, end] of a token in the text; null if the tokenizer changed it.
 function findToken({ text, explanation: { cut, tokens } }, index) {
@@ -41,12 +41,6 @@ function makeEdit(card, index, word, label) {
     card.put(word === null ? removeWord(card.text, place) : replaceWord(card.text, place, word));
   };
   return make("button", { disabled: !place, onclick }, shorten(label, 60));
-}
-
-function makeTable(heads, rows) {
-  const cells = (tag, contents) => contents.map((content, i) => make(i ? `${tag}.number` : tag, {}, content));
-  const body = rows.map((row) => make("tr", {}, ...cells("td", row)));
-  return make("table", {}, make("tr", {}, ...cells("th", heads)), ...body);
 }
 
 export async function showWord(card, index) {

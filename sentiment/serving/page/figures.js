@@ -1,6 +1,5 @@
 // The history of a probability as a line chart, gates as heat maps, and confusion matrices as tables.
-import { count, make, percent, shorten, signed } from "./api.js";
-
+import { count, make, makeTable, percent, shorten, signed } from "./api.js";
 const HEIGHT = 150, TOP = 8, BOTTOM = 24, LEFT = 28;
 
 function shape(tag, attributes, text = "") {
@@ -55,16 +54,9 @@ export function drawGates(body, { layers, tokens, class: name }) {
       const bytes = Int8Array.from(atob(data), (character) => character.charCodeAt(0)); // 127 stands for the scale
       const from = part === state ? `, brown ${signed(-scale)} to` : " gate, white 0 to";
       const title = `${layer}: ${part}${from} green ${signed(scale)}`;
-      const value = make("p.note.value");
       const axis = shape("svg", { class: "axis", "aria-hidden": true });
       const canvas = drawHeatMap(bytes, units, title);
-      canvas.onpointermove = ({ offsetX, offsetY }) => {
-        const [row, column] = [(offsetY / canvas.clientHeight) * units, (offsetX / canvas.clientWidth) * tokens.length];
-        const [i, k] = [Math.min(units - 1, Math.floor(row)), Math.min(tokens.length - 1, Math.floor(column))];
-        const shown = (bytes[i * tokens.length + k] / 127) * scale;
-        value.textContent = `${shorten(tokens[k].token, 40)}, row ${i + 1}: ${shown.toFixed(2)}`;
-      };
-      body.append(make("h3", {}, title), canvas, axis, value);
+      body.append(make("h3", {}, title), canvas, axis);
       const width = canvas.clientWidth;
       axis.setAttribute("viewBox", `0 0 ${width} 16`);
       axis.append(...makeWordLabels(tokens, (i) => ((i + 0.5) / tokens.length) * width, 12, width));
@@ -72,13 +64,6 @@ export function drawGates(body, { layers, tokens, class: name }) {
   }
 }
 
-// Counts of predicted classes, a row per true class; `choose` makes buttons of them.
-export function makeConfusion(names, counts, choose = null) {
-  const cell = (label, guess, n = count(counts[label]?.[guess] ?? 0)) => {
-    const button = { "aria-label": `${n} of ${label}, predicted ${guess}`, onclick: () => choose(label, guess) };
-    return make(label === guess ? "td.number.right" : "td.number", {}, choose ? make("button", button, n) : n);
-  };
-  const head = make("tr", {}, make("th", {}, "class \\ predicted"), ...names.map((name) => make("th", {}, name)));
-  const rows = names.map((label) => make("tr", {}, make("th", {}, label), ...names.map((guess) => cell(label, guess))));
-  return make("table.confusion", {}, head, ...rows);
-}
+// Counts of predicted classes, a row per true class.
+export const makeConfusion = (names, counts) => makeTable(["class \\ predicted", ...names],
+  names.map((label) => [label, ...names.map((guess) => count(counts[label]?.[guess] ?? 0))]));

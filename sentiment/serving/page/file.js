@@ -1,7 +1,6 @@
 // The view of files: sends one, and shows the labelled rows.
-import { attempt, byId, count, make, makeOptions, percent, request, ServerError } from "./api.js";
+import { attempt, byId, count, make, makeOptions, percent, request } from "./api.js";
 import { makeConfusion } from "./figures.js";
-
 const PREVIEW = 10; // rows
 let models = [];
 let limits = {};
@@ -45,9 +44,9 @@ async function label(signal) {
   const { name: model, classes } = models.find((m) => m.name === byId("file-model").value);
   const column = byId("column").value ? { column: byId("column").value } : {};
   const query = new URLSearchParams({ name, model, no_header: byId("no-header").checked, ...column });
-  for (const id of ["preview", "file-labels", "file-download", "file-status"]) byId(id).replaceChildren();
+  for (const id of ["rows", "file-labels", "file-download", "file-status"]) byId(id).replaceChildren();
   showProgress(false);
-  if (size > limits.max_megabytes * 1e6) throw new ServerError(`${name}: more than ${limits.max_megabytes} MB`);
+  if (size > limits.max_megabytes * 1e6) throw new Error(`${name}: more than ${limits.max_megabytes} MB`);
   showProgress(true);
   byId("progress").removeAttribute("value");
   say(`reading ${name}`);
@@ -55,7 +54,7 @@ async function label(signal) {
     const response = await request(`label?${query}`, { method: "POST", body: file, signal });
     const [total, empty] = ["X-Rows", "X-Empty"].map((header) => Number(response.headers.get(header)));
     const [reader, decoder] = [response.body.getReader(), new TextDecoder()];
-    const lost = new ServerError(`${name}: the server stopped before the last row`);
+    const lost = new Error(`${name}: the server stopped before the last row`);
     const read = () => reader.read().catch((error) => { throw signal.aborted ? error : lost; });
     let [csv, lines] = ["", 0];
     for (let part = await read(); !part.done; part = await read()) {
@@ -72,13 +71,13 @@ async function label(signal) {
     const href = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
     byId("file-download").replaceChildren(make("a", { href, download }, `Download ${download}`));
     byId("file-labels").replaceChildren(...compareLabels(rows, classes));
-    byId("preview").replaceChildren(...rows.slice(0, PREVIEW + 1).map((cells, i) =>
+    byId("rows").replaceChildren(...rows.slice(0, PREVIEW + 1).map((cells, i) =>
       make("tr", {}, ...cells.map((cell) => make(i ? "td" : "th", {}, cell.slice(0, 200))))));
   } catch (error) {
     if (signal.aborted) throw error;
     say("");
     const [, problem] = error.message.match(/^column=(.*); type column=/) ?? [];
-    throw problem ? new ServerError(`${problem}; choose another column`) : error;
+    throw problem ? new Error(`${problem}; choose another column`) : error;
   } finally {
     if (!signal.aborted) showProgress(false);
   }
@@ -92,16 +91,11 @@ async function choose() {
   byId("columns").replaceChildren(...makeOptions(await findColumns().catch(() => [])));
 }
 
-async function cancel() { // what it follows is aborted
-  showProgress(false);
-  say(`${file.name} was cancelled`);
-}
-
 export function startFile(answer) {
   ({ models, limits } = answer);
   byId("file-limits").textContent = `At most ${limits.max_megabytes} MB and ${count(limits.max_rows)} rows.`;
   byId("file-model").append(...makeOptions(models.map((m) => m.name)));
-  byId("cancel").onclick = () => attempt("file", cancel);
+  byId("cancel").onclick = () => attempt("file", async () => showProgress(false) ?? say(`${file.name} was cancelled`));
   byId("file").onclick = () => { byId("file").value = ""; }; // so that the same one can be chosen again
   byId("file").onchange = choose;
   for (const id of ["file-model", "column", "no-header"]) byId(id).onchange = () => file && attempt("file", label);

@@ -1,10 +1,9 @@
 // The page: its views, the models, and what happens when the server or a run is replaced.
 import { recall, remember } from "./address.js";
-import { attempt, byId, count, get, make, percent } from "./api.js";
+import { attempt, byId, count, get, makeTable, percent } from "./api.js";
 import { startFile } from "./file.js";
 import { startReviews } from "./reviews.js";
 import { openText, startText } from "./text.js";
-
 const PERIOD = 5000; // milliseconds between two looks at the models
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -15,7 +14,6 @@ function restoreTab() {
     other.tabIndex = other === tab ? 0 : -1;
     byId(other.getAttribute("aria-controls")).hidden = other !== tab;
   }
-  document.title = tab === tabs[0] ? "sentiment" : `sentiment: ${tab.textContent}`;
   tab.dispatchEvent(new Event("shown"));
 }
 
@@ -35,21 +33,19 @@ for (const [i, tab] of tabs.entries()) {
   };
 }
 
-function describeModels({ models, limits }) {
-  const row = (name, find) =>
-    make("tr", {}, make("th", {}, name), ...models.map((m) => make("td", {}, String(find(m) ?? "unknown"))));
-  const metric = (name, key) => row(name, ({ metrics }) => (key in metrics ? percent(metrics[key]) : "unknown"));
-  byId("model-table").replaceChildren(
-    row("", (m) => m.name), row("network", (m) => m.network), row("data", (m) => m.data),
-    row("classes", (m) => m.classes.join(", ")), row("tokenizer", (m) => m.tokenizer),
-    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"), metric("val. accuracy", "val/accuracy"),
+function describeModels(models) {
+  const row = (name, find) => [name, ...models.map((m) => String(find(m) ?? "unknown"))];
+  const metric = (name, key) => row(name, ({ metrics }) => (key in metrics ? percent(metrics[key]) : null));
+  byId("model-table").replaceChildren(makeTable(row("", (m) => m.name), [
+    row("network", (m) => m.network), row("data", (m) => m.data), row("classes", (m) => m.classes.join(", ")),
+    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"),
+    metric("validation accuracy", "val/accuracy"),
     row("parameters", (m) => count(m.parameters)), row("epochs", (m) => m.metrics.epochs),
-    row("vocabulary", (m) => count(m.vocabulary)), row("maxlen", (m) => count(m.maxlen)),
-    row("folder", (m) => m.folder), row("commit", (m) => m.commit));
+    row("tokenizer", (m) => m.tokenizer), row("vocabulary", (m) => count(m.vocabulary)),
+    row("maxlen", (m) => count(m.maxlen)), row("folder", (m) => m.folder), row("commit", (m) => m.commit)]));
   byId("commands").textContent = `curl ${location.origin}/predict --json '{"text": ["Not bad.", "Bad."]}'
 curl ${location.origin}/explain --json '{"text": "Not bad at all.", "model": "${models[0].name}"}'
-curl --data-binary @reviews.csv "${location.origin}/label?name=reviews.csv" > labelled.csv
-# at most ${count(limits.max_texts)} texts or ${limits.max_megabytes} MB`;
+curl --data-binary @reviews.csv "${location.origin}/label?name=reviews.csv" > labelled.csv`;
 }
 
 // Notices that the server was replaced, or a run. The address keeps what is shown.
@@ -62,13 +58,10 @@ async function watch(known) {
 async function start() {
   const answer = await get("model");
   addEventListener("popstate", restoreTab);
-  describeModels(answer);
+  describeModels(answer.models);
   startText(answer.models);
   startFile(answer);
-  startReviews(answer.models, (query) => {
-    go(tabs[0]);
-    openText(query);
-  });
+  startReviews(answer.models, (query) => go(tabs[0]) ?? openText(query));
   restoreTab();
   watch(JSON.stringify(answer));
 }

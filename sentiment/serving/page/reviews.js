@@ -2,12 +2,12 @@
 import { recall, remember } from "./address.js";
 import { attempt, byId, count, get, make, makeOptions, pause, percent, post, shorten } from "./api.js";
 import { makeConfusion } from "./figures.js";
-
 const COUNT = 25;
 const form = byId("reviews-form"); // the names of its fields are keys of the address, too
 const { elements } = form;
 const readForm = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
 const loadAgain = () => attempt("reviews", (signal) => pause(200).then(() => signal.aborted || load(signal, 0)));
+const findModel = (name) => models.find((m) => m.name === name);
 let models = [];
 let open = () => {};
 
@@ -30,54 +30,38 @@ function makeRow({ row, label, predicted, probabilities, text }, verdict, onclic
     make("td", { dir: "auto" }, make("button", { onclick }, ...shortenAround(text, elements.search.value))));
 }
 
-function summarize({ total, size, correct, confusion }) {
-  const accuracy = total ? `, ${percent(correct / total)} of them right` : "";
-  byId("found").textContent = `${count(total)} of ${count(size)} texts (${percent(total / size)})${accuracy}`;
-  const { classes } = models.find((m) => m.name === elements.model.value);
-  byId("confusion").replaceChildren(makeConfusion(classes, confusion, (label, predicted) => {
-    elements.label.value = label;
-    elements.predicted.value = predicted;
-    loadAgain();
-  }));
-}
-
 async function load(signal, start) {
   const body = byId("reviews").tBodies[0];
   const { other, ...query } = readForm();
   remember({ ...Object.fromEntries([...elements].map(({ name }) => [name, ""])), ...readForm() });
   const found = await get("reviews", { ...query, start, count: COUNT }, signal);
+  const { total, size, correct, confusion } = found;
+  const accuracy = total ? `, ${percent(correct / total)} of them right` : "";
   const text = found.reviews.map((review) => review.text);
   const { predictions } = other ? await post("predict", { text, model: other }, signal) : { predictions: [] };
   if (!start) body.replaceChildren();
   body.append(...found.reviews.map((review, i) =>
     makeRow(review, predictions[i], () => open({ ...query, start: start + i }))));
-  summarize(found);
+  byId("found").textContent = `${count(total)} of ${count(size)} texts (${percent(total / size)})${accuracy}`;
+  byId("confusion").replaceChildren(makeConfusion(findModel(query.model).classes, confusion));
   Object.assign(byId("other"), { hidden: !other, textContent: other });
   for (const heading of byId("reviews").querySelectorAll("th")) {
     const direction = query.reverse ? "descending" : "ascending";
     heading.setAttribute("aria-sort", heading.dataset.order === query.order ? direction : "none");
   }
-  byId("more").hidden = body.rows.length >= found.total;
+  byId("more").hidden = body.rows.length >= total;
 }
 
 // Filters stay as far as the chosen model has their classes.
-function fillChoices() {
-  const { name, classes } = models.find((m) => m.name === elements.model.value);
-  const others = models.map((m) => m.name).filter((other) => other !== name);
-  for (const [key, names] of Object.entries({ label: classes, predicted: classes, other: others })) {
-    const before = elements[key].value;
-    const first = make("option", { value: "" }, key === "other" ? "none" : "any");
-    elements[key].replaceChildren(first, ...makeOptions(names));
-    elements[key].value = names.includes(before) ? before : "";
-  }
-}
-
 function restore() {
   for (const element of elements) {
+    const { name, classes } = findModel(elements.model.value);
+    const others = models.map((m) => m.name).filter((other) => other !== name);
+    const names = { label: classes, predicted: classes, other: others }[element.name];
+    if (names) element.replaceChildren(make("option", { value: "" }, "any"), ...makeOptions(names));
     if (element.type === "checkbox") element.checked = recall(element.name);
     else element.value = recall(element.name);
     if (element.selectedIndex === -1) element.selectedIndex = 0;
-    if (element.name === "model") fillChoices();
   }
 }
 
@@ -91,7 +75,8 @@ export function startReviews(allModels, openReview) {
   addEventListener("popstate", restore);
   form.onsubmit = (event) => event.preventDefault();
   form.oninput = ({ target }) => {
-    if (target === elements.model) fillChoices();
+    if (target === elements.model) remember({ model: target.value });
+    if (target === elements.model) restore();
     loadAgain();
   };
   byId("reviews").tHead.onclick = ({ target }) => {

@@ -2,7 +2,6 @@
 import { recall, remember } from "./address.js";
 import { attempt, byId, count, get, make, pause } from "./api.js";
 import { Card } from "./card.js";
-
 const SHOWN = 4; // models, until the user chooses
 const field = byId("text");
 const reviews = new Map(); // of test sets that were opened, by their text, which undo may bring back
@@ -17,9 +16,8 @@ function put(text, leadsForward = true) {
   field.focus();
   field.select();
   isNew = leadsForward;
-  if (!document.execCommand(text ? "insertText" : "delete", false, text)) field.value = text; // if it is hidden
+  document.execCommand(text ? "insertText" : "delete", false, text); // which is an input
   active.focus();
-  updateAgain();
 }
 
 // Classifies at once, and explains when the user pauses; what a card shows already is not asked for again.
@@ -31,10 +29,8 @@ async function update(signal) {
   byId("results").hidden = isEmpty;
   for (const card of shown) card.expect(text);
   const failures = []; // what fails for one model keeps none of the others from an answer
-  const ask = async (question) => {
-    const answers = await Promise.allSettled(isEmpty ? [] : shown.map(question));
-    failures.push(...answers.filter((answer) => answer.reason).map((answer) => answer.reason));
-  };
+  const ask = (question) =>
+    Promise.all(isEmpty ? [] : shown.map((card) => question(card).catch((error) => failures.push(error))));
   await ask((card) => card.classify(signal));
   await pause(250);
   if (signal.aborted) return;
@@ -87,7 +83,7 @@ async function restore(signal) {
   if (query.model) await findReview({ ...query, start: Number(start) }, signal).catch(() => {}); // of another server
   else if (!text && tested) text = await findReview({ model: tested.model.name, order: "row", start: 0 }, signal);
   if (signal.aborted) return;
-  if (!field.value) field.value = text; // there is nothing to undo
+  if (!field.value || !field.checkVisibility()) field.value = text; // nothing to undo, or no focus to do it with
   if (text === field.value) await update(signal);
   else put(text, false);
 }
@@ -103,8 +99,8 @@ export function startText(models) {
   };
   field.oninput = updateAgain;
   for (const id of ["undo", "redo"]) byId(id).onclick = () => field.focus() ?? document.execCommand(id);
-  byId("previous").onclick = () => openText({ ...opened, start: opened.start - 1 });
-  byId("next").onclick = () => openText({ ...opened, start: opened.start + 1 });
+  const steps = [["previous", -1], ["next", 1]];
+  for (const [id, by] of steps) byId(id).onclick = () => openText({ ...opened, start: opened.start + by });
   addEventListener("popstate", () => attempt("text", restore));
   attempt("text", restore);
 }

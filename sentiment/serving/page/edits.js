@@ -69,8 +69,8 @@ export async function showChanges(card, signal) {
   card.state.textContent = "searching what would change the answer…";
   const { removals, replacements } = await card.ask("changes", { class: name }, signal);
   card.state.textContent = "";
-  const rows = [...removals, ...replacements].map(({ index, token, word, log_odds: after, probability, label }) =>
-    [makeEdit(card, index, word, word === null ? `without ${token}` : `${token} → ${word}`),
+  const rows = [...removals, ...replacements].map(({ position, token, word, log_odds: after, probability, label }) =>
+    [makeEdit(card, position, word, word === null ? `without ${token}` : `${token} → ${word}`),
       signed(after - before), percent(probability), label]);
   card.changes.lastElementChild.replaceChildren(makeTable(["", "log-odds", `p(${name})`, "answer"], rows));
 }

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sentiment.analysis.explain.changes import find_changes
 from sentiment.analysis.explain.explanation import LayerTrace, explain
 from sentiment.analysis.explain.neighbors import find_neighbors, find_word
 from sentiment.classifier import Classifier, Prediction, load
 from sentiment.data.text.vocabulary import UNKNOWN
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, check_choice
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.serving.scheduling import Batcher
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 256  # of the integral of an explanation, which has to be ready in seconds
 MAX_PREFIXES = 128  # whose probabilities are computed
+QUICK_STEPS = 8  # of the integral of an explanation that is to be ready at once
+MAX_CHANGES = 10  # of each kind
 NEIGHBORS = 8
 
 
@@ -33,6 +36,8 @@ class ServedModel:
         self.name = name
         self.folder = RunFolder.of(path)
         cfg = self.folder.read_config()
+        data = cfg.data if cfg else {}
+        self.data = " ".join(str(data[key]) for key in ("source", "name", "path") if data.get(key))
         selected = self.folder.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
         checkpoint = selected if path.is_dir() else path
         self._files = (checkpoint, self.folder.metrics_file, self.folder.predictions_file)
@@ -68,6 +73,8 @@ class ServedModel:
             "tokenizer": str(encoder.tokenizer),
             "vocabulary": len(encoder.vocabulary),
             "maxlen": encoder.maxlen,
+            "data": self.data,
+            "folder": str(self.folder.path),
             "commit": metrics.get("git_commit"),
             "metrics": {tag: v for tag, v in metrics.items() if isinstance(v, int | float)},
             "has_test_set": self.has_test_set,
@@ -80,12 +87,17 @@ class ServedModel:
         target: str | None,
         with_gates: bool,
         check: Callable[[], None] = lambda: None,
+        quick: bool = False,
     ) -> dict[str, Any]:
-        """Explain the prediction for a text; `check` may raise an error between two steps."""
-        e = explain(self.classifier, text, target, MAX_STEPS, MAX_PREFIXES, check)
-        prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
+        """Explain the prediction for a text; `check` may raise an error between two steps.
+
+        A quick explanation is an estimate, without the probabilities of all prefixes but the last.
+        """
+        steps, prefixes = (QUICK_STEPS, 1) if quick else (MAX_STEPS, MAX_PREFIXES)
+        e = explain(self.classifier, text, target, steps, prefixes, check)
+        of_prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
         keys = ("token", "in_vocabulary", "attribution", "probability")
-        columns = (e.words, e.in_vocabulary, e.attributions.tolist(), prefixes)
+        columns = (e.words, e.in_vocabulary, e.attributions.tolist(), of_prefixes)
         return {
             "model": self.name,
             "label": e.label,
@@ -100,6 +112,24 @@ class ServedModel:
             "convergence_delta": e.attribution.convergence_delta,
             "converged": e.attribution.converged,
             "layers": [_describe_layer(layer) for layer in e.trace.layers] if with_gates else [],
+        }
+
+    def find_changes(
+        self, text: str, target: str, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """The words whose absence or replacement changes the log-odds of a class most."""
+        check_choice(tuple(self.classifier.label_names), **{"class": target})
+        number = self.classifier.label_names.index(target)
+        changes = [
+            change._asdict() for change in find_changes(self.classifier, text, number, check)
+        ]
+        removals = [change for change in changes if change["word"] is None]
+        replacements = [change for change in changes if change["word"] is not None]
+        return {
+            "model": self.name,
+            "class": target,
+            "removals": removals[:MAX_CHANGES],
+            "replacements": replacements[:MAX_CHANGES],
         }
 
     def find_neighbors(self, word: str) -> list[dict[str, Any]]:

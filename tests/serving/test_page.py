@@ -201,7 +201,7 @@ def test_test_set_is_sorted_searched_and_opened(page: Any, run: Path) -> None:
     frame = pd.read_csv(run / "test_predictions.csv")
     page.click("#tab-reviews")
     page.wait_for_selector("#reviews tbody tr")
-    assert page.inner_text("#found").startswith("100 of 100 texts (100.0 %)")
+    assert page.inner_text("#found").startswith("100 of 100 texts (100.0\u00a0%)")
     page.check("[name=wrong]")
     wrong = (frame["label"] != frame["predicted"]).sum()
     page.locator("#found").filter(has_text=f"{wrong} of 100 texts").wait_for()
@@ -236,7 +236,7 @@ def test_file_is_labelled_with_a_preview(page: Any, tmp_path: Path) -> None:
     right = (labelled["label"] == labelled["file_label"]).mean()
     assert page.inner_text(
         "#file-labels p"
-    ) == f"By the column label, {right:.1%} are right.".replace("%", " %")
+    ) == f"By the column label, {right:.1%} are right.".replace("%", "\u00a0%")
     assert page.title() == "sentiment"
 
 

@@ -3,7 +3,7 @@
 export const byId = (id) => document.getElementById(id);
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 export const count = (n) => n.toLocaleString("en");
-export const percent = (p) => `${(100 * p).toFixed(1)} %`;
+export const percent = (p) => `${(100 * p).toFixed(1)}\u00a0%`;
 export const signed = (x, digits = 2) => `${x < 0 ? "−" : "+"}${Math.abs(x).toFixed(digits)}`;
 export const shorten = (text, length) => (text.length > length ? `${[...text].slice(0, length).join("")}…` : text);
 

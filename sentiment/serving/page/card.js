@@ -26,7 +26,7 @@ export class Card {
     const { name, classes, network, data, metrics: { "test/accuracy": accuracy } } = model;
     const tested = accuracy == null ? "not tested" : `${percent(accuracy)} of its test set right`;
     this.title.textContent = name;
-    this.about.textContent = `${network}, ${data}, ${tested}`;
+    this.about.textContent = `${network}, ${data.replace(/\S*\//g, "")}, ${tested}`;
     this.changed.hidden = !model.changed;
     this.choice.hidden = classes.length === 2;
     this.target.append(...makeOptions(classes));

@@ -78,7 +78,7 @@ class ExplainRequest(_Message):
     model: Name | None = None
     target: Name | None = Field(None, alias="class")
     gates: bool = False
-    quick: bool = False
+    quick: bool = Field(False, description="whether an estimate is enough")
 
 
 class ChangesRequest(_Message):
@@ -144,10 +144,7 @@ class ExplainAnswer(Predicted):
 
 
 class Change(_Message):
-    """A text that differs in one word, and the prediction for it."""
-
-    position: int = Field(description="of the word among those that the network reads")
-    token: str
+    position: int = Field(description="of the word among the tokens that the network reads")
     word: str | None = Field(description="in its place; null if it is left out")
     label: str
     probability: float
@@ -157,8 +154,7 @@ class Change(_Message):
 class ChangesAnswer(_Message):
     model: str
     target: str = Field(alias="class", description="whose probability and log-odds are given")
-    removals: list[Change] = Field(description="the largest effects first")
-    replacements: list[Change]
+    changes: list[Change] = Field(description="the largest effects first")
 
 
 class Neighbor(_Message):

@@ -15,7 +15,7 @@ from sentiment.analysis.explain.explanation import LayerTrace, explain
 from sentiment.analysis.explain.neighbors import find_neighbors, find_word
 from sentiment.classifier import Classifier, Prediction, load
 from sentiment.data.text.vocabulary import UNKNOWN
-from sentiment.runtime.errors import InputError, check_choice
+from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.serving.scheduling import Batcher
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 256  # of the integral of an explanation, which has to be ready in seconds
 MAX_PREFIXES = 128  # whose probabilities are computed
-QUICK_STEPS = 8  # of the integral of an explanation that is to be ready at once
-MAX_CHANGES = 10  # of each kind
+QUICK_STEPS = 8  # of an estimate that is to be ready at once, without prefixes
 NEIGHBORS = 8
 
 
@@ -89,15 +88,12 @@ class ServedModel:
         check: Callable[[], None] = lambda: None,
         quick: bool = False,
     ) -> dict[str, Any]:
-        """Explain the prediction for a text; `check` may raise an error between two steps.
-
-        A quick explanation is an estimate, without the probabilities of all prefixes but the last.
-        """
-        steps, prefixes = (QUICK_STEPS, 1) if quick else (MAX_STEPS, MAX_PREFIXES)
-        e = explain(self.classifier, text, target, steps, prefixes, check)
-        of_prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
+        """Explain the prediction for a text; `check` may raise an error between two steps."""
+        limits = (QUICK_STEPS, 1) if quick else (MAX_STEPS, MAX_PREFIXES)
+        e = explain(self.classifier, text, target, *limits, check)
+        prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
         keys = ("token", "in_vocabulary", "attribution", "probability")
-        columns = (e.words, e.in_vocabulary, e.attributions.tolist(), of_prefixes)
+        columns = (e.words, e.in_vocabulary, e.attributions.tolist(), prefixes)
         return {
             "model": self.name,
             "label": e.label,
@@ -114,23 +110,10 @@ class ServedModel:
             "layers": [_describe_layer(layer) for layer in e.trace.layers] if with_gates else [],
         }
 
-    def find_changes(
-        self, text: str, target: str, check: Callable[[], None] = lambda: None
-    ) -> dict[str, Any]:
+    def find_changes(self, text: str, target: str, check: Callable[[], None]) -> dict[str, Any]:
         """The words whose absence or replacement changes the log-odds of a class most."""
-        check_choice(tuple(self.classifier.label_names), **{"class": target})
-        number = self.classifier.label_names.index(target)
-        changes = [
-            change._asdict() for change in find_changes(self.classifier, text, number, check)
-        ]
-        removals = [change for change in changes if change["word"] is None]
-        replacements = [change for change in changes if change["word"] is not None]
-        return {
-            "model": self.name,
-            "class": target,
-            "removals": removals[:MAX_CHANGES],
-            "replacements": replacements[:MAX_CHANGES],
-        }
+        changes = find_changes(self.classifier, text, target, check)
+        return {"model": self.name, "class": target, "changes": [c._asdict() for c in changes]}
 
     def find_neighbors(self, word: str) -> list[dict[str, Any]]:
         """A word and its nearest neighbors, with cosine similarity and polarity."""

@@ -52,9 +52,7 @@ class TestSet:
             found = found[found["text"].str.lower().str.contains(search.lower(), regex=False)]
         if wrong:
             found = found[found["label"] != found["predicted"]]
-        confusion: dict[str, dict[str, int]] = {}
-        for (name, guess), number in found.groupby(["label", "predicted"]).size().items():
-            confusion.setdefault(name, {})[guess] = int(number)
+        confusion = pd.crosstab(found["label"], found["predicted"]).to_dict("index")
         return {
             "total": len(found),
             "size": len(self.reviews),

@@ -1,5 +1,4 @@
 // What is shown, as the fragment of the address: it survives a reload, can be shared, and no server logs it.
-
 let state = new URLSearchParams(location.hash.slice(1));
 addEventListener("popstate", () => { state = new URLSearchParams(location.hash.slice(1)); });
 

@@ -1,5 +1,6 @@
 // Edits of single words: near words of one, and what would change the answer.
 import { attempt, byId, make, makeTable, percent, post, shorten, signed } from "./api.js";
+const SHOWN = 10; // changes of each kind
 
 // The span [start, end] of a token in the text; null if the tokenizer changed it.
 function findToken({ text, explanation: { cut, tokens } }, index) {
@@ -59,18 +60,21 @@ export async function showWord(card, index) {
     const rows = others.map((n) =>
       [makeEdit(card, index, n.word, n.word), n.cosine.toFixed(3), signed(n.polarity[name])]);
     const title = "Near by the embedding, which need not mean the same, and the logit of each alone:";
-    byId("neighbors-body").append(make("p.note", {}, title), makeTable(["", "cosine", `for ${name}`], rows));
+    byId("neighbors-body").append(make("p.note", {}, title), makeTable(["word", "cosine", `for ${name}`], rows));
   });
 }
 
 // What happens without a word, and with another in its place, by the size of the change.
 export async function showChanges(card, signal) {
-  const { class: name, log_odds: before } = card.explanation;
+  const { tokens, class: name, log_odds: before } = card.explanation;
   card.state.textContent = "searching what would change the answer…";
-  const { removals, replacements } = await card.ask("changes", { class: name }, signal);
+  const { changes } = await card.ask("changes", { class: name }, signal);
   card.state.textContent = "";
-  const rows = [...removals, ...replacements].map(({ position, token, word, log_odds: after, probability, label }) =>
-    [makeEdit(card, position, word, word === null ? `without ${token}` : `${token} → ${word}`),
-      signed(after - before), percent(probability), label]);
-  card.changes.lastElementChild.replaceChildren(makeTable(["", "log-odds", `p(${name})`, "answer"], rows));
+  const kinds = [changes.filter((change) => change.word === null), changes.filter((change) => change.word !== null)];
+  const rows = kinds.flatMap((kind) => kind.slice(0, SHOWN)).map(({ position, word, ...after }) => {
+    const { token } = tokens[position];
+    const edit = makeEdit(card, position, word, word === null ? `without ${token}` : `${token} → ${word}`);
+    return [edit, signed(after.log_odds - before), percent(after.probability), after.label];
+  });
+  card.changes.lastElementChild.replaceChildren(makeTable(["edit", "log-odds", `p(${name})`, "answer"], rows));
 }

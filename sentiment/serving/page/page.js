@@ -36,11 +36,10 @@ for (const [i, tab] of tabs.entries()) {
 function describeModels(models) {
   const row = (name, find) => [name, ...models.map((m) => String(find(m) ?? "unknown"))];
   const metric = (name, key) => row(name, ({ metrics }) => (key in metrics ? percent(metrics[key]) : null));
-  byId("model-table").replaceChildren(makeTable(row("", (m) => m.name), [
+  byId("model-table").replaceChildren(makeTable(row("model", (m) => m.name), [
     row("network", (m) => m.network), row("data", (m) => m.data), row("classes", (m) => m.classes.join(", ")),
-    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"),
-    metric("validation accuracy", "val/accuracy"),
-    row("parameters", (m) => count(m.parameters)), row("epochs", (m) => m.metrics.epochs),
+    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"), row("epochs", (m) => m.metrics.epochs),
+    metric("validation accuracy", "val/accuracy"), row("parameters", (m) => count(m.parameters)),
     row("tokenizer", (m) => m.tokenizer), row("vocabulary", (m) => count(m.vocabulary)),
     row("maxlen", (m) => count(m.maxlen)), row("folder", (m) => m.folder), row("commit", (m) => m.commit)]));
   byId("commands").textContent = `curl ${location.origin}/predict --json '{"text": ["Not bad.", "Bad."]}'

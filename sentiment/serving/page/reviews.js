@@ -75,8 +75,7 @@ export function startReviews(allModels, openReview) {
   addEventListener("popstate", restore);
   form.onsubmit = (event) => event.preventDefault();
   form.oninput = ({ target }) => {
-    if (target === elements.model) remember({ model: target.value });
-    if (target === elements.model) restore();
+    if (target === elements.model) remember({ model: target.value }) ?? restore();
     loadAgain();
   };
   byId("reviews").tHead.onclick = ({ target }) => {

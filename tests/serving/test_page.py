@@ -214,8 +214,8 @@ def test_test_set_is_sorted_searched_and_opened(page: Any, run: Path) -> None:
     text = page.locator("#reviews tbody button").first
     assert "film" in text.inner_text().lower()
     text.press("Enter")
+    page.locator("#text-note", has_text="its class is good").wait_for()
     wait(page)
-    assert "its class is good" in page.inner_text("#text-note")
 
 
 def test_file_is_labelled_with_a_preview(page: Any, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def find_changes(
             [*tokens[: first + i], *filter(None, [new]), *tokens[first + i + 1 :]]
             for i, new in batch
         ]
-        ids_of_texts = [encoder.vocabulary.encode(text[read]) for text in texts]
+        ids_of_texts = [encoder.vocabulary.look_up(text[read]) for text in texts]
         logits = classifier.logits(classifier.make_reviews(ids_of_texts))
         probabilities, odds = log_probabilities(logits).exp(), log_odds(logits, number)
         for edit, of_classes, odd in zip(batch, probabilities, odds.tolist(), strict=True):

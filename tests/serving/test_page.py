@@ -101,8 +101,8 @@ def test_first_text_is_of_the_test_set(page: Any, run: Path) -> None:
     assert page.input_value("#text") == text
     assert "its class is" in page.inner_text("#text-note")
     page.click("#next")
+    page.locator("#position", has_text="2 of 100").wait_for()
     wait(page)
-    assert page.inner_text("#position") == "2 of 100"
     page.go_back()
     page.locator("#position", has_text="1 of 100").wait_for()
     wait(page)

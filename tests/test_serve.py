@@ -261,6 +261,7 @@ def test_answers_are_as_openapi_describes_them(client: TestClient) -> None:
         "/predict": {"text": ["good", ""]},
         "/explain": {"text": "a good film", "gates": True, "class": "bad"},
         "/neighbors": {"word": "good"},
+        "/changes": {"text": "a good film", "class": "bad"},
     }
     assert not any("ValidationError" in name for name in described["components"]["schemas"])
     for path, methods in described["paths"].items():
@@ -392,8 +393,56 @@ def test_test_set_is_searched_and_sorted(client: TestClient, run: Path) -> None:
     found = client.get("/reviews", params={"search": word.upper(), "start": 1}).json()
     assert found["total"] == frame["text"].str.lower().str.contains(word.lower(), regex=False).sum()
     assert len(found["reviews"]) == min(25, found["total"] - 1)
+    longest = client.get("/reviews", params={"order": "length", "reverse": True, "count": 1}).json()
+    assert len(longest["reviews"][0]["text"]) == frame["text"].str.len().max()
     assert error_of(client.get("/reviews?label=ugly")) == "label=ugly: must be one of bad, good"
     assert error_of(client.get("/reviews?count=1000")).startswith("count: ")
+
+
+def test_test_set_has_figures_of_what_is_found(client: TestClient, run: Path) -> None:
+    frame = pd.read_csv(run / "test_predictions.csv", keep_default_na=False)
+    found = frame[frame["label"] == "good"]
+    answer = client.get("/reviews?label=good").json()
+    assert (answer["total"], answer["size"]) == (len(found), len(frame))
+    assert answer["correct"] == (found["predicted"] == "good").sum()
+    assert answer["confusion"] == {"good": found["predicted"].value_counts().to_dict()}
+    answer = client.get("/reviews?wrong=true").json()
+    assert answer["total"] == (frame["label"] != frame["predicted"]).sum()
+    assert answer["correct"] == 0
+
+
+def test_quick_explanation_is_an_estimate_of_the_exact_one(client: TestClient) -> None:
+    body = {"text": "a good film that is not dull"}
+    exact = client.post("/explain", json=body).json()
+    quick = client.post("/explain", json=body | {"quick": True}).json()
+    for token, expected in zip(quick["tokens"], exact["tokens"], strict=True):
+        assert token["attribution"] == pytest.approx(expected["attribution"], abs=0.02)
+    assert [token["probability"] for token in quick["tokens"][:-1]] == [None] * 6
+    assert quick["tokens"][-1]["probability"] == pytest.approx(exact["tokens"][-1]["probability"])
+
+
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_changes_have_the_predictions_for_the_changed_texts(client: TestClient, model: str) -> None:
+    words = ["boring", "xyzzy"] * 30 + ["a", "good", "film"]  # more than are read
+    body = {"text": " ".join(words), "model": model}
+    before = client.post("/explain", json=body | {"class": "good"}).json()
+    changes = client.post("/changes", json=body | {"class": "good"}).json()["changes"]
+    effects = [abs(change["log_odds"] - before["log_odds"]) for change in changes]
+    assert effects == sorted(effects, reverse=True)
+    read = len(before["tokens"])
+    removed = [change["position"] for change in changes if change["word"] is None]
+    assert sorted(removed) == [*range(read)]
+    for change in changes[:10]:
+        place = len(before["cut"]["before"]) + change["position"]
+        assert words[place] != change["word"]
+        text = [*words[:place], change["word"] or "", *words[place + 1 :]]
+        sent = {"text": " ".join(text), "model": model}
+        (expected,) = client.post("/predict", json=sent).json()["predictions"]
+        assert change["label"] == expected["label"]
+        assert change["probability"] == pytest.approx(expected["probabilities"]["good"], abs=1e-5)
+    assert client.post("/changes", json={"text": "", "class": "good"}).json()["changes"] == []
+    response = client.post("/changes", json={"text": "x", "class": "ugly"})
+    assert error_of(response) == "class=ugly: must be one of bad, good"
 
 
 def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run: Path) -> None:

@@ -87,7 +87,17 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
         model = find(body.model)
         check_limit(len(body.text), limits.max_characters, "characters", "text")
         return await explanations.run(
-            request, lambda check: model.explain(body.text, body.target, body.gates, check)
+            request,
+            lambda check: model.explain(body.text, body.target, body.gates, check, body.quick),
+        )
+
+    @app.post("/changes", responses={200: {"model": messages.ChangesAnswer}})
+    async def changes(body: messages.ChangesRequest, request: Request) -> Any:
+        """What would change the prediction for a text: leaving a word out, or another in its place."""
+        model = find(body.model)
+        check_limit(len(body.text), limits.max_characters, "characters", "text")
+        return await explanations.run(
+            request, lambda check: model.find_changes(body.text, body.target, check)
         )
 
     @app.post("/neighbors", responses={200: {"model": messages.NeighborsAnswer}})
@@ -104,14 +114,21 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
         search: Name = "",
         label: Name | None = None,
         predicted: Name | None = None,
-        order: Literal["most wrong", "least sure", "row"] = "most wrong",
+        wrong: bool = False,
+        order: Literal[
+            "most wrong", "least sure", "row", "class", "predicted", "length"
+        ] = "most wrong",
+        reverse: bool = False,
         start: Annotated[int, Query(ge=0, le=10**9)] = 0,
         count: Annotated[int, Query(ge=1, le=100)] = 25,
     ) -> Any:
         """The test set of a model's run and the predictions for it."""
         found = find(model)
         return await searches.run(
-            request, lambda _: found.test_set.find(search, label, predicted, order, start, count)
+            request,
+            lambda _: found.test_set.find(
+                search, label, predicted, order, start, count, wrong, reverse
+            ),
         )
 
     @app.post("/label", response_class=LabelledFile, responses=LABELLED, openapi_extra=A_FILE)

@@ -78,6 +78,13 @@ class ExplainRequest(_Message):
     model: Name | None = None
     target: Name | None = Field(None, alias="class")
     gates: bool = False
+    quick: bool = Field(False, description="whether an estimate is enough")
+
+
+class ChangesRequest(_Message):
+    text: str
+    model: Name | None = None
+    target: Name = Field(alias="class")
 
 
 class NeighborsRequest(_Message):
@@ -136,6 +143,20 @@ class ExplainAnswer(Predicted):
     layers: list[ExplainedLayer] = Field(description="empty unless gates are wanted")
 
 
+class Change(_Message):
+    position: int = Field(description="of the word among the tokens that the network reads")
+    word: str | None = Field(description="in its place; null if it is left out")
+    label: str
+    probability: float
+    log_odds: float
+
+
+class ChangesAnswer(_Message):
+    model: str
+    target: str = Field(alias="class", description="whose probability and log-odds are given")
+    changes: list[Change] = Field(description="the largest effects first")
+
+
 class Neighbor(_Message):
     word: str
     cosine: float
@@ -159,6 +180,9 @@ class Review(_Message):
 
 class ReviewsAnswer(_Message):
     total: int = Field(description="number of texts that were found")
+    size: int = Field(description="of the test set")
+    correct: int = Field(description="of those that were found")
+    confusion: dict[str, dict[str, int]] = Field(description="their number by class and prediction")
     reviews: list[Review]
 
 
@@ -170,6 +194,8 @@ class ModelDescription(_Message):
     tokenizer: str
     vocabulary: int
     maxlen: int
+    data: str
+    folder: str
     commit: str | None
     metrics: dict[str, float]
     has_test_set: bool

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sentiment.analysis.explain.changes import find_changes
 from sentiment.analysis.explain.explanation import LayerTrace, explain
 from sentiment.analysis.explain.neighbors import find_neighbors
 from sentiment.classifier import Classifier, Prediction, load
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 256  # of the integral of an explanation, which has to be ready in seconds
 MAX_PREFIXES = 128  # whose probabilities are computed
+QUICK_STEPS = 8  # of an estimate that is to be ready at once, without prefixes
 NEIGHBORS = 8
 
 
@@ -33,6 +35,8 @@ class ServedModel:
         self.name = name
         self.folder = RunFolder.of(path)
         cfg = self.folder.read_config()
+        data = cfg.data if cfg else {}
+        self.data = " ".join(str(data[key]) for key in ("source", "name", "path") if data.get(key))
         selected = self.folder.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
         checkpoint = selected if path.is_dir() else path
         self._files = (checkpoint, self.folder.metrics_file, self.folder.predictions_file)
@@ -68,6 +72,8 @@ class ServedModel:
             "tokenizer": str(encoder.tokenizer),
             "vocabulary": len(encoder.vocabulary),
             "maxlen": encoder.maxlen,
+            "data": self.data,
+            "folder": str(self.folder.path),
             "commit": metrics.get("git_commit"),
             "metrics": {tag: v for tag, v in metrics.items() if isinstance(v, int | float)},
             "has_test_set": self.has_test_set,
@@ -80,9 +86,11 @@ class ServedModel:
         target: str | None,
         with_gates: bool,
         check: Callable[[], None] = lambda: None,
+        quick: bool = False,
     ) -> dict[str, Any]:
         """Explain the prediction for a text; `check` may raise an error between two steps."""
-        e = explain(self.classifier, text, target, MAX_STEPS, MAX_PREFIXES, check)
+        limits = (QUICK_STEPS, 1) if quick else (MAX_STEPS, MAX_PREFIXES)
+        e = explain(self.classifier, text, target, *limits, check)
         prefixes = [None if np.isnan(p) else p for p in e.trace.prefix_probabilities.tolist()]
         keys = ("token", "in_vocabulary", "attribution", "probability")
         columns = (e.words, e.in_vocabulary, e.attributions.tolist(), prefixes)
@@ -101,6 +109,11 @@ class ServedModel:
             "converged": e.attribution.converged,
             "layers": [_describe_layer(layer) for layer in e.trace.layers] if with_gates else [],
         }
+
+    def find_changes(self, text: str, target: str, check: Callable[[], None]) -> dict[str, Any]:
+        """The words whose absence or replacement changes the log-odds of a class most."""
+        changes = find_changes(self.classifier, text, target, check)
+        return {"model": self.name, "class": target, "changes": [c._asdict() for c in changes]}
 
     def find_neighbors(self, word: str) -> list[dict[str, Any]]:
         """A word and its nearest neighbors, with cosine similarity and polarity."""

@@ -26,6 +26,9 @@ class TestSet:
             "most wrong": of_label.argsort(kind="stable"),
             "least sure": self.probabilities.max(1).argsort(kind="stable"),
             "row": np.arange(len(numbers)),
+            "class": numbers.argsort(kind="stable"),
+            "predicted": self.probabilities.argmax(1).argsort(kind="stable"),
+            "length": self.reviews["text"].str.len().to_numpy().argsort(kind="stable"),
         }
 
     def find(
@@ -36,17 +39,27 @@ class TestSet:
         order: str,
         start: int,
         count: int,
+        wrong: bool = False,
+        reverse: bool = False,
     ) -> dict[str, Any]:
-        """The `total` number of texts of these classes that contain `search`, and some of their `reviews`."""
-        found = self.reviews.iloc[self.orders[order]]
+        """The texts of these classes that contain `search`: figures of all, and some of the `reviews`."""
+        found = self.reviews.iloc[self.orders[order][:: -1 if reverse else 1]]
         for key, name in (("label", label), ("predicted", predicted)):
             if name is not None:
                 check_choice(tuple(self.names), **{key: name})
                 found = found[found[key] == name]
         if search:
             found = found[found["text"].str.lower().str.contains(search.lower(), regex=False)]
-        shown = found.iloc[start : start + count]
-        return {"total": len(found), "reviews": [self._describe(review) for review in shown.index]}
+        if wrong:
+            found = found[found["label"] != found["predicted"]]
+        confusion = pd.crosstab(found["label"], found["predicted"]).to_dict("index")
+        return {
+            "total": len(found),
+            "size": len(self.reviews),
+            "correct": sum(guesses.get(name, 0) for name, guesses in confusion.items()),
+            "confusion": confusion,
+            "reviews": [self._describe(i) for i in found.index[start : start + count]],
+        }
 
     def _describe(self, i: int) -> dict[str, Any]:
         keys = ("file", "row", "id", "text", "label", "predicted")

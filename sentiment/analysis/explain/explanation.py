@@ -111,6 +111,13 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
     return logits[:, target] - others.logsumexp(1)
 
 
+def check_attributable(net: Network) -> None:
+    """Check that what is embedded can be classified."""
+    if not net.has_forward_embedded:
+        problem = f"{type(net).__name__} has no forward_embedded, which attributions need"
+        raise InputError(f"explain: {problem}; implement it, see {Network.__module__}")
+
+
 def attribute(
     net: Network,
     ids: Tensor,
@@ -126,9 +133,7 @@ def attribute(
     """
     from captum.attr import IntegratedGradients
 
-    if not net.has_forward_embedded:
-        problem = f"{type(net).__name__} has no forward_embedded, which attributions need"
-        raise InputError(f"explain: {problem}; implement it, see {Network.__module__}")
+    check_attributable(net)
     x, lengths = net.embed(ids).detach(), net.lengths(ids)
     zeros = torch.zeros_like(x)
 
@@ -140,7 +145,7 @@ def attribute(
     with torch.no_grad():
         value, baseline = (float(explained(point)) for point in (x, zeros))
     method = IntegratedGradients(explained)
-    steps, batch_size = MIN_STEPS, INTERNAL_BATCH_SIZE
+    steps, batch_size = min(MIN_STEPS, max_steps), INTERNAL_BATCH_SIZE
     # cuDNN's recurrent layers have no gradients in evaluation mode.
     with torch.backends.cudnn.flags(enabled=False):
         while True:

@@ -1,72 +1,68 @@
-// The page: its views, and what all of them need.
-
-import { attempt, byId, get, make, percent } from "./api.js";
+// The page: its views, the models, and what happens when the server or a run is replaced.
+import { recall, remember } from "./address.js";
+import { attempt, byId, count, get, makeTable, percent } from "./api.js";
 import { startFile } from "./file.js";
 import { startReviews } from "./reviews.js";
-import { showText, startText } from "./text.js";
-
+import { openText, startText } from "./text.js";
+const PERIOD = 5000; // milliseconds between two looks at the models
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
-function select(tab) {
+function restoreTab() {
+  const tab = byId(`tab-${recall("tab")}`) ?? tabs[0];
   for (const other of tabs) {
-    const selected = other === tab;
-    other.setAttribute("aria-selected", selected);
-    other.tabIndex = selected ? 0 : -1;
-    byId(other.getAttribute("aria-controls")).hidden = !selected;
+    other.setAttribute("aria-selected", other === tab);
+    other.tabIndex = other === tab ? 0 : -1;
+    byId(other.getAttribute("aria-controls")).hidden = other !== tab;
   }
   tab.dispatchEvent(new Event("shown"));
 }
 
+function go(tab) {
+  remember({ tab: tab.id.slice("tab-".length) }, true);
+  restoreTab();
+}
+
 for (const [i, tab] of tabs.entries()) {
-  tab.addEventListener("click", () => select(tab));
-  tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const next = tabs[(i + step + tabs.length) % tabs.length];
-    select(next);
+  tab.onclick = () => go(tab);
+  tab.onkeydown = (event) => {
+    const next = tabs.at({ ArrowRight: (i + 1) % tabs.length, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key] ?? i);
+    if (next === tab) return;
+    event.preventDefault();
+    go(next);
     next.focus();
-  });
+  };
 }
 
-function describeModels(models, limits) {
-  const rows = [
-    ["network", (m) => m.network],
-    ["parameters", (m) => m.parameters.toLocaleString("en")],
-    ["classes", (m) => m.classes.join(", ")],
-    ["tokenizer", (m) => m.tokenizer],
-    ["vocabulary", (m) => m.vocabulary.toLocaleString("en")],
-    ["maxlen", (m) => m.maxlen.toLocaleString("en")],
-    ["test accuracy", (m) => ("test/accuracy" in m.metrics ? percent(m.metrics["test/accuracy"]) : "not tested")],
-    ["run", (m) => (m.changed ? "changed since the server started" : "as it was loaded")],
-    ["commit", (m) => (m.commit ?? "unknown").slice(0, 12)],
-  ];
-  byId("model-table").replaceChildren(
-    make("tr", {}, make("th"), ...models.map((m) => make("th", { textContent: m.name }))),
-    ...rows.map(([name, cell]) =>
-      make("tr", {}, make("th", { textContent: name }), ...models.map((m) => make("td", { textContent: cell(m) }))),
-    ),
-  );
-  const url = location.origin;
-  byId("commands").textContent = [
-    `curl ${url}/predict --json '{"text": "Not bad at all."}'`,
-    `curl ${url}/predict --json '{"text": ["Not bad.", "Bad."], "model": "${models[0].name}"}'   # ${limits.max_texts.toLocaleString("en")} texts at most`,
-    `curl ${url}/explain --json '{"text": "Not bad at all."}'`,
-    `curl --data-binary @reviews.csv "${url}/label?name=reviews.csv" > labelled.csv   # ${limits.max_megabytes} MB at most`,
-    `curl ${url}/model`,
-  ].join("\n");
+function describeModels(models) {
+  const row = (name, find) => [name, ...models.map((m) => String(find(m) ?? "unknown"))];
+  const metric = (name, key) => row(name, ({ metrics }) => (key in metrics ? percent(metrics[key]) : null));
+  byId("model-table").replaceChildren(makeTable(row("model", (m) => m.name), [
+    row("network", (m) => m.network), row("data", (m) => m.data), row("classes", (m) => m.classes.join(", ")),
+    metric("test accuracy", "test/accuracy"), metric("test F1", "test/f1"), row("epochs", (m) => m.metrics.epochs),
+    metric("validation accuracy", "val/accuracy"), row("parameters", (m) => count(m.parameters)),
+    row("tokenizer", (m) => m.tokenizer), row("vocabulary", (m) => count(m.vocabulary)),
+    row("maxlen", (m) => count(m.maxlen)), row("folder", (m) => m.folder), row("commit", (m) => m.commit)]));
+  byId("commands").textContent = `curl ${location.origin}/predict --json '{"text": ["Not bad.", "Bad."]}'
+curl ${location.origin}/explain --json '{"text": "Not bad at all.", "model": "${models[0].name}"}'
+curl --data-binary @reviews.csv "${location.origin}/label?name=reviews.csv" > labelled.csv`;
 }
 
-attempt(async () => {
-  const { models, limits } = await get("model");
-  for (const id of ["review-model", "file-model"]) {
-    const listed = id === "review-model" ? models.filter((m) => m.has_test_set) : models;
-    byId(id).replaceChildren(...listed.map((m) => make("option", { textContent: m.name, value: m.name })));
-  }
-  describeModels(models, limits);
-  startText(models);
-  startFile();
-  startReviews(models, (text, note) => {
-    select(byId("tab-text"));
-    showText(text, note);
-  });
-});
+// Notices that the server was replaced, or a run. The address keeps what is shown.
+async function watch(known) {
+  const answer = await get("model").catch(() => null);
+  if (answer && JSON.stringify(answer) !== known) location.reload();
+  else setTimeout(() => watch(answer ? known : "away"), PERIOD);
+}
+
+async function start() {
+  const answer = await get("model");
+  addEventListener("popstate", restoreTab);
+  describeModels(answer.models);
+  startText(answer.models);
+  startFile(answer);
+  startReviews(answer.models, (query) => go(tabs[0]) ?? openText(query));
+  restoreTab();
+  watch(JSON.stringify(answer));
+}
+
+start();

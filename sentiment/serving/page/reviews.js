@@ -1,61 +1,89 @@
 // The view of the test set: filters, sorting, and texts that open with a click.
-
-import { attempt, byId, get, make, percent } from "./api.js";
-
+import { recall, remember } from "./address.js";
+import { attempt, byId, count, get, make, makeOptions, pause, percent, post, shorten } from "./api.js";
+import { makeConfusion } from "./figures.js";
 const COUNT = 25;
+const form = byId("reviews-form"); // the names of its fields are keys of the address, too
+const { elements } = form;
+const readForm = () => Object.fromEntries([...new FormData(form)].filter(([, value]) => value));
+const loadAgain = () => attempt("reviews", (signal) => pause(200).then(() => signal.aborted || load(signal, 0)));
+const findModel = (name) => models.find((m) => m.name === name);
 let models = [];
 let open = () => {};
-let latest = 0;
 
-function choose(id, names) {
-  byId(id).replaceChildren(make("option", { value: "", textContent: "any" }), ...names.map((name) => make("option", { value: name, textContent: name })));
+// The start of a text, or what surrounds the searched one, which is marked.
+function shortenAround(text, search) {
+  const found = search ? text.toLowerCase().indexOf(search.toLowerCase()) : -1;
+  const [at, end] = found < 0 ? [0, 0] : [found, found + search.length];
+  const start = Math.max(0, at - 100);
+  const mark = make("mark", {}, text.slice(at, end));
+  return [start ? "…" : "", text.slice(start, at), mark, shorten(text.slice(end), 240)];
 }
 
-async function load(more = false) {
-  const request = ++latest;
+function makeRow({ row, label, predicted, probabilities, text }, verdict, onclick) {
+  const cell = (name, content, tag = "td") => make(tag, { "data-name": name }, content);
+  const judge = (name, guess) => cell(name, guess, guess === label ? "td" : "td.wrong");
+  return make("tr", {}, cell("row", count(row), "td.number"), cell("class", label), judge("predicted", predicted),
+    cell("p(class)", percent(probabilities[label]), "td.number"),
+    cell("p(predicted)", percent(probabilities[predicted]), "td.number"),
+    ...(verdict ? [judge(elements.other.value, verdict.label)] : []),
+    make("td", { dir: "auto" }, make("button", { onclick }, ...shortenAround(text, elements.search.value))));
+}
+
+async function load(signal, start) {
   const body = byId("reviews").tBodies[0];
-  const start = more ? body.rows.length : 0;
-  const { total, reviews } = await get("reviews", {
-    model: byId("review-model").value, order: byId("order").value, label: byId("label").value,
-    predicted: byId("predicted").value, search: byId("search").value, start, count: COUNT,
-  });
-  if (request !== latest) return;
-  const rows = reviews.map((review) => {
-    const wrong = review.label !== review.predicted;
-    const text = make("button", { textContent: review.text.length > 240 ? `${review.text.slice(0, 240)}…` : review.text });
-    const place = [review.file, `row ${review.row}`].filter(Boolean).join(", ");
-    text.addEventListener("click", () => open(review.text, `${place}; its class is ${review.label}`));
-    return make("tr", {},
-      make("td", { textContent: review.label }),
-      make("td", { textContent: review.predicted, className: wrong ? "wrong" : "" }),
-      make("td", { textContent: percent(review.probabilities[review.predicted]), className: "number" }),
-      make("td", {}, text));
-  });
-  if (more) body.append(...rows);
-  else body.replaceChildren(...rows);
-  byId("found").textContent = `${total.toLocaleString("en")} texts`;
+  const { other, ...query } = readForm();
+  remember({ ...Object.fromEntries([...elements].map(({ name }) => [name, ""])), ...readForm() });
+  const found = await get("reviews", { ...query, start, count: COUNT }, signal);
+  const { total, size, correct, confusion } = found;
+  const accuracy = total ? `, ${percent(correct / total)} of them right` : "";
+  const text = found.reviews.map((review) => review.text);
+  const { predictions } = other ? await post("predict", { text, model: other }, signal) : { predictions: [] };
+  if (!start) body.replaceChildren();
+  body.append(...found.reviews.map((review, i) =>
+    makeRow(review, predictions[i], () => open({ ...query, start: start + i }))));
+  byId("found").textContent = `${count(total)} of ${count(size)} texts (${percent(total / size)})${accuracy}`;
+  byId("confusion").replaceChildren(makeConfusion(findModel(query.model).classes, confusion));
+  Object.assign(byId("other"), { hidden: !other, textContent: other });
+  for (const heading of byId("reviews").querySelectorAll("th")) {
+    const direction = query.reverse ? "descending" : "ascending";
+    heading.setAttribute("aria-sort", heading.dataset.order === query.order ? direction : "none");
+  }
   byId("more").hidden = body.rows.length >= total;
 }
 
-function chooseModel() {
-  const { classes } = models.find((m) => m.name === byId("review-model").value);
-  choose("label", classes);
-  choose("predicted", classes);
-  return load();
+// Filters stay as far as the chosen model has their classes.
+function restore() {
+  for (const element of elements) {
+    const { name, classes } = findModel(elements.model.value);
+    const others = models.map((m) => m.name).filter((other) => other !== name);
+    const names = { label: classes, predicted: classes, other: others }[element.name];
+    if (names) element.replaceChildren(make("option", { value: "" }, "any"), ...makeOptions(names));
+    if (element.type === "checkbox") element.checked = recall(element.name);
+    else element.value = recall(element.name);
+    if (element.selectedIndex === -1) element.selectedIndex = 0;
+  }
 }
 
-export function startReviews(allModels, openText) {
-  models = allModels;
-  open = openText;
-  if (!byId("review-model").options.length) {
-    byId("found").textContent = "No model was tested.";
-    byId("review-form").hidden = true;
-    return;
-  }
-  byId("tab-reviews").addEventListener("shown", () => attempt(chooseModel), { once: true });
-  byId("review-model").addEventListener("change", () => attempt(chooseModel));
-  for (const id of ["order", "label", "predicted"]) byId(id).addEventListener("change", () => attempt(load));
-  byId("search").addEventListener("input", () => attempt(load));
-  byId("review-form").addEventListener("submit", (event) => event.preventDefault());
-  byId("more").addEventListener("click", () => attempt(() => load(true)));
+export function startReviews(allModels, openReview) {
+  [models, open] = [allModels, openReview];
+  const tested = models.filter((m) => m.has_test_set).map((m) => m.name);
+  if (!tested.length) return form.replaceChildren("No model was tested.");
+  elements.model.append(...makeOptions(tested));
+  restore();
+  byId("tab-reviews").addEventListener("shown", loadAgain);
+  addEventListener("popstate", restore);
+  form.onsubmit = (event) => event.preventDefault();
+  form.oninput = ({ target }) => {
+    if (target === elements.model) remember({ model: target.value }) ?? restore();
+    loadAgain();
+  };
+  byId("reviews").tHead.onclick = ({ target }) => {
+    const { order } = target.parentElement.dataset;
+    if (!order) return;
+    elements.reverse.checked = order === elements.order.value && !elements.reverse.checked;
+    elements.order.value = order;
+    loadAgain();
+  };
+  byId("more").onclick = () => attempt("reviews", (signal) => load(signal, byId("reviews").tBodies[0].rows.length));
 }

@@ -15,6 +15,7 @@ import torch
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
@@ -173,7 +174,8 @@ def _classify(
     """Log-probabilities by each member, float32 `(members, N, classes)`; words, and copies of known reviews."""
     parts = []
     counts: Counter[str] = Counter()
-    for start in track(range(0, len(reviews), CHUNK_SIZE), "Classifying reviews", transient=True):
+    starts, console = range(0, len(reviews), CHUNK_SIZE), Console(stderr=True)
+    for start in track(starts, "Classifying reviews", console=console, transient=True):
         texts = reviews[start : start + CHUNK_SIZE]["text"]
         encoded = ensemble.encode(texts)
         parts.append(ensemble.log_probabilities(encoded))

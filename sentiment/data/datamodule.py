@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from pytorch_lightning import LightningDataModule
+from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
@@ -125,7 +126,8 @@ class ReviewDataModule(LightningDataModule):
 
         def texts(purpose: str) -> Iterator[Sequence[str]]:
             chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
-            for start in track(chunks, purpose, transient=True):
+            console = Console(stderr=True)
+            for start in track(chunks, purpose, console=console, transient=True):
                 yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
         metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}

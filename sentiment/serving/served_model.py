@@ -73,7 +73,7 @@ class ServedModel:
             "vocabulary": len(encoder.vocabulary),
             "maxlen": encoder.maxlen,
             "data": self.data,
-            "folder": str(self.folder.path),
+            "folder": self.folder.path.resolve().name,
             "commit": metrics.get("git_commit"),
             "metrics": {tag: v for tag, v in metrics.items() if isinstance(v, int | float)},
             "has_test_set": self.has_test_set,

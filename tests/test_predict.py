@@ -17,8 +17,8 @@ import pytest
 
 from sentiment import predict
 from sentiment.classifier import load
-from sentiment.data.files.file_set import FileSet
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.files.layout import FileSet
 from sentiment.data.files.tables import load_table
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder

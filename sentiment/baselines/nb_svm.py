@@ -11,13 +11,7 @@ from sklearn.svm import LinearSVC
 
 
 def nb_svm(alpha: float = 1.0, C: float = 0.01, random_state: int = 0) -> Pipeline:
-    """Make the classifier of section 2.3 of the paper, without interpolation (its beta is 1).
-
-    Args:
-        alpha: added to every count before the ratio is taken.
-        C: inverse strength of the SVM's regularization.
-        random_state: seed of the SVM's coordinate descent.
-    """
+    """The classifier of section 2.3 of the paper, without interpolation (its beta is 1); `C` as in `LinearSVC`."""
     binary = make_pipeline(LogRatioScaler(alpha), LinearSVC(C=C, random_state=random_state))
     # liblinear's random numbers are global: parallel fits would depend on each other.
     return make_pipeline(Binarizer(), OneVsRestClassifier(binary, n_jobs=1))

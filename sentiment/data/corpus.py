@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
+from sklearn.model_selection import train_test_split
 
 from sentiment.data import Integers
 from sentiment.data.files.layout import SPLITS
@@ -21,33 +22,25 @@ from sentiment.data.labels import (
     number_classes,
     suggest_mapping,
 )
-from sentiment.data.splits import stratified_split, tail_split
-from sentiment.runtime.errors import InputError, shorten
+from sentiment.runtime.errors import InputError, one_line, shorten
 
 SHOWN_ROWS = 5  # of a kind in a message
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows of the training set, then those of the validation and the test set, then texts without a label.
+    """Rows of the training set, then those of the validation and the test set, then texts without a label."""
 
-    Attributes:
-        reviews: columns `text`, `file` (where it stands), `row` (its number in that file, from 1) and perhaps `id`.
-        labels: class of each row, int64 `(rows,)`; `MISSING_LABEL` without one.
-        train_rows: 0 if all rows are tested.
-        val_rows: 0 if the validation set is to be drawn from the training set.
-        notes: what was read, line by line, for the user.
-        warnings: what may be wrong with it, line by line.
-    """
-
-    reviews: Dataset
-    labels: Integers
-    train_rows: int
-    val_rows: int
+    reviews: (
+        Dataset  # columns `text`, `file`, `row` (its number in that file, from 1) and perhaps `id`
+    )
+    labels: Integers  # class of each row, int64 `(rows,)`; `MISSING_LABEL` without one
+    train_rows: int  # 0 if all rows are tested
+    val_rows: int  # 0 if the validation set is to be drawn from the training set
     unlabelled_rows: int
     label_names: list[str]
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was read, line by line, for the user
+    warnings: list[str] = field(default_factory=list)  # what may be wrong with it, line by line
 
     def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
         """The corpus with `fraction` of its labelled rows, in proportion to the classes, as the test set."""
@@ -107,12 +100,8 @@ def make_corpus(
 ) -> Corpus:
     """Number the classes of tables, see `number_classes`, and drop rows without a text or a label.
 
-    Args:
-        tables: by split, as `load_table` returns them; without `train`, those in `test` are all labelled rows.
-        mapping: `data.labels`, see `read_mapping`.
-        class_names: of integer labels.
-        empty: `drop`, or `error` to raise an `InputError` instead.
-        fingerprint: of the reviews.
+    The tables are by split, as `load_table` returns them; without `train`, those in `test` are all labelled rows. With
+    `empty="error"`, a row to drop raises an `InputError`. The fingerprint is that of the reviews.
     """
     splits = [split for split in SPLITS if split in tables]
     table = pa.concat_tables([tables[split] for split in splits])
@@ -192,3 +181,41 @@ def _leave_out(table: pa.Table, rows: Integers, kind: str, empty: str) -> str:
     if empty == "error":
         raise InputError(f"{problem}; fix the file, or leave such rows out with data.empty=drop")
     return f"left out: {problem}"
+
+
+def stratified_split(
+    rows: Integers,
+    labels: Integers,
+    fraction: float,
+    seed: int,
+    key: str,
+    label_names: Sequence[str],
+) -> tuple[Integers, Integers]:
+    """The remaining rows, and a `fraction` of them, drawn in proportion to their classes; both in order."""
+    try:
+        drawn = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
+    except ValueError as error:
+        classes, counts = np.unique(labels, return_counts=True)
+        rarest = shorten(label_names[classes[counts.argmin()]])
+        reason = one_line(error).partition(". ")[0]  # then all rare classes
+        raise InputError(
+            f"{key}={fraction}: {reason}; of {len(classes):,} classes, {rarest} is the rarest; add "
+            "rows, merge or drop classes with data.labels, or name another data.label_column"
+        ) from error
+    rest, held_out = map(np.sort, drawn)
+    return rest, held_out
+
+
+def tail_split(
+    rows: Integers, labels: Integers, fraction: float, key: str
+) -> tuple[Integers, Integers]:
+    """As `stratified_split`, with the last rows of each class."""
+    held_out = np.zeros(len(rows), dtype=bool)
+    for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+        count = round(fraction * len(members))
+        if not 0 < count < len(members):
+            raise InputError(
+                f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows"
+            )
+        held_out[members[-count:]] = True
+    return rows[~held_out], rows[held_out]

@@ -23,10 +23,9 @@ _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0"
 
 
 def read_mapping(labels: Any) -> dict[str, str | None]:
-    """`data.labels` as new labels by old ones; None drops the rows.
+    """New labels by old ones; None drops the rows.
 
-    Args:
-        labels: a mapping, or a list of texts such as `007:agent`, which may have any spelling.
+    `data.labels` is a mapping, or a list of texts such as `007:agent`, which may have any spelling.
     """
     try:
         if isinstance(labels, Mapping):
@@ -45,32 +44,21 @@ def read_mapping(labels: Any) -> dict[str, str | None]:
 
 
 class Numbered(NamedTuple):
-    """Numbered classes.
+    """Numbered classes."""
 
-    Attributes:
-        names: of the classes: numbers by value, other labels alphabetically.
-        labels: class of each row, int64 `(rows,)`; negative without one.
-        missing: spellings that count as a missing label.
-        merged: labels that a key of another spelling stands for, by key.
-        unused: keys that stand for no label.
-    """
-
-    names: list[str]
-    labels: Integers
-    missing: list[str]
-    merged: dict[str, list[str]]
-    unused: list[str]
+    names: list[str]  # of the classes: numbers by value, other labels alphabetically
+    labels: Integers  # class of each row, int64 `(rows,)`; negative without one
+    missing: list[str]  # spellings that count as a missing label
+    merged: dict[str, list[str]]  # labels that a key of another spelling stands for, by key
+    unused: list[str]  # keys that stand for no label
 
 
 def number_classes(
     labels: pa.ChunkedArray, mapping: Mapping[str, str | None], class_names: Sequence[str]
 ) -> Numbered:
-    """Number the classes.
+    """Number the classes of what `to_label` returned, string `(rows,)`, after `data.labels` is applied.
 
-    Args:
-        labels: what `to_label` returned, string `(rows,)`.
-        mapping: new labels by old ones; None drops the rows.
-        class_names: of the metadata of a file, in the order of the classes; often empty.
+    `class_names` are those in the metadata of the files, in the order of the classes; often empty.
     """
     encoded = labels.combine_chunks().dictionary_encode()
     found: list[str] = encoded.dictionary.to_pylist()

@@ -16,9 +16,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, make_corpus
-from sentiment.data.files.file_set import FileSet
 from sentiment.data.files.formats import READERS, ReadOptions
 from sentiment.data.files.layout import (
+    FileSet,
     FileSets,
     add_unlabelled,
     find_files,
@@ -67,12 +67,10 @@ class FileSettings:
 
     @cached_property
     def mapping(self) -> dict[str, str | None]:
-        """See `read_mapping`."""
         return read_mapping(self.labels)
 
     @cached_property
     def options(self) -> ReadOptions:
-        """How files of labelled rows are read."""
         return ReadOptions(
             text_column=str(self.text_column),
             label_column=str(self.label_column),
@@ -102,31 +100,23 @@ def _find_paths(key: str, named: Any) -> list[Path]:
 
 
 def find_separator(name: Any) -> str | None:
-    """The character that a user's name of a separator stands for."""
     return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus that is identified, but not read yet.
-
-    Attributes:
-        settings: how files are read.
-        sets: the files of each split, as far as they are known.
-        name: of the source, for messages.
-        version: of the other splits.
-        fetch: returns their files, or tables as `load_table` does.
-        folder: to which file names in the corpus are relative; None for that of each file.
-        label_names: of IMDB, in place of those in the files.
-    """
+    """A corpus that is identified, but not read yet."""
 
     settings: FileSettings
-    sets: FileSets
-    name: str
-    version: Sequence[Any] = ()
+    sets: FileSets  # the files of each split, as far as they are known
+    name: str  # for messages
+    version: Sequence[Any] = ()  # of the other splits
+    # Returns their files, or tables as `load_table` does.
     fetch: Callable[[], Mapping[str, Sequence[FileSet | pa.Table]]] = dict
-    folder: Path | None = None
-    label_names: list[str] | None = None
+    folder: Path | None = (
+        None  # to which file names in the corpus are relative; None: that of each file
+    )
+    label_names: list[str] | None = None  # of IMDB, in place of those in the files
 
     @property
     def has_test_set(self) -> bool:
@@ -191,12 +181,7 @@ class Source:
 
 
 def resolve_source(source: str, settings: FileSettings) -> Source:
-    """Find a source without reading it.
-
-    Args:
-        source: `imdb` (the Hub, or a copy at `settings.path`), `files` or `demo`.
-        settings: of its files, and of texts without a label, which are added to every source.
-    """
+    """Find `imdb` (the Hub's, or a copy at `settings.path`), `files` or `demo`, without reading it."""
     label_names = None if source == "files" else IMDB_LABELS
     if source == "files" or (source == "imdb" and settings.roots):
         return _find_files(settings, label_names)

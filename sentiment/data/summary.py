@@ -40,10 +40,8 @@ def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
 def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
     problems = list(data.warnings)
-    counts, words = (
-        read_array(data.folder, "counts")[len(SPECIALS) :],
-        read_vocabulary(data.folder)[len(SPECIALS) :],
-    )
+    counts = read_array(data.folder, "counts")[len(SPECIALS) :]
+    words = read_vocabulary(data.folder)[len(SPECIALS) :]
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
     spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
     if length > MAX_TOKEN_LENGTH:

@@ -16,9 +16,7 @@ from sentiment.model.network import Network, build_network, on_meta_device
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.trust import ImportFailedError, UntrustedError, is_ours
 
-HASHES = (
-    "ngram_embedding._extra_state"  # the only integers in the state of a network of this package
-)
+HASHES = "ngram_embedding._extra_state"  # the only integers in the state of our networks
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

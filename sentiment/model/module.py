@@ -33,7 +33,6 @@ class SentimentModule(LightningModule):
 
     Args:
         text_encoder: the values of `TextEncoder.to_dict`.
-        label_names: names of the classes.
         model: `_target_` and settings of the network, see `build_network`.
         optimizer: makes one for parameters.
         scheduler: makes one for an optimizer, and `total_steps` if it has such an argument. It is stepped after every
@@ -76,11 +75,8 @@ class SentimentModule(LightningModule):
         self.net = build_network(model, encoder, label_names, trust)
         self.metrics = ClassificationMetrics(label_names)
         self._metrics_step: dict[str, int] = {}  # step of the latest metrics of `train` and `val`
-        self._check_adversarial_epsilon()
-
-    def _check_adversarial_epsilon(self) -> None:
-        epsilon = self.adversarial_epsilon
         problem = ""
+        epsilon = adversarial_epsilon
         if not isinstance(epsilon, int | float) or not 0 <= epsilon < math.inf:
             problem = "must be a finite number >= 0"
         elif epsilon and not self.net.has_forward_embedded:
@@ -110,7 +106,8 @@ class SentimentModule(LightningModule):
         return self.loss_of_logits(logits, labels)
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(_derive_seed(self.seed, self.current_epoch, self.global_rank))
+        seeds = np.random.SeedSequence([self.seed, self.current_epoch, self.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         # A torchmetrics metric per step costs more than the step.
         self._loss_sum = torch.zeros((), device=self.device)
         self._num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -119,9 +116,6 @@ class SentimentModule(LightningModule):
     def training_step(self, batch: Batch) -> Tensor:
         if self.adversarial_epsilon:
             return self._adversarial_step(batch)
-        return self._plain_step(batch)
-
-    def _plain_step(self, batch: Batch) -> Tensor:
         logits = self.net(batch.ids).float()  # (B, C)
         loss = self._compute_loss(logits, batch.labels)
         self._count(batch, logits, loss)
@@ -266,10 +260,6 @@ def takes_total_steps(make_scheduler: Callable[..., LRScheduler]) -> bool:
         return "total_steps" in inspect.signature(make_scheduler).parameters
     except ValueError:  # it has arguments that the scheduler does not take
         return False
-
-
-def _derive_seed(*seeds: int) -> int:
-    return int(np.random.SeedSequence(seeds).generate_state(1)[0])
 
 
 def adversarial_perturbation(gradient: Tensor, num_tokens: Tensor, epsilon: float) -> Tensor:

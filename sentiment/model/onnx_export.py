@@ -37,10 +37,8 @@ def export_onnx(
 ) -> float:
     """Write an ONNX file with dynamic batch and length, after comparing it with PyTorch at other sizes.
 
-    The network is moved to the CPU; its encoder and `label_names` are stored in the metadata as JSON.
-
-    Returns:
-        The largest difference of a probability from PyTorch's.
+    The network is moved to the CPU; its encoder and `label_names` are stored in the metadata as JSON. Returns the
+    largest difference of a probability from PyTorch's.
     """
     model = ProbabilityModel(net.cpu()).eval()  # the exporter restores the mode in all its modules
     metadata = encoder.to_dict() | {"label_names": list(label_names)}

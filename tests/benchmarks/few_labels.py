@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from sentiment.data.corpus import stratified_split
 from sentiment.data.labels import MISSING_LABEL
-from sentiment.data.splits import stratified_split
 from sentiment.runtime.config import instantiate_checked
 from sentiment.training import compose
 

@@ -33,10 +33,8 @@ def frequent_ngrams(
 ) -> Integers:
     """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews.
 
-    Reviews are not truncated; ids from `vocabulary_size` on are unknown words, as in batches.
-
-    Returns:
-        Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`.
+    Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`. Reviews are not truncated; ids from
+    `vocabulary_size` on are unknown words, as in batches.
     """
     pieces = hash_reviews(reviews, vocabulary_size, max_ngram)
     hashes = np.concatenate([hashes.astype(np.int32) for hashes, _ in pieces])

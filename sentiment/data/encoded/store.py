@@ -105,20 +105,14 @@ def write_encoded(
 
     A word that no training or unlabelled row contains is unknown. Unlabelled rows with the tokens of a validation or
     test row are left out before. A tokenizer that has to be trained is trained on the training rows alone, since such
-    copies are known only when all rows are tokenized.
+    copies are known only when all rows are tokenized. If it fails on a review, that is a `RowError`.
 
     Args:
         texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.
-        labels: class of each row, int64 `(rows,)`.
         splits: row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
-        tokenizer: its state is ignored.
         max_features: for the training of the tokenizer.
-        folder: where to write.
         metadata: to which are added `tokenizer_state`; `duplicates`, how many reviews of `val` and of `test` have the
             tokens of a training row; and `unlabelled_copies`, see `_leave_out_copies`.
-
-    Raises:
-        RowError: the tokenizer fails on a review.
     """
     folder.mkdir()
     rows = np.arange(len(labels))

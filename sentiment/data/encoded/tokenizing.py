@@ -62,11 +62,7 @@ def hash_tokens(tokens: Sequence[str]) -> int:
 def tokenize_all(
     texts: Iterable[Sequence[str]], tokenizer: Tokenizer, rows: int
 ) -> Generator[Tokens, None, None]:
-    """The tokens of each chunk of texts, of `rows` in all, in their order.
-
-    Raises:
-        RowError: the tokenizer fails on a review.
-    """
+    """The tokens of each chunk of texts, of `rows` in all, in their order; a `RowError` where that fails."""
     processes = min(MAX_PROCESSES, cpu_count())
     # A worker of some other pool may be unable to start processes.
     is_worker = multiprocessing.current_process().name != "MainProcess"

@@ -17,17 +17,13 @@ OpenLines = Callable[[], AbstractContextManager[Iterable[str]]]
 
 
 class Dialect(NamedTuple):
-    """How a file separates and quotes its cells.
-
-    Attributes:
-        separator: between cells.
-        quotechar: around cells; None if quotes are part of the text.
-        escapechar: before a quote inside a quoted cell; None if such quotes are doubled.
-    """
+    """How a file separates and quotes its cells."""
 
     separator: str
-    quotechar: str | None = '"'
-    escapechar: str | None = None
+    quotechar: str | None = '"'  # None if quotes are part of the text
+    escapechar: str | None = (
+        None  # before a quote in a quoted cell; None if such quotes are doubled
+    )
 
 
 class DialectError(ValueError):
@@ -44,17 +40,10 @@ def find_dialect(
     """Find the dialect in which each row of a file has as many cells as the first one.
 
     Quotes are around cells, and inside them doubled or else after a backslash; or part of the text,
-    also if a row would span several lines that look like rows. Each trial reads the file.
+    also if a row would span several lines that look like rows. Each trial reads the file. A
+    separator that the user did not choose is found by the columns, names or, without a header, numbers.
 
-    Args:
-        open_lines: opens the file.
-        columns: names, or numbers without a header, by which a `separator` of None is found.
-        header: whether there is a header.
-        separator: as the user chose it.
-        default: the usual separator of the format.
-
-    Returns:
-        The dialect, and notes for the log: what of it is unusual, and how many rows span several lines.
+    The notes tell what is unusual, and how many rows span several lines.
     """
     notes = []
     if separator is None:

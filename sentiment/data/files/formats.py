@@ -24,29 +24,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read: keys of `conf/data/default.yaml`.
-
-    Attributes:
-        text_column: its name, its number from 1 without a header, or a dotted path into JSON or Parquet.
-        label_column: likewise; None if labels are not needed.
-        id_column: likewise; may be missing in a file whose labels are not needed.
-        text_per: `line` or `file`; None for a single line in each file.
-        flags: how a command sets an option, for messages; `data.OPTION={}` by default.
-    """
+    """How files are read: keys of `conf/data/default.yaml`."""
 
     text_column: str = "text"
-    label_column: str | None = "label"
-    id_column: str | None = None
+    label_column: str | None = "label"  # None if labels are not needed
+    id_column: str | None = None  # may be missing in a file whose labels are not needed
     header: bool = True
     separator: str | None = None
     encoding: str = "utf-8"
     encoding_errors: str = "strict"
-    text_per: str | None = "line"
+    text_per: str | None = "line"  # or file; None for a single line in each file
+    # How a command sets an option, for messages; `data.OPTION={}` by default.
     flags: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are read."""
         names = (self.text_column, self.label_column, self.id_column)
         return [name for name in dict.fromkeys(names) if name is not None]
 
@@ -67,21 +59,13 @@ class ReadOptions:
 
 
 class OpenTable(NamedTuple):
-    """A file that is being read.
+    """A file that is being read."""
 
-    Attributes:
-        names: all columns of the file; of one without a header, empty if it has no rows.
-        found: those of `ReadOptions.columns` that it has, by name or dotted path.
-        chunks: cells by column, of those found, and of all if they are asked for.
-        fraction: returns how much of the file has been read.
-        notes: how the file is read, if that was a choice.
-    """
-
-    names: Sequence[str]
-    found: Sequence[str]
-    chunks: Iterator[dict[str, list[Any]]]
-    fraction: Callable[[], float]
-    notes: tuple[str, ...] = ()
+    names: Sequence[str]  # all columns; of a file without a header, empty if it has no rows
+    found: Sequence[str]  # those of `ReadOptions.columns` that it has, by name or dotted path
+    chunks: Iterator[dict[str, list[Any]]]  # cells by column, of those found or of all
+    fraction: Callable[[], float]  # how much of the file has been read
+    notes: tuple[str, ...] = ()  # how the file is read, if that was a choice
 
 
 def find_format(file: Path) -> str:

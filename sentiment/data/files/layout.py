@@ -1,13 +1,15 @@
-"""Which files of a folder hold the rows of each split."""
+"""Which files of a folder hold the rows of each split, and the state by which changes of them are noticed."""
 
 import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
-from sentiment.data.files.file_set import FileSet
 from sentiment.data.files.formats import READERS, find_format
 from sentiment.runtime.errors import InputError
 
@@ -25,7 +27,48 @@ DOCUMENT = re.compile(
 MAX_CLASS_FILES = 100  # of a text file each
 SHOWN_NAMES = 20  # of files that are not read
 
+
+class FileState(NamedTuple):
+    """A file and its content, as far as the file system tells; times of change in nanoseconds.
+
+    Programs can set the time of the content (`rsync -t`), but not that of the status, and a file that
+    replaces another has its own inode. A change goes unnoticed only within one tick of the kernel's
+    clock (some milliseconds), after the clock was set back, or on Windows with size and time kept.
+    """
+
+    path: str  # without symbolic links
+    size: int
+    content_changed: int
+    status_changed: int
+    inode: int
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files that are read as one table, at least one."""
+
+    files: tuple[Path, ...]
+    format: str  # a key of `READERS`
+    label: str | None = None  # of all their texts; None if they have a column of labels, or none
+
+    @cached_property
+    def states(self) -> list[FileState]:
+        """The state of each file when this was first asked for; tables are found by it."""
+        return describe_files(self.files)
+
+
 FileSets = dict[str, list[FileSet]]
+
+
+def describe_files(files: Sequence[Path]) -> list[FileState]:
+    folders = {folder: folder.resolve() for folder in {file.parent for file in files}}
+    states = []
+    for file in files:
+        path = file.resolve() if file.is_symlink() else folders[file.parent] / file.name
+        stat = path.stat()
+        times = stat.st_mtime_ns, stat.st_ctime_ns
+        states.append(FileState(str(path), stat.st_size, *times, stat.st_ino))
+    return states
 
 
 def find_files(path: str, roots: Sequence[Path]) -> FileSets:
@@ -36,15 +79,8 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     folders (`pos/`, `neg/`), or files of lines (`pos.txt`, `neg.txt`). Names that start with a dot or
     an underscore are ignored.
 
-    Args:
-        path: as the user wrote it, for messages.
-        roots: existing files, or one folder.
-
-    Returns:
-        The files of `train`, `test` and perhaps `val`; or all of them as `test`, if there are no splits.
-
-    Raises:
-        InputError: files are missing or ambiguous, or of an unknown format.
+    The roots are existing files, or one folder, which the user wrote as `path`. Without splits, all
+    files are those of `test`. Missing and ambiguous files and unknown formats raise an `InputError`.
     """
     if len(roots) > 1 or roots[0].is_file():
         return {"test": _to_sets(roots)}
@@ -67,9 +103,8 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
         return {"test": classes}
     else:
         files = [file.name for file in visible if file.is_file()]
-        holds = (
-            f"; it holds {', '.join(files[:5])}{', …' if len(files) > 5 else ''}" if files else ""
-        )
+        listed = ", ".join([*files[:5], *(["…"] if len(files) > 5 else [])])
+        holds = f"; it holds {listed}" if files else ""
         advice = "add or rename it, or name one file: data.path=FOLDER/FILE"
         problem = f"contains no train.* ({', '.join(READERS)}){holds}; {advice}"
     raise InputError(f"data.path={path}: {problem}")
@@ -89,11 +124,7 @@ def find_texts(path: Path) -> list[FileSet]:
 
 
 def add_unlabelled(splits: Mapping[str, list[FileSet]], texts: list[FileSet]) -> FileSets:
-    """The splits and texts without a label, which may be beside the files of the classes.
-
-    Raises:
-        InputError: a file is there twice.
-    """
+    """The splits and texts without a label, which may be beside the files of the classes, each once."""
     unlabelled = {state.path for found in texts for state in found.states}
     sets = {
         split: [

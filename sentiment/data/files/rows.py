@@ -26,37 +26,22 @@ T = TypeVar("T")
 
 
 class Rows(NamedTuple):
-    """Checked rows of a file.
+    """Checked rows of a file."""
 
-    Attributes:
-        texts: `N` texts, empty where a cell is.
-        labels: `N` labels, None where a cell is empty; None if they are not read.
-        cells: `N` values by column, as they are in the file.
-        first: number of the first row in its file, from 1.
-        fraction, notes: see `OpenTable`.
-    """
-
-    texts: list[str]
-    labels: list[str | None] | None
-    cells: dict[str, list[Any]]
-    first: int
-    fraction: float
-    notes: tuple[str, ...]
+    texts: list[str]  # empty where a cell is
+    labels: list[str | None] | None  # None where a cell is empty, or if they are not read
+    cells: dict[str, list[Any]]  # by column, as they are in the file
+    first: int  # number of the first row in its file, from 1
+    fraction: float  # of the file that has been read
+    notes: tuple[str, ...]  # see `OpenTable`
 
 
 def read_rows(
     file: Path, options: ReadOptions, all_columns: bool = False, suffix: str | None = None
 ) -> Iterator[Rows]:
-    """Read a file and check its cells.
+    """Read a file and check its cells; its format is that of a suffix, or of its name.
 
-    Args:
-        file: of a format in `READERS`.
-        options: how to read it.
-        all_columns: return the cells of all columns, not only those of `options.columns`.
-        suffix: of its format; None takes that of its name.
-
-    Raises:
-        InputError: the file cannot be read, lacks a column, or has a cell that is no text or label.
+    An `InputError` says that it cannot be read, lacks a column, or has a cell that is no text or label.
     """
     suffix = suffix or find_format(file)
     if problem := _find_problem(file, options, suffix):

@@ -16,8 +16,8 @@ from rich import get_console
 from rich.console import Console
 from rich.progress import Progress
 
-from sentiment.data.files.file_set import FileSet, describe_files
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
+from sentiment.data.files.layout import FileSet, describe_files
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.cache import cached
 from sentiment.runtime.errors import InputError
@@ -38,12 +38,8 @@ SCHEMA = pa.schema(
 def load_table(found: FileSet, options: ReadOptions, root: Path) -> pa.Table:
     """Read files as one table, through the cache, in which it is found by `FileSet.states`.
 
-    Returns:
-        A memory-mapped table of `SCHEMA`: `label` is null where it is missing, `file` is relative to `root`, `row`
-        counts from 1 in each file, and `id` is null unless `options.id_column` is set. See also `get_metadata`.
-
-    Raises:
-        InputError: see `read_rows`; or there are no rows, or a file is no longer as described.
+    The table is memory-mapped and has the columns of `SCHEMA`: `label` is null where it is missing, `file` is relative
+    to `root`, `row` counts from 1 in each file, `id` is null without `options.id_column`. See also `get_metadata`.
     """
     if found.label is not None:
         options = replace(options, label_column=None, id_column=None)

@@ -78,11 +78,8 @@ class Tokenizer:
     `load_state_dict(state)`, it is trained on the texts of the training rows before any text is split. Its state, of
     plain values as in JSON, is stored in checkpoints.
 
-    Args:
-        settings: a name in `TOKENIZERS` or `SUBWORD_TOKENIZERS`, or a mapping of `_target_`, which names a class, and
-            its arguments, plain values.
-        state: of a tokenizer that was trained.
-        trust: modules outside this package whose tokenizers may be imported.
+    The settings are one of `NAMES`, or a mapping of `_target_`, which names a class, and its arguments, plain values.
+    Its module, if it is not of this package, must be in `trust`.
     """
 
     def __init__(

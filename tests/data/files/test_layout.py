@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.data.files.file_set import FileSet
-from sentiment.data.files.layout import find_files, find_ignored
+from sentiment.data.files.layout import FileSet, describe_files, find_files, find_ignored
 from sentiment.runtime.errors import InputError
+from tests.helpers import write_csv
 
 
 def make(folder: Path, names: Iterable[str]) -> Path:
@@ -224,3 +224,12 @@ def test_files_that_are_not_read_are_named(
 def test_missing_and_ambiguous_files_raise(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         find(make(tmp_path, names))
+
+
+def test_paths_are_without_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    path = write_csv(tmp_path / "a" / "reviews.csv", [("a", "1")])
+    (tmp_path / "folder").symlink_to(tmp_path / "a")
+    (tmp_path / "file.csv").symlink_to(path)
+    links = [tmp_path / "folder" / "reviews.csv", tmp_path / "file.csv"]
+    assert describe_files(links) == describe_files([path]) * 2

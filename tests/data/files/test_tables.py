@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sentiment.data.files.file_set import FileSet, describe_files
 from sentiment.data.files.formats import ReadOptions
+from sentiment.data.files.layout import FileSet, describe_files
 from sentiment.data.files.tables import get_metadata, load_table
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv

@@ -45,8 +45,7 @@ class Corpus:
     def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
         """The corpus with `fraction` of its labelled rows, in proportion to the classes, as the test set."""
         labelled, unlabelled = np.split(np.arange(len(self.labels)), [self._labelled_rows])
-        labels, key = self.labels[labelled], "data.test_fraction"
-        train, test = stratified_split(labelled, labels, fraction, seed, key, self.label_names)
+        train, test = self.draw(labelled, fraction, seed, "data.test_fraction")
         order = np.concatenate([train, test, unlabelled])
         reviews = self.reviews.select(order)
         return replace(self, reviews=reviews, labels=self.labels[order], train_rows=len(train))
@@ -64,14 +63,41 @@ class Corpus:
         if validate_on == "test":
             val = test
         elif not self.val_rows:
-            labels, key = self.labels[train], "data.val_fraction"
             if val_split == "random":
-                names = self.label_names
-                train, val = stratified_split(train, labels, val_fraction, seed, key, names)
+                train, val = self.draw(train, val_fraction, seed, "data.val_fraction")
             else:
-                train, val = tail_split(train, labels, val_fraction, key)
+                train, val = self._take_last(train, val_fraction)
         splits = {"train": train, "val": val, "test": test}
         return splits | ({"unlabelled": unlabelled} if self.unlabelled_rows else {})
+
+    def draw(
+        self, rows: Integers, fraction: float, seed: int, key: str
+    ) -> tuple[Integers, Integers]:
+        """The remaining rows, and a `fraction` of them, drawn in proportion to their classes; both in order."""
+        labels = self.labels[rows]
+        try:
+            drawn = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
+        except ValueError as error:
+            classes, counts = np.unique(labels, return_counts=True)
+            rarest = shorten(self.label_names[classes[counts.argmin()]])
+            reason = one_line(error).partition(". ")[0]  # then all rare classes
+            raise InputError(
+                f"{key}={fraction}: {reason}; of {len(classes):,} classes, {rarest} is the rarest; add "
+                "rows, merge or drop classes with data.labels, or name another data.label_column"
+            ) from error
+        rest, held_out = map(np.sort, drawn)
+        return rest, held_out
+
+    def _take_last(self, rows: Integers, fraction: float) -> tuple[Integers, Integers]:
+        """As `draw`, with the last rows of each class."""
+        labels, held_out = self.labels[rows], np.zeros(len(rows), dtype=bool)
+        for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+            count = round(fraction * len(members))
+            if not 0 < count < len(members):
+                problem = f"{count} of {len(members)} rows of a class; change it or add rows"
+                raise InputError(f"data.val_fraction={fraction}: {problem}")
+            held_out[members[-count:]] = True
+        return rows[~held_out], rows[held_out]
 
     def check_classes(self, path: str) -> None:
         """Raise `InputError` unless the training set has two classes or more and all those of the other sets."""
@@ -181,41 +207,3 @@ def _leave_out(table: pa.Table, rows: Integers, kind: str, empty: str) -> str:
     if empty == "error":
         raise InputError(f"{problem}; fix the file, or leave such rows out with data.empty=drop")
     return f"left out: {problem}"
-
-
-def stratified_split(
-    rows: Integers,
-    labels: Integers,
-    fraction: float,
-    seed: int,
-    key: str,
-    label_names: Sequence[str],
-) -> tuple[Integers, Integers]:
-    """The remaining rows, and a `fraction` of them, drawn in proportion to their classes; both in order."""
-    try:
-        drawn = train_test_split(rows, test_size=fraction, stratify=labels, random_state=seed)
-    except ValueError as error:
-        classes, counts = np.unique(labels, return_counts=True)
-        rarest = shorten(label_names[classes[counts.argmin()]])
-        reason = one_line(error).partition(". ")[0]  # then all rare classes
-        raise InputError(
-            f"{key}={fraction}: {reason}; of {len(classes):,} classes, {rarest} is the rarest; add "
-            "rows, merge or drop classes with data.labels, or name another data.label_column"
-        ) from error
-    rest, held_out = map(np.sort, drawn)
-    return rest, held_out
-
-
-def tail_split(
-    rows: Integers, labels: Integers, fraction: float, key: str
-) -> tuple[Integers, Integers]:
-    """As `stratified_split`, with the last rows of each class."""
-    held_out = np.zeros(len(rows), dtype=bool)
-    for members in (np.flatnonzero(labels == label) for label in np.unique(labels)):
-        count = round(fraction * len(members))
-        if not 0 < count < len(members):
-            raise InputError(
-                f"{key}={fraction}: {count} of {len(members)} rows of a class; change it or add rows"
-            )
-        held_out[members[-count:]] = True
-    return rows[~held_out], rows[held_out]

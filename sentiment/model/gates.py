@@ -22,10 +22,8 @@ class Gates(NamedTuple):
 
 def unroll(layer: nn.Module, x: Tensor) -> Gates:
     """Compute an LSTM or GRU layer of one direction step by step over `(B, T, E)`, without dropout."""
-    if isinstance(layer, nn.LSTM):
-        return _unroll_lstm(layer, x)
-    assert isinstance(layer, nn.GRU)
-    return _unroll_gru(layer, x)
+    assert isinstance(layer, nn.LSTM | nn.GRU)
+    return _unroll_lstm(layer, x) if isinstance(layer, nn.LSTM) else _unroll_gru(layer, x)
 
 
 def _unroll_lstm(layer: nn.LSTM, x: Tensor) -> Gates:

@@ -33,15 +33,13 @@ class SentimentModule(LightningModule):
 
     Args:
         text_encoder: the values of `TextEncoder.to_dict`.
-        model: `_target_` and settings of the network, see `build_network`.
-        optimizer: makes one for parameters.
+        model: the settings for `build_network`.
         scheduler: makes one for an optimizer, and `total_steps` if it has such an argument. It is stepped after every
             batch, `ReduceLROnPlateau` after every epoch, which monitors `objective`.
         loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight`, the `class_weights`.
         adversarial_epsilon: RMS norm per token of the perturbation of the embeddings; the model learns from the
             original and the perturbed batch (Miyato et al. 2017).
         seed: of the dropout masks of each epoch, so that a resumed run draws the same ones.
-        trust: modules outside this package whose network and tokenizer may be imported.
     """
 
     data_contents = ""  # see `ReviewDataModule.contents`

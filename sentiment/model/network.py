@@ -20,10 +20,8 @@ class Network(nn.Module):
     The constructor of a subclass takes `max_features` (size of the vocabulary), `num_outputs` (`C`: 1 for two classes,
     the logit of a sigmoid, else one per class, a softmax) and `masked` by keyword, and the settings of its file in
     `conf/model/`. A subclass sets `embedding`, an `nn.Embedding`, and implements `forward_embedded`; one without an
-    embedding overrides `forward`, and has neither adversarial training nor attributions.
-
-    Args:
-        masked: padding is at the end of a text and masked; otherwise it is at the start and read like any other token.
+    embedding overrides `forward`, and has neither adversarial training nor attributions. Padding that is `masked` is
+    at the end of a text; otherwise it is at the start and read like any other token.
     """
 
     embedding: nn.Embedding

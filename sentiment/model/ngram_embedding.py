@@ -11,16 +11,13 @@ from sentiment.data.encoded.ngrams import hash_ngrams
 
 
 class NgramEmbedding(nn.Embedding):
-    """Embeds pairs, triples, … of word ids (Joulin et al. 2017); n-grams outside the vocabulary are zero vectors.
-
-    Attributes:
-        hashes: of the n-gram of each row, ascending, int64 `(num_ngrams + 1,)`. Row 0, of all others, has -1. It is no
-            buffer, since callbacks that average weights average buffers too, and would round it.
-    """
+    """Embeds pairs, triples, … of word ids (Joulin et al. 2017); n-grams outside the vocabulary are zero vectors."""
 
     def __init__(self, max_ngram: int, num_ngrams: int, ngram_dim: int) -> None:
         super().__init__(num_ngrams + 1, ngram_dim, padding_idx=0)
         self.max_ngram = max_ngram
+        # Of the n-gram of each row, ascending; row 0, of all others, has -1. It is no buffer, since
+        # callbacks that average weights average buffers too, and would round it.
         self.hashes = torch.full((num_ngrams + 1,), -1)
 
     def reset_parameters(self) -> None:
@@ -50,11 +47,9 @@ class NgramEmbedding(nn.Embedding):
         return rows
 
     def get_extra_state(self) -> Tensor:
-        """Part of the state dict: the hashes."""
         return self.hashes
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the hashes of a state dict."""
         shape = self.hashes.shape
         if not isinstance(state, Tensor) or (state.dtype, state.shape) != (torch.int64, shape):
             raise ValueError(f"hashes of n-grams: not int64 {tuple(shape)}")

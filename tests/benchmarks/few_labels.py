@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from sentiment.data.corpus import stratified_split
 from sentiment.data.labels import MISSING_LABEL
 from sentiment.runtime.config import instantiate_checked
 from sentiment.training import compose
@@ -25,7 +24,7 @@ def main() -> None:
     corpus = instantiate_checked(compose(*arguments).data, "data").source.load()
     rows = np.arange(corpus.train_rows)
     labels, names = corpus.labels, corpus.label_names
-    others, few = stratified_split(rows, labels[rows], int(count) / len(rows), 0, "COUNT", names)
+    others, few = corpus.draw(rows, int(count) / len(rows), 0, "COUNT")
     reviews = corpus.reviews.select_columns("text").add_column(
         "label", [None if label == MISSING_LABEL else names[label] for label in labels]
     )

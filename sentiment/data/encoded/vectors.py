@@ -8,7 +8,6 @@ they occur.
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -129,15 +128,20 @@ def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]
 
     `name` is one of torchtext's, such as `glove.6B.100d` (downloaded once), or a local file of lines `word value …`.
     """
-    from torchtext.vocab import pretrained_aliases  # slow to import
+    from torchtext.vocab import Vectors, pretrained_aliases  # slow to import
 
     try:
+        cache, file = cache_dir() / "vectors", Path(name)
         # torchtext would disable certificate checks for the whole process.
         with (
             patch.object(ssl, "_create_unverified_context", ssl.create_default_context),
             patch.object(ssl, "_create_default_https_context"),
         ):
-            pretrained = _load_vectors(name)
+            if file.is_file():
+                stat = file.stat()  # torchtext's cache is keyed by the file name alone
+                pretrained = Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")
+            else:
+                pretrained = pretrained_aliases[name](cache=cache)
     except (OSError, RuntimeError, ValueError, TypeError, LookupError, ZeroDivisionError) as error:
         raise InputError(
             f"model.embedding_init={name}: cannot be read or downloaded ({error}); use ppmi, a file of lines "
@@ -146,13 +150,3 @@ def pretrained_vectors(name: str, words: Sequence[str]) -> tuple[Tensor, Tensor]
     found = [id_ for id_, word in enumerate(words) if word in pretrained.stoi]
     rows = [pretrained.stoi[words[id_]] for id_ in found]
     return pretrained.vectors[rows].float(), torch.tensor(found, dtype=torch.int64)
-
-
-def _load_vectors(name: str) -> Any:
-    from torchtext.vocab import Vectors, pretrained_aliases
-
-    cache = cache_dir() / "vectors"
-    if not Path(name).is_file():
-        return pretrained_aliases[name](cache=cache)
-    stat = Path(name).stat()  # torchtext's cache is keyed by the file name alone
-    return Vectors(name, cache=cache / f"{stat.st_mtime_ns}_{stat.st_size}")

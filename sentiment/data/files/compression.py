@@ -42,11 +42,7 @@ class TextStream(NamedTuple):
 
 @contextmanager
 def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[TextStream]:
-    """Open a text file, compressed or not. A byte order mark of UTF-16 goes before UTF-8 or UTF-16.
-
-    Raises:
-        InputError: the file is in a format that is no text.
-    """
+    """Open a text file, compressed or not. A byte order mark of UTF-16 goes before UTF-8 or UTF-16."""
     size = max(1, file.stat().st_size)
     with _open_bytes(file) as (raw, stream):
         start = stream.peek(4)[:4]  # type: ignore[attr-defined]

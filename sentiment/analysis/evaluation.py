@@ -15,7 +15,6 @@ import torch
 from datasets import Dataset
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +28,7 @@ from sentiment.data.encoded.tokenizing import EMPTY, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
+from sentiment.runtime.cli import progress_options
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import reading
 from sentiment.runtime.run_folder import RunFolder, provenance
@@ -174,8 +174,8 @@ def _classify(
     """Log-probabilities by each member, float32 `(members, N, classes)`; words, and copies of known reviews."""
     parts = []
     counts: Counter[str] = Counter()
-    starts, console = range(0, len(reviews), CHUNK_SIZE), Console(stderr=True)
-    for start in track(starts, "Classifying reviews", console=console, transient=True):
+    starts = range(0, len(reviews), CHUNK_SIZE)
+    for start in track(starts, "Classifying reviews", **progress_options()):
         texts = reviews[start : start + CHUNK_SIZE]["text"]
         encoded = ensemble.encode(texts)
         parts.append(ensemble.log_probabilities(encoded))

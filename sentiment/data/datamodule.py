@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from pytorch_lightning import LightningDataModule
-from rich.console import Console
 from rich.progress import track
 from torch.utils.data import DataLoader
 
@@ -35,6 +34,7 @@ from sentiment.data.source import FileSettings, resolve_source
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
+from sentiment.runtime.cli import progress_options
 from sentiment.runtime.errors import (
     InputError,
     check_at_least,
@@ -126,8 +126,7 @@ class ReviewDataModule(LightningDataModule):
 
         def texts(purpose: str) -> Iterator[Sequence[str]]:
             chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
-            console = Console(stderr=True)
-            for start in track(chunks, purpose, console=console, transient=True):
+            for start in track(chunks, purpose, **progress_options()):
                 yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
         metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}

@@ -96,3 +96,13 @@ class CommandParser(argparse.ArgumentParser):
                 sys.exit(141)
             name = error.filename or "standard output"
             exit_with_error(f"{name}: {error.strerror}; free some space or choose another place")
+
+
+def progress_options() -> dict[str, Any]:
+    """Of rich's progress bars: on stderr, if that is a terminal, and not in a quiet run."""
+    from rich import get_console
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    hidden = get_console().quiet or not console.is_interactive
+    return {"console": console, "transient": True, "disable": hidden}

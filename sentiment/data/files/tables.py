@@ -12,14 +12,13 @@ from typing import Any
 import pyarrow as pa
 from datasets import ClassLabel, Features
 from pyarrow.parquet import read_schema
-from rich import get_console
-from rich.console import Console
 from rich.progress import Progress
 
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
 from sentiment.data.files.layout import FileSet, describe_files
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.cache import cached
+from sentiment.runtime.cli import progress_options
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import fingerprint
 
@@ -71,9 +70,7 @@ def _map_table(path: Path) -> pa.Table | None:
 
 
 def _write_table(found: FileSet, options: ReadOptions, names: list[str], path: Path) -> None:
-    console = Console(stderr=True)
-    disabled = get_console().quiet or not console.is_interactive
-    with Progress(console=console, transient=True, disable=disabled) as progress:
+    with Progress(**progress_options()) as progress:
         batches = _read_batches(found, options, names, progress)
         first = next(batches, None)
         if first is None:

@@ -163,8 +163,7 @@ def load(path: str | os.PathLike[str], trust: Collection[str] = ()) -> Classifie
     file = Path(path).expanduser()
     if file.is_dir():
         run = RunFolder(file)
-        cfg = run.read_config()
-        file = run.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
+        file = run.tested_checkpoint
         run.check_contains(file)
     net, encoder, label_names = restore_model(file, read_checkpoint(file), trust)
     return Classifier(net.to("cuda" if torch.cuda.is_available() else "cpu"), encoder, label_names)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from sentiment.classifier import Prediction
+from sentiment.data.files.delimited import find_separator
 from sentiment.data.files.formats import ReadOptions
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
@@ -72,8 +73,6 @@ def make_read_options(
     run: RunFolder, header: bool, flags: Mapping[str, str], **changes: str | None
 ) -> ReadOptions:
     """How to read a file: as the files of a run, but for changes of `ReadOptions`."""
-    from sentiment.data.source import find_separator  # takes seconds
-
     cfg = run.read_config()
     of_run = cfg.data if cfg else {}
 

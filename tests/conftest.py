@@ -9,8 +9,15 @@ import torch
 from omegaconf import DictConfig
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.demo import reviews
-from tests.helpers import MASKED, Compose, compose_quick, prepare_datamodule, train_quick, write_csv
+from tests.helpers import (
+    MASKED,
+    Compose,
+    compose_quick,
+    labelled_reviews,
+    prepare_datamodule,
+    train_quick,
+    write_csv,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,9 +45,7 @@ def imdb() -> Path:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 300 training and 100 test reviews."""
     folder = tmp_path_factory.mktemp("small")
-    rows: list[tuple[str, object]] = [
-        (text, ("bad", "good")[label]) for text, label in reviews(400)
-    ]
+    rows = labelled_reviews(400)
     write_csv(folder / "train.csv", rows[:300])
     write_csv(folder / "test.csv", rows[300:])
     return folder

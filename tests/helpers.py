@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from sentiment.analysis.evaluation import evaluate
 from sentiment.data.datamodule import ReviewDataModule
+from sentiment.data.demo import reviews
 from sentiment.model.recurrent import LSTMClassifier
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
@@ -125,6 +126,11 @@ def load_weights(folder: Path, name: str = "last") -> dict[str, Tensor]:
 def weights_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     """Whether two state dicts are bit-identical."""
     return all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+def labelled_reviews(count: int) -> list[tuple[str, object]]:
+    """Reviews of the built-in corpus, with the classes `bad` and `good`."""
+    return [(text, ("bad", "good")[label]) for text, label in reviews(count)]
 
 
 def write_csv(

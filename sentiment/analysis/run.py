@@ -18,6 +18,9 @@ from sentiment.runtime.files import reading, unescape_csv_formula
 from sentiment.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from sentiment.analysis.figures.fonts import Figure
     from sentiment.classifier import Classifier
 
@@ -93,6 +96,18 @@ class Run:
             _ = frame[["row", "text", *(f"p({name})" for name in sorted(classes))]]
         return frame
 
+    @property
+    def label_names(self) -> list[str]:
+        """The classes, in the order of the columns of `predictions`."""
+        return [name[2:-1] for name in self.predictions if name.startswith("p(")]
+
+    @property
+    def probabilities(self) -> "npt.NDArray[np.float32]":
+        """The probabilities in `predictions`, float32 `(N, classes)`."""
+        columns = [f"p({name})" for name in self.label_names]
+        probabilities: npt.NDArray[np.float32] = self.predictions[columns].to_numpy("float32")
+        return probabilities
+
     @cached_property
     def model(self) -> "Classifier":
         """The tested model, see `sentiment.load`."""
@@ -110,16 +125,15 @@ class Run:
         if (self.path / "history.csv").exists():
             figures["history"] = plot_history(self.history, self.metrics.get("checkpoint_epoch"))
         if self.folder.predictions_file.exists():
-            names = [name[2:-1] for name in self.predictions if name.startswith("p(")]
+            names = self.label_names
             labels, predicted = (
                 pd.Categorical(self.predictions[column], names).codes.astype("int64")
                 for column in ("label", "predicted")
             )
-            probabilities = self.predictions[[f"p({name})" for name in names]].to_numpy("float32")
             ece = self.metrics.get("test/ece")
             figures["confusion_matrix"] = plot_confusion_matrix(labels, predicted, names)
             figures["reliability_diagram"] = plot_reliability_diagram(
-                labels, probabilities, names, math.nan if ece is None else ece
+                labels, self.probabilities, names, math.nan if ece is None else ece
             )
         return figures
 

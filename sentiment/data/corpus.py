@@ -31,9 +31,8 @@ SHOWN_ROWS = 5  # of a kind in a message
 class Corpus:
     """Rows of the training set, then those of the validation and the test set, then texts without a label."""
 
-    reviews: (
-        Dataset  # columns `text`, `file`, `row` (its number in that file, from 1) and perhaps `id`
-    )
+    # Columns `text`, `file`, `row` (its number in that file, from 1) and perhaps `id`.
+    reviews: Dataset
     labels: Integers  # class of each row, int64 `(rows,)`; `MISSING_LABEL` without one
     train_rows: int  # 0 if all rows are tested
     val_rows: int  # 0 if the validation set is to be drawn from the training set

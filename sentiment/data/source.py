@@ -16,6 +16,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, make_corpus
+from sentiment.data.files.delimited import find_separator
 from sentiment.data.files.formats import READERS, ReadOptions
 from sentiment.data.files.layout import (
     FileSet,
@@ -35,7 +36,6 @@ HUB = "stanfordnlp/imdb"
 REVISION = "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"  # so that the reviews never change
 IMDB_LABELS = ["negative", "positive"]
 DEMO_TRAIN, DEMO_TEST = 6000, 2000
-SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,6 @@ def _find_paths(key: str, named: Any) -> list[Path]:
     return paths
 
 
-def find_separator(name: Any) -> str | None:
-    return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
-
-
 @dataclass(frozen=True)
 class Source:
     """A corpus that is identified, but not read yet."""
@@ -113,9 +109,8 @@ class Source:
     version: Sequence[Any] = ()  # of the other splits
     # Returns their files, or tables as `load_table` does.
     fetch: Callable[[], Mapping[str, Sequence[FileSet | pa.Table]]] = dict
-    folder: Path | None = (
-        None  # to which file names in the corpus are relative; None: that of each file
-    )
+    # To which file names in the corpus are relative; None: that of each file.
+    folder: Path | None = None
     label_names: list[str] | None = None  # of IMDB, in place of those in the files
 
     @property

@@ -9,11 +9,12 @@ from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
 from sentiment.runtime.errors import shorten
+from sentiment.runtime.run_folder import RUN_LOG
 
 MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
 MAX_REVIEWS = 10_000  # of a split whose tokens are counted
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+log = logging.getLogger(RUN_LOG)
 
 
 def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:

@@ -9,6 +9,7 @@ import psutil
 from torch import nn
 
 from sentiment.runtime.errors import InputError
+from sentiment.runtime.run_folder import RUN_LOG
 
 if TYPE_CHECKING:
     from sentiment.data.datamodule import ReviewDataModule
@@ -20,7 +21,7 @@ LARGE = 0.25  # of the available memory
 CGROUPS = Path("/sys/fs/cgroup")
 _CGROUP_LIMITS = ("memory.max", "memory/memory.limit_in_bytes")  # versions 2 and 1
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+log = logging.getLogger(RUN_LOG)
 
 
 def check_memory(

@@ -118,7 +118,7 @@ def cached_arrays(name: str, compute: Callable[[], Mapping[str, Any]]) -> Arrays
             np.savez(file, **computed)
 
     try:
-        return cached(name, _read_npz, write)
+        return cached(name, read_arrays, write)
     except InputError as error:
         if not computed:
             raise
@@ -126,12 +126,8 @@ def cached_arrays(name: str, compute: Callable[[], Mapping[str, Any]]) -> Arrays
         return {key: np.asarray(value) for key, value in computed.items()}
 
 
-def read_arrays(name: str) -> Arrays | None:
-    """Arrays in the cache; None if the file is missing or damaged."""
-    return _read_npz(cache_dir() / name)
-
-
-def _read_npz(path: Path) -> Arrays | None:
+def read_arrays(path: Path) -> Arrays | None:
+    """Arrays in a file; None if it is missing or damaged."""
     try:
         with open(path, "rb") as file, np.load(file) as arrays:
             return dict(arrays)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = 1024  # reviews whose texts are in memory at a time
 LOCK = ".sentiment.lock"  # a file `.lock` is of another program
+RUN_LOG = "sentiment.training.experiment"  # logger of a run; a study silences its trials by it
 LOG_FORMAT = "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s"  # Hydra's
 PACKAGES = (
     *("torch", "pytorch-lightning", "torchmetrics", "torchtext"),
@@ -68,6 +69,12 @@ class RunFolder:
     def selected_checkpoint(self, test_ckpt: str | None) -> Path:
         """The checkpoint for a value of `test_ckpt`: the best one, unless the last one was tested."""
         return self.checkpoint("last" if test_ckpt == "last" else "best")
+
+    @property
+    def tested_checkpoint(self) -> Path:
+        """The checkpoint that the run has tested, or would have."""
+        cfg = self.read_config()
+        return self.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
 
     def check_contains(self, file: Path) -> None:
         """Refuse a folder without a file that every run writes."""

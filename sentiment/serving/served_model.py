@@ -37,8 +37,7 @@ class ServedModel:
         cfg = self.folder.read_config()
         data = cfg.data if cfg else {}
         self.data = " ".join(str(data[key]) for key in ("source", "name", "path") if data.get(key))
-        selected = self.folder.selected_checkpoint(cfg.get("test_ckpt") if cfg else None)
-        checkpoint = selected if path.is_dir() else path
+        checkpoint = self.folder.tested_checkpoint if path.is_dir() else path
         self._files = (checkpoint, self.folder.metrics_file, self.folder.predictions_file)
         self._states = [_read_state(file) for file in self._files]
         self.classifier: Classifier = load(path, trust)

@@ -16,10 +16,9 @@ class TestSet:
     __test__ = False  # pytest takes the name for that of a test
 
     def __init__(self, run: Path) -> None:
-        self.reviews = Run.read(run).predictions
-        columns = [name for name in self.reviews if name.startswith("p(")]
-        self.probabilities = self.reviews[columns].to_numpy(np.float32)  # (N, classes)
-        self.names = [column[2:-1] for column in columns]
+        tested = Run.read(run)
+        self.reviews, self.names = tested.predictions, tested.label_names
+        self.probabilities = tested.probabilities  # (N, classes)
         numbers = pd.Index(self.names).get_indexer(self.reviews["label"])
         of_label = self.probabilities[np.arange(len(numbers)), numbers]
         self.orders = {

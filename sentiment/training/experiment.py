@@ -24,7 +24,7 @@ from sentiment.model.memory import check_memory
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.config import flatten, hyperparameters, instantiate_checked, named_settings
 from sentiment.runtime.errors import InputError, prefix_key, quote_errors
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.run_folder import RUN_LOG, RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.baseline import Baseline
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
@@ -43,7 +43,7 @@ from sentiment.training.trainer import (
     translate_lightning_errors,
 )
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(RUN_LOG)
 
 
 def run_experiment(

@@ -12,6 +12,7 @@ from sentiment.analysis.figures.fonts import Figure
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import DivergedError, InputError
+from sentiment.runtime.run_folder import RUN_LOG
 from sentiment.training.trainer import translate_lightning_errors
 
 MIN_LR, MAX_LR, STEPS = 1e-6, 1.0, 500
@@ -24,7 +25,7 @@ RANGE_TEST: dict[str, Any] = {  # arguments of its trainer
     **{"limit_val_batches": 0, "enable_checkpointing": False, "fast_dev_run": False},
 }
 
-log = logging.getLogger("sentiment.training.experiment")
+log = logging.getLogger(RUN_LOG)
 
 
 class RangeTest(Callback):

@@ -22,14 +22,15 @@ from sentiment.runtime.cache import cached_arrays, source_hash
 from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, check_at_least, prefix_key, quote_errors
 from sentiment.runtime.files import fingerprint
+from sentiment.runtime.run_folder import RUN_LOG
 from sentiment.runtime.trust import find_targets
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+log = logging.getLogger(RUN_LOG)
 
 
 def prepare_module(cfg: DictConfig, datamodule: ReviewDataModule) -> SentimentModule:
     """A module for the data: with its n-grams, word vectors and weights of the classes."""
-    seed_everything(cfg.seed, verbose=False)
+    seed_everything(cfg.seed, verbose=False)  # teachers, if any, have drawn numbers
     model = cfg.model
     ngrams = find_ngrams(datamodule, model.get("max_ngram", 1), model.get("min_ngram_count"))
     weights = _weigh_classes(datamodule, cfg.class_weights)

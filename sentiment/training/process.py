@@ -13,8 +13,9 @@ import torch
 
 from sentiment.runtime.errors import check_at_least
 from sentiment.runtime.files import is_first_process
+from sentiment.runtime.run_folder import RUN_LOG
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+log = logging.getLogger(RUN_LOG)
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _HARMLESS_WARNINGS = (

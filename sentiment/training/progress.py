@@ -22,6 +22,7 @@ from rich.table import Table
 from sentiment.model.module import SentimentModule
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import atomic_write
+from sentiment.runtime.run_folder import RUN_LOG
 
 TAGS = (
     *("train/loss", "train/accuracy"),
@@ -29,8 +30,7 @@ TAGS = (
 )
 COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
 
-# A study silences its trials by the name of the parent.
-log = logging.getLogger("sentiment.training.experiment.epochs")
+log = logging.getLogger(f"{RUN_LOG}.epochs")
 
 
 class ProgressBar(RichProgressBar):

@@ -21,7 +21,7 @@ from sentiment.runtime.cli import ConsoleHandler
 from sentiment.runtime.config import check_single_device, flatten
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import describe_write_error, make_unique_folder
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.run_folder import RUN_LOG, RunFolder
 from sentiment.training import experiment
 from sentiment.training.configuration import compose
 from sentiment.training.process import prepare_process
@@ -59,7 +59,7 @@ def train(cfg: DictConfig) -> Run:
 
 
 def _train(cfg: DictConfig) -> Run:
-    log = logging.getLogger(experiment.__name__)
+    log = logging.getLogger(RUN_LOG)
     settings, defaults, place = flatten(cfg), flatten(compose()), os.path.relpath(cfg.output_dir)
     varied = [key for key in settings if (key, settings[key]) not in defaults.items()]
     try:

@@ -18,10 +18,10 @@ from sentiment.runtime.config import (
     instantiate_checked,
 )
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.run_folder import RunFolder
+from sentiment.runtime.run_folder import RUN_LOG, RunFolder
 from sentiment.runtime.trust import find_targets
 
-log = logging.getLogger("sentiment.training.experiment")  # a study silences its trials by this name
+log = logging.getLogger(RUN_LOG)
 
 _EVENTS = "events.out.tfevents.*"
 # What the weights, the order of the batches and the choice of the best checkpoint depend on.

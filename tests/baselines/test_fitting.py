@@ -38,7 +38,7 @@ def cached_file(fit: CachedFit) -> Path:
 
 
 def read(fit: CachedFit) -> Arrays | None:
-    return read_arrays(f"{fit.name}.npz")
+    return read_arrays(cached_file(fit))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from sentiment.training.self_training import check_self_training, find_unfinishe
 from sentiment.training.trainer import make_callbacks
 from tests.helpers import (
     compose_quick,
+    labelled_reviews,
     load_weights,
     prepare_datamodule,
     read_metrics,
@@ -48,9 +49,7 @@ SETTINGS = [
 def partly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 200 training, 100 test and 150 unlabelled reviews."""
     folder = tmp_path_factory.mktemp("partly")
-    rows: list[tuple[str, object]] = [
-        (text, ("bad", "good")[label]) for text, label in reviews(450)
-    ]
+    rows = labelled_reviews(450)
     write_csv(folder / "train.csv", rows[:200])
     write_csv(folder / "test.csv", rows[200:300])
     (folder / "unlabelled.txt").write_text("".join(f"{text}\n" for text, _ in rows[300:]))

@@ -13,7 +13,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sentiment.data.demo import reviews
 from sentiment.data.encoded.batching import Batch
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
@@ -23,6 +22,7 @@ from tests.helpers import (
     QUICK,
     Compose,
     command,
+    labelled_reviews,
     load_weights,
     read_metrics,
     weights_equal,
@@ -325,7 +325,7 @@ def test_label_smoothing_and_weights_change_the_training_but_not_the_metric(
 @pytest.mark.slow
 def test_figures_of_several_devices_are_those_of_one(tmp_path: Path) -> None:
     """Neither 41 training nor 9 validation nor 21 test rows divide by 2 devices or by 3."""
-    rows: list[tuple[str, object]] = [(text, ("bad", "good")[label]) for text, label in reviews(71)]
+    rows = labelled_reviews(71)
     for name, part in (("train", rows[:41]), ("val", rows[41:50]), ("test", rows[50:])):
         write_csv(tmp_path / f"{name}.csv", part)
     settings = [

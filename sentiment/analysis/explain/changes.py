@@ -51,7 +51,6 @@ def find_changes(
         (gradient,) = torch.autograd.grad(value, x)
     x, gradient = x.detach()[0, ids[0] != PADDING], gradient[0, ids[0] != PADDING]  # (T, E)
     strongest = (gradient * x).sum(1).abs().topk(min(MAX_WORDS, len(words))).indices  # (W,)
-    read = slice(-encoder.maxlen, None) if encoder.truncating == "pre" else slice(encoder.maxlen)
     edits: list[tuple[int, str | None]] = [(i, None) for i in strongest.tolist()]
     if net.has_embedding:
         known = net.embedding.weight.detach()[len(SPECIALS) :].to(x.dtype)  # (V, E)
@@ -69,7 +68,7 @@ def find_changes(
             [*tokens[: first + i], *filter(None, [new]), *tokens[first + i + 1 :]]
             for i, new in batch
         ]
-        ids_of_texts = [encoder.vocabulary.look_up(text[read]) for text in texts]
+        ids_of_texts = [encoder.encode_tokens(text) for text in texts]
         logits = classifier.logits(classifier.make_reviews(ids_of_texts))
         probabilities, odds = log_probabilities(logits).exp(), log_odds(logits, number)
         for edit, of_classes, odd in zip(batch, probabilities, odds.tolist(), strict=True):

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
+SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}  # as they can be typed
 SAMPLE_LINES = 20
 MAX_SHAPES = 1000  # of the cells of a column that are compared
 MAX_CELL = (1 << 31) - 1  # characters; the csv module takes no more on Windows
@@ -21,9 +22,7 @@ class Dialect(NamedTuple):
 
     separator: str
     quotechar: str | None = '"'  # None if quotes are part of the text
-    escapechar: str | None = (
-        None  # before a quote in a quoted cell; None if such quotes are doubled
-    )
+    escapechar: str | None = None  # before a quote in a cell; None if such quotes are doubled
 
 
 class DialectError(ValueError):
@@ -32,6 +31,11 @@ class DialectError(ValueError):
     def __init__(self, line: int, message: str) -> None:
         super().__init__(f"line {line:,}: {message}")
         self.line = line
+
+
+def find_separator(name: Any) -> str | None:
+    """The separator that a setting names; None if it is to be found."""
+    return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
 
 
 def find_dialect(

@@ -62,15 +62,19 @@ class TextEncoder:
     def split(self, text: str) -> tuple[list[str], slice]:
         """The tokens of a text, and which of them the model reads."""
         tokens = self.tokenizer(text)
-        excess = max(0, len(tokens) - self.maxlen)
-        if self.truncating == "pre":
-            return tokens, slice(excess, None)
-        return tokens, slice(len(tokens) - excess)
+        return tokens, self._choose(tokens)
 
     def encode(self, text: str) -> list[int]:
         """Ids of the tokens that the model reads, at least one and at most `maxlen`."""
-        tokens, kept = self.split(text)
-        return self.vocabulary.look_up(tokens[kept])
+        return self.encode_tokens(self.tokenizer(text))
+
+    def encode_tokens(self, tokens: list[str]) -> list[int]:
+        """Ids of those of the tokens of a text that the model reads."""
+        return self.vocabulary.look_up(tokens[self._choose(tokens)])
+
+    def _choose(self, tokens: list[str]) -> slice:
+        excess = max(0, len(tokens) - self.maxlen)
+        return slice(excess, None) if self.truncating == "pre" else slice(len(tokens) - excess)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an encoder of the same ids."""

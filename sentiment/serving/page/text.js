@@ -28,7 +28,7 @@ async function update(signal) {
   byId("text-note").textContent = isEmpty ? "Type a text." : review?.note ?? "";
   byId("results").hidden = isEmpty;
   for (const card of shown) card.expect(text);
-  const failures = []; // what fails for one model keeps none of the others from an answer
+  const failures = []; // the error of one model does not hide the answers of the others
   const ask = (question) =>
     Promise.all(isEmpty ? [] : shown.map((card) => question(card).catch((error) => failures.push(error))));
   await ask((card) => card.classify(signal));

@@ -29,7 +29,7 @@ from sentiment.runtime.config import (
 from sentiment.runtime.errors import InputError, check_at_least, check_choice, prefix_key
 from sentiment.runtime.files import make_folder
 from sentiment.runtime.hydra_app import explain
-from sentiment.runtime.run_folder import RunFolder, trial_path
+from sentiment.runtime.run_folder import RUN_LOG, RunFolder, trial_path
 from sentiment.training.experiment import run_experiment
 from sentiment.training.settings import check_settings
 from sentiment.training.tune.space import SearchSpace
@@ -37,7 +37,6 @@ from sentiment.training.tune.study import Study, hide_password
 
 log = logging.getLogger(__name__)
 
-_RUN_LOG = "sentiment.training.experiment"
 _OWN_FILES = {"study.db", "study.db-journal", "tune.log"}  # of a worker that starts now
 
 
@@ -212,7 +211,7 @@ def _silence_runs() -> Iterator[None]:
     """Keep what runs log out of the console and the log of the study; each writes its own."""
 
     def is_of_study(record: logging.LogRecord) -> bool:
-        return not record.name.startswith(_RUN_LOG)
+        return not record.name.startswith(RUN_LOG)
 
     handlers = [*logging.getLogger().handlers]
     for handler in handlers:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from sentiment.classifier import Prediction
-from sentiment.data.files.delimited import find_separator
 from sentiment.data.files.formats import ReadOptions
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
@@ -81,12 +80,12 @@ def make_read_options(
 
     by_number = not changes.get("text_column") and of_run.get("header") is False
     return ReadOptions(
-        text_column=str(choose("text_column", "text")),
+        text_column=choose("text_column", "text"),
         label_column=None,
         header=header and not by_number,
-        separator=find_separator(choose("separator", None)),
-        encoding=str(choose("encoding", "utf-8")),
-        encoding_errors=str(choose("encoding_errors", "strict")),
+        separator=choose("separator", None),
+        encoding=choose("encoding", "utf-8"),
+        encoding_errors=choose("encoding_errors", "strict"),
         flags=flags,
     )
 

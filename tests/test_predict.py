@@ -308,7 +308,7 @@ def test_slow_pipe_is_answered_line_by_line_and_closed_output_ends_quietly(run: 
     [
         ("absent.csv", None, "absent.csv: no such file"),
         ("x.xls", "text\n", r"x.xls: unknown format .xls; use .csv, .tsv, "),
-        ("x.csv", "", "x.csv: is empty; it needs rows with text$"),
+        ("x.csv", "", "x.csv: contains no rows; add some$"),
         (
             "x.csv",
             "review\na\n",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,8 @@ from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
 from sentiment.data import Integers
-from sentiment.data.files.layout import SPLITS
+from sentiment.data.files.layout import ALL_ROWS, SPLITS
+from sentiment.data.files.tables import get_metadata
 from sentiment.data.labels import (
     DROPPED_LABEL,
     MISSING_LABEL,
@@ -117,23 +119,25 @@ class Corpus:
 
 
 def make_corpus(
-    tables: Mapping[str, pa.Table],
+    tables: Mapping[str, Sequence[pa.Table]],
     mapping: Mapping[str, str | None],
-    class_names: Sequence[str],
     empty: str,
     fingerprint: str,
 ) -> Corpus:
     """Number the classes of tables, see `number_classes`, and drop rows without a text or a label.
 
-    The tables are by split, as `load_table` returns them; without `train`, those in `test` are all labelled rows. With
-    `empty="error"`, a row to drop raises an `InputError`. The fingerprint is that of the reviews.
+    The tables are by split, as `load_table` returns them. With `empty="error"`, a row to drop raises an
+    `InputError`. The fingerprint is that of the reviews.
     """
-    splits = [split for split in SPLITS if split in tables]
-    table = pa.concat_tables([tables[split] for split in splits])
-    split_of = np.repeat(np.arange(len(splits)), [len(tables[split]) for split in splits])
+    splits = [split for split in (ALL_ROWS, *SPLITS) if split in tables]
+    ordered = [table for split in splits for table in tables[split]]
+    table = pa.concat_tables(ordered)
+    sizes = [sum(map(len, tables[split])) for split in splits]
+    split_of = np.repeat(np.arange(len(splits)), sizes)
     needs_label = np.array(splits)[split_of] != "unlabelled"
     has_text = pc.greater(pc.binary_length(table["text"]), 0)
     of_texts = pc.if_else(has_text, table["label"], pa.scalar(None, pa.large_string()))
+    class_names = list(dict.fromkeys(chain(*(get_metadata(t, "class_names") for t in ordered))))
     numbered = number_classes(of_texts, mapping, class_names)
     check_classes(numbered.names, int(needs_label.sum()))
     labels = np.where(has_text.to_numpy(), numbered.labels, NO_TEXT)
@@ -149,7 +153,7 @@ def make_corpus(
     if unfilled := [split for split in splits if not kept[split]]:
         needed = "a text" if unfilled[0] == "unlabelled" else "both a text and a label"
         raise InputError(
-            f"{tables[unfilled[0]]['file'][0].as_py()}: no row has {needed}; fix it, or check the "
+            f"{tables[unfilled[0]][0]['file'][0].as_py()}: no row has {needed}; fix it, or check the "
             "columns and data.labels"
         )
     has_ids = table["id"].null_count < len(table)

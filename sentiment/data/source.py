@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -16,9 +16,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sentiment.data import demo
 from sentiment.data.corpus import Corpus, make_corpus
-from sentiment.data.files.delimited import find_separator
 from sentiment.data.files.formats import READERS, ReadOptions
 from sentiment.data.files.layout import (
+    ALL_ROWS,
     FileSet,
     FileSets,
     add_unlabelled,
@@ -38,54 +38,25 @@ IMDB_LABELS = ["negative", "positive"]
 DEMO_TRAIN, DEMO_TEST = 6000, 2000
 
 
-@dataclass(frozen=True)
-class FileSettings:
+@dataclass
+class FileSettings(ReadOptions):
     """Which files are read, and how: keys of `conf/data/default.yaml`, as they are typed."""
 
     path: Any = None
     unlabelled: Any = None
-    text_column: Any = "text"
-    label_column: Any = "label"
-    id_column: Any = None
-    header: bool = True
-    separator: Any = None
-    encoding: Any = "utf-8"
-    encoding_errors: str = "strict"
-    text_per: str | None = None
     labels: Any = None
     empty: str = "drop"
     test_fraction: float = 0.2
     split_seed: int = 0
+    text_per: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         with prefix_key("data"):
             check_choice(("drop", "error"), empty=self.empty)
-            check_choice((None, "line", "file"), text_per=self.text_per)
-            check_choice(("strict", "replace"), encoding_errors=self.encoding_errors)
-            check_choice((True, False), header=self.header)
-        _ = self.mapping, self.options, self.roots
-
-    @cached_property
-    def mapping(self) -> dict[str, str | None]:
-        return read_mapping(self.labels)
-
-    @cached_property
-    def options(self) -> ReadOptions:
-        return ReadOptions(
-            text_column=str(self.text_column),
-            label_column=str(self.label_column),
-            id_column=None if self.id_column is None else str(self.id_column),
-            header=self.header,
-            separator=find_separator(self.separator),
-            encoding=str(self.encoding or "utf-8"),
-            encoding_errors=self.encoding_errors,
-            text_per=self.text_per,
-        )
-
-    @cached_property
-    def roots(self) -> list[Path]:
-        """Existing files, or one folder; empty without a path."""
-        return [] if self.path is None else _find_paths("path", self.path)
+        self.mapping = read_mapping(self.labels)
+        # Existing files, or one folder; empty without a path.
+        self.roots = [] if self.path is None else _find_paths("path", self.path)
 
 
 def _find_paths(key: str, named: Any) -> list[Path]:
@@ -116,12 +87,12 @@ class Source:
     @property
     def has_test_set(self) -> bool:
         """Whether the test set is given, and not drawn from all rows."""
-        return "train" in self.sets or "test" not in self.sets
+        return ALL_ROWS not in self.sets
 
     def list_files(self, split: str) -> set[str]:
         """Known files with rows of `train` or `test`, without symbolic links."""
-        name = split if self.has_test_set else "test"
-        return {state.path for found in self.sets.get(name, []) for state in found.states}
+        found = self.sets.get(split if self.has_test_set else ALL_ROWS, [])
+        return {state.path for files in found for state in files.states}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -131,48 +102,41 @@ class Source:
             split: [[found.label, found.states] for found in sets]
             for split, sets in self.sets.items()
         }
-        mapping = sorted(map(str, settings.mapping.items()))
         drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
-        how = [*settings.options.cache_key, mapping, settings.empty, *drawn]
+        mapping = sorted(map(str, settings.mapping.items()))
+        how = [*settings.cache_key, mapping, settings.empty, *drawn]
         return fingerprint([*self.version, states, *how])
 
     def load(self) -> Corpus:
         """Read the corpus."""
+        settings = self.settings
         tables: dict[str, list[pa.Table]] = {}
         notes = []
         for split, found in {**self.fetch(), **self.sets}.items():
-            tables[split] = [self._load_table(files, split) for files in found]
-            shown = split if self.has_test_set or split == "unlabelled" else "all rows"
-            notes += [
-                _describe(files, table, shown)
-                for files, table in zip(found, tables[split], strict=True)
-                if isinstance(files, FileSet)
-            ]
-        names = (get_metadata(table, "class_names") for table in chain(*tables.values()))
-        class_names = list(dict.fromkeys(chain(*names)))
-        by_split = {split: pa.concat_tables(found) for split, found in tables.items()}
-        corpus = make_corpus(
-            by_split, self.settings.mapping, class_names, self.settings.empty, self.fingerprint
-        )
-        if not self.has_test_set and self.settings.test_fraction < 1:
-            corpus = corpus.draw_test_set(self.settings.test_fraction, self.settings.split_seed)
+            for files in found:
+                table = files
+                if isinstance(files, FileSet):
+                    table = self._load_table(files, split)
+                    notes.append(_describe(files, table, split))
+                tables.setdefault(split, []).append(table)
+        corpus = make_corpus(tables, settings.mapping, settings.empty, self.fingerprint)
+        if not self.has_test_set and settings.test_fraction < 1:
+            corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
         if corpus.train_rows:
             corpus.check_classes(self.name)
-        if self.folder and self.folder in self.settings.roots:
+        if self.folder and self.folder in settings.roots:
             ignored = find_ignored(chain(*self.sets.values()), self.folder)
             corpus.warnings.extend([f"not read: {', '.join(ignored)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
         return replace(corpus, notes=notes + corpus.notes)
 
-    def _load_table(self, found: FileSet | pa.Table, split: str) -> pa.Table:
-        if not isinstance(found, FileSet):
-            return found
-        options, root = self.settings.options, self.folder
-        if split == "unlabelled":
-            options, root = replace(options, label_column=None), None
+    def _load_table(self, found: FileSet, split: str) -> pa.Table:
         file, *others = found.files
-        return load_table(found, options, root or (file.parents[1] if others else file.parent))
+        folder = file.parents[1] if others else file.parent
+        if split == "unlabelled":
+            return load_table(found, replace(self.settings, label_column=None), folder)
+        return load_table(found, self.settings, self.folder or folder)
 
 
 def resolve_source(source: str, settings: FileSettings) -> Source:
@@ -203,7 +167,7 @@ def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source
         top = top.parent
     try:
         sets = find_files(path, roots)
-        first = sets.get("train", sets["test"])[0].files[0]
+        first = next(iter(sets.values()))[0].files[0]
         beside = [above for above in first.parents if above == top or top in above.parents]
         sets = add_unlabelled(sets, _find_unlabelled(settings, beside))
     except OSError as error:

@@ -94,28 +94,13 @@ def _find_member(file: Path) -> str:
 
 
 def guess_encoding(file: Path) -> str | None:
-    """`utf-8`, `utf-16-le` or `utf-16-be`, also if a few lines are damaged; None: another, or ASCII."""
+    """`utf-8`, `utf-16-le` or `utf-16-be`, also if a few bytes are damaged; None: another, or ASCII."""
     start = b""
     with suppress(*DECOMPRESSION_ERRORS), _open_bytes(file) as (_, stream):
         start = stream.read(SAMPLE_SIZE)
     for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
         if zeros.count(0) > len(zeros) / 2:
             return encoding
-    lines = [line for line in start.splitlines() if not line.isascii()]
-    valid = sum(_is_decodable(line, "utf-8") for line in lines)
-    return "utf-8" if lines and valid > len(lines) / 2 else None
-
-
-def find_undecodable_line(file: Path, encoding: str) -> int | None:
-    """Number of the first line, from 1, that is not in an encoding with line ends as in ASCII."""
-    with _open_bytes(file) as (_, stream):
-        numbered = enumerate(stream, 1)
-        return next((n for n, line in numbered if not _is_decodable(line, encoding)), None)
-
-
-def _is_decodable(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeError:
-        return False
-    return True
+    text = start.decode("utf-8", "replace")
+    unusual = sum(not character.isascii() for character in text)
+    return "utf-8" if text.count("\ufffd") < unusual / 2 else None

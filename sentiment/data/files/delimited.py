@@ -32,11 +32,6 @@ class DialectError(ValueError):
         self.line = line
 
 
-def find_separator(name: Any) -> str | None:
-    """The separator that a setting names; None if it is to be found."""
-    return None if name is None else SEPARATOR_NAMES.get(str(name), str(name))
-
-
 def find_dialect(
     open_lines: OpenLines, columns: Sequence[str], header: bool, separator: str | None, default: str
 ) -> tuple[Dialect, tuple[str, ...]]:

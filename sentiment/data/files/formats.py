@@ -14,28 +14,53 @@ from pyarrow.parquet import ParquetFile
 
 from sentiment.data.files.cells import is_empty
 from sentiment.data.files.compression import TextStream, find_uncompressed_name, open_text
-from sentiment.data.files.delimited import find_dialect, parse_rows
-from sentiment.runtime.errors import InputError
+from sentiment.data.files.delimited import SEPARATOR_NAMES, find_dialect, parse_rows
+from sentiment.runtime.errors import InputError, check_choice, one_line, prefix_key
 
 CHUNK_SIZE = 1024  # rows whose texts are in memory at a time
 MAX_CELLS = 1 << 20  # of these rows, in tables of very many columns
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(kw_only=True)
 class ReadOptions:
-    """How files are read: keys of `conf/data/default.yaml`."""
+    """How files are read: keys of `conf/data/default.yaml`, as they are typed."""
 
-    text_column: str = "text"
-    label_column: str | None = "label"  # None if labels are not needed
-    id_column: str | None = None  # may be missing in a file whose labels are not needed
+    text_column: Any = "text"
+    label_column: Any = "label"  # None if labels are not needed
+    id_column: Any = None  # may be missing in a file whose labels are not needed
     header: bool = True
-    separator: str | None = None
-    encoding: str = "utf-8"
+    separator: Any = None
+    encoding: Any = "utf-8"
     encoding_errors: str = "strict"
     text_per: str | None = "line"  # or file; None for a single line in each file
     # How a command sets an option, for messages; `data.OPTION={}` by default.
-    flags: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("text_column", "label_column", "id_column", "separator", "encoding"):
+            value = getattr(self, key)
+            setattr(self, key, None if value is None else str(value))
+        self.encoding = self.encoding or "utf-8"
+        self.separator = SEPARATOR_NAMES.get(self.separator, self.separator)
+        with prefix_key("data"):
+            check_choice((None, "line", "file"), text_per=self.text_per)
+            check_choice(("strict", "replace"), encoding_errors=self.encoding_errors)
+            check_choice((True, False), header=self.header)
+        key, problem = "encoding", ""
+        try:
+            "".encode(self.encoding)
+        except (LookupError, ValueError) as error:
+            problem = f"cannot be used ({one_line(error)}); for example cp1252"
+        if self.separator is not None and len(self.separator) != 1:
+            key, problem = "separator", "cannot be used; it must be one character, or tab"
+        if self.text_column == self.label_column:
+            key, problem = (
+                "label_column",
+                "is the column of the texts too; name that of the classes",
+            )
+        if problem:
+            raise InputError(f"{self.flag(key, getattr(self, key))} {problem}")
 
     @property
     def columns(self) -> list[str]:
@@ -51,7 +76,8 @@ class ReadOptions:
     @property
     def cache_key(self) -> list[Any]:
         """All options but `flags`."""
-        return [getattr(self, option.name) for option in fields(self) if option.name != "flags"]
+        names = (option.name for option in fields(ReadOptions) if option.name != "flags")
+        return [getattr(self, name) for name in names]
 
     def flag(self, name: str, value: object) -> str:
         """What to type to set an option to a value."""

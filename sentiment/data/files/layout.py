@@ -20,6 +20,7 @@ SPLITS = {  # names of files and folders; in a corpus, their rows are in this or
     "test": ("test",),
     "unlabelled": UNLABELLED,
 }
+ALL_ROWS = "all rows"  # in place of the labelled splits: files from which the test set is drawn
 PART = re.compile(r"-(?P<number>\d+)(-of-(?P<count>\d+))?(-[0-9a-f]{16})?")  # -00000-of-00002
 DOCUMENT = re.compile(
     r"(readme|licen[cs]e|copying|changelog)(\.\w+)?|citation(\.(cff|bib|md))?", re.IGNORECASE
@@ -80,10 +81,10 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     an underscore are ignored.
 
     The roots are existing files, or one folder, which the user wrote as `path`. Without splits, all
-    files are those of `test`. Missing and ambiguous files and unknown formats raise an `InputError`.
+    files are those of `ALL_ROWS`. Missing and ambiguous files and unknown formats raise an `InputError`.
     """
     if len(roots) > 1 or roots[0].is_file():
-        return {"test": _to_sets(roots)}
+        return {ALL_ROWS: _to_sets(roots)}
     root = roots[0]
     visible = _list_visible(root)
     if splits := _find_splits(root):
@@ -100,7 +101,7 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
             f"several folders hold train files ({', '.join(inside)}); type data.path={root}/NAME"
         )
     elif classes := _find_classes(root):
-        return {"test": classes}
+        return {ALL_ROWS: classes}
     else:
         files = [file.name for file in visible if file.is_file()]
         listed = ", ".join([*files[:5], *(["…"] if len(files) > 5 else [])])

@@ -10,11 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 
 from sentiment.data.files.cells import to_label, to_text
-from sentiment.data.files.compression import (
-    DECOMPRESSION_ERRORS,
-    find_undecodable_line,
-    guess_encoding,
-)
+from sentiment.data.files.compression import DECOMPRESSION_ERRORS, guess_encoding
 from sentiment.data.files.formats import READERS, OpenTable, ReadOptions, find_format
 from sentiment.runtime.errors import InputError, one_line, shorten
 
@@ -44,12 +40,13 @@ def read_rows(
     An `InputError` says that it cannot be read, lacks a column, or has a cell that is no text or label.
     """
     suffix = suffix or find_format(file)
-    if problem := _find_problem(file, options, suffix):
-        raise InputError(f"{file}: {problem}")
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; check the path")
     first = 1
     try:
         with READERS[suffix](file, options, all_columns) as table:
-            _check_columns(file, table, options, suffix, all_columns)
+            if problem := _find_problem(file, table, options, suffix, all_columns):
+                raise InputError(problem)
             paths = {*table.found} - {*table.names}
             for cells in table.chunks:
                 texts = _convert(to_text, "text_column", cells, options, file, first)
@@ -61,6 +58,8 @@ def read_rows(
                 first += len(texts)
             if first == 1 and table.names:  # a header alone
                 yield Rows([], None, {name: [] for name in table.names}, 1, 1.0, table.notes)
+    except InputError:
+        raise
     except READ_ERRORS as error:
         raise InputError(_explain(error, file, options, suffix, first - 1)) from error
 
@@ -88,64 +87,36 @@ def _convert(
     return converted
 
 
-def _find_problem(file: Path, options: ReadOptions, suffix: str) -> str | None:
-    """What would be no error, or none that is understood, when a file is read."""
-    if not file.is_file():
-        return f"{'is no regular' if file.exists() else 'no such'} file; check the path"
-    if options.separator is not None and len(options.separator) != 1:
-        flag = options.flag("separator", options.separator)
-        return f"{flag} cannot be used; it must be one character, or tab"
-    if options.text_column == options.label_column:
-        flag = options.flag("label_column", options.label_column)
-        return f"{flag} is the column of the texts too; name that of the classes"
-    if suffix == ".txt" and options.label_column is not None:
-        return (
-            "lines of text have no classes; put those of each class into a file or folder of "
-            "their own (pos.txt, neg.txt) and name the folder above; if lines end in a label, rename it "
-            "to .tsv or .csv and type data.header=false data.text_column=1 data.label_column=2"
-        )
-    if file.stat().st_size == 0 and suffix != ".txt":
-        return f"is empty; it needs rows with {' and '.join(options.columns)}"
-    try:
-        "".encode(options.encoding)
-    except (LookupError, ValueError) as error:
-        flag, example = (options.flag("encoding", name) for name in (options.encoding, "cp1252"))
-        return f"{flag} cannot be used ({one_line(error)}); for example {example}"
-    return None
-
-
-def _is_in_other_encoding(file: Path, table: OpenTable, options: ReadOptions) -> bool:
-    """Whether a file is read without an error in an encoding that is not its own."""
+def _find_problem(
+    file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
+) -> str | None:
+    """Whether an open file is misread, or has no rows, or a column is missing or there more than once."""
     is_unicode = codecs.lookup(options.encoding).name.startswith("utf")
     has_zeros = any("\0" in name for name in table.names)  # of UTF-16
-    return has_zeros or (not is_unicode and guess_encoding(file) == "utf-8")
-
-
-def _check_columns(
-    file: Path, table: OpenTable, options: ReadOptions, suffix: str, all_columns: bool
-) -> None:
-    """Raise `InputError` if a column is missing, or there are several of its name, or its name is misread."""
-    missing = {key: name for key, name in options.required.items() if name not in table.found}
+    if suffix != ".parquet" and (has_zeros or (not is_unicode and guess_encoding(file) == "utf-8")):
+        return f"{file}: {_explain_encoding(file, options)}"
     counts = Counter(table.names)
-    read = table.names if all_columns else table.found
-    repeated = next((name for name in read if counts[name] > 1), None)
-    problem = None
-    if suffix != ".parquet" and _is_in_other_encoding(file, table, options):
-        problem = f"{file}: {_explain_encoding(file, options)}"
-    elif repeated:
-        problem = f"{file}: {counts[repeated]} columns are named {repeated}; rename all but one"
-    elif missing and table.names:
-        listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
-        more = ", …" if len(table.names) > MAX_COLUMNS else ""
-        advice = " ".join(
-            options.flag(key, _find_closest(name, table.names)) for key, name in missing.items()
+    for name in table.names if all_columns else table.found:
+        if counts[name] > 1:
+            return f"{file}: {counts[name]} columns are named {name}; rename all but one"
+    missing = {key: name for key, name in options.required.items() if name not in table.found}
+    if not missing:
+        return None
+    if not table.names:
+        return f"{file}: contains no rows; add some"
+    if suffix == ".txt":
+        return (
+            f"{file}: lines of text have no classes; put those of each class into a file or folder "
+            "of their own (pos.txt, neg.txt) and name the folder above, or make it a table (.csv)"
         )
-        if options.header and suffix in (".csv", ".tsv"):
-            advice += f", or {options.flag('header', 'false')} if that is a row"
-        first = options.flag(*next(iter(missing.items())))
-        problem = f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
-    if problem:
-        raise InputError(problem)
+    listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
+    more = ", …" if len(table.names) > MAX_COLUMNS else ""
+    names = [options.flag(key, _find_closest(name, table.names)) for key, name in missing.items()]
+    advice = " ".join(names)
+    if options.header and suffix in (".csv", ".tsv"):
+        advice += f", or {options.flag('header', 'false')} if that is a row"
+    first = options.flag(*next(iter(missing.items())))
+    return f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
 
 
 def _find_closest(name: str, names: Sequence[str]) -> str:
@@ -156,20 +127,20 @@ def _find_closest(name: str, names: Sequence[str]) -> str:
 
 def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:
     """Why a file cannot be read after so many rows, and what to do."""
-    if isinstance(error, InputError):
-        return str(error)
     guess = "" if suffix == ".parquet" else guess_encoding(file) or ""
-    is_misread = suffix != ".parquet" and isinstance(error, UnicodeError)
+    is_misread = suffix != ".parquet" and isinstance(error, UnicodeDecodeError)
     if is_misread or guess.startswith("utf-16"):
-        return f"{file}: {_explain_encoding(file, options)}"
+        return f"{file}: {_explain_encoding(file, options, error)}"
     after = f"after row {rows:,}: " if rows else ""
     reason = one_line(error) or type(error).__name__
     return f"{file}: {after}cannot be read as {suffix[1:]} ({reason}); fix the file"
 
 
-def _explain_encoding(file: Path, options: ReadOptions) -> str:
+def _explain_encoding(file: Path, options: ReadOptions, error: Exception | None = None) -> str:
     """Where a file is not in its encoding, and what to type."""
-    line = find_undecodable_line(file, options.encoding)
+    near = ""
+    if isinstance(error, UnicodeDecodeError):
+        near = f" near {error.object[max(0, error.start - 20) : error.end + 9]!r}"
     guess = guess_encoding(file)
     if options.flags.get("encoding") == "":  # cannot be set
         advice = "convert the file"
@@ -180,4 +151,4 @@ def _explain_encoding(file: Path, options: ReadOptions) -> str:
         advice = f"type {options.flag('encoding', guess)}, or convert the file"
     else:
         advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
-    return f"{f'line {line:,}: ' if line else ''}not in {options.encoding.upper()}; {advice}"
+    return f"not in {options.encoding.upper()}{near}; {advice}"

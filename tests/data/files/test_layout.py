@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.data.files.layout import FileSet, describe_files, find_files, find_ignored
+from sentiment.data.files.layout import ALL_ROWS, FileSet, describe_files, find_files, find_ignored
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -114,7 +114,7 @@ def test_classes_are_folders_or_files(tmp_path: Path) -> None:
 )
 def test_files_of_two_classes(tmp_path: Path, names: list[str], read: list[str]) -> None:
     found = find(make(tmp_path, names))
-    assert found == {"test": [([read[0]], "neg"), ([read[1]], "pos")]}
+    assert found == {ALL_ROWS: [([read[0]], "neg"), ([read[1]], "pos")]}
 
 
 def test_classes_whose_names_begin_as_those_of_documents_are_read(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_classes_whose_names_begin_as_those_of_documents_are_read(tmp_path: Path
         "method.txt",
         "readmes.txt",
     ]
-    assert find(make(tmp_path, names)) == {"test": [([name], name[:-4]) for name in names]}
+    assert find(make(tmp_path, names)) == {ALL_ROWS: [([name], name[:-4]) for name in names]}
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,9 @@ def test_encodings(tmp_path: Path, name: str, encoding: str) -> None:
     options = {"label_column": label_column, "encoding": encoding}
     assert read(tmp_path / name, **options)["text"] == ["café"]
     if encoding == "cp1252":
-        line = 2 if name == "x.csv" else 1
-        message = f"{name}: line {line}: not in UTF-8; name its encoding: data.encoding=cp1252 "
+        message = (
+            rf"{name}: not in UTF-8 near b.*caf\\xe9.*; name its encoding: data.encoding=cp1252 "
+        )
         with pytest.raises(InputError, match=message):
             read(tmp_path / name, label_column=label_column)
 
@@ -202,7 +203,7 @@ def test_other_encodings_are_not_taken_for_that_of_western_europe(
         "shift_jis": "映画は面白かった",
     }
     (tmp_path / "x.csv").write_bytes(f"text,label\n{text[encoding]},1\n".encode(encoding))
-    message = r"line 2: not in UTF-8; name its encoding: .*cp1251 \(Cyrillic\), gb18030 \(Chinese\)"
+    message = r"not in UTF-8 near .*; name its encoding: .*cp1251 \(Cyrillic\), gb18030 \(Chinese\)"
     with pytest.raises(InputError, match=message):
         read(tmp_path / "x.csv")
     assert read(tmp_path / "x.csv", encoding=encoding)["text"] == [text[encoding]]
@@ -218,8 +219,9 @@ def test_damaged_bytes_are_named_or_replaced(tmp_path: Path, name: str) -> None:
     content = lines[name].encode().replace("\x92".encode(), b"\x92")
     (tmp_path / name).write_bytes(content)
     label_column = "label" if name == "x.csv" else None
-    line = 4 if name == "x.csv" else 3
-    message = f"{name}: line {line}: not in UTF-8; fix it, or type data.encoding_errors=replace "
+    message = (
+        rf"{name}: not in UTF-8 near .*it\\x92s.*; fix it, or type data.encoding_errors=replace "
+    )
     with pytest.raises(InputError, match=message):
         read(tmp_path / name, label_column=label_column)
     found = read(tmp_path / name, label_column=label_column, encoding_errors="replace")
@@ -231,7 +233,7 @@ def test_unknown_encoding_raises(tmp_path: Path) -> None:
     for encoding in ("utf-9", "base64", "\0"):
         with pytest.raises(
             InputError,
-            match=rf"x.csv: data\.encoding={encoding} cannot be used .*; for example data\.",
+            match=rf"^data\.encoding={encoding} cannot be used .*; for example cp1252$",
         ):
             read(tmp_path / "x.csv", encoding=encoding)
 
@@ -272,8 +274,8 @@ def many_lines(last: str, rows: int = 3000) -> str:
         ),
         ("x", "x", r"x: unknown format \(no suffix\); use"),
         ("x.txt", "a\nb\n", r"x.txt: lines of text have no classes; put .* \(pos.txt, neg.txt\)"),
-        ("x.csv", "", "x.csv: is empty; it needs rows with text and label"),
-        ("x.jsonl", "", "x.jsonl: is empty; it needs rows with text and label"),
+        ("x.csv", "", "x.csv: contains no rows; add some"),
+        ("x.jsonl", "", "x.jsonl: contains no rows; add some"),
         (
             "x.csv",
             "review,stars\ngood film,1\nbad film,2\n",
@@ -419,7 +421,7 @@ def test_compressed_parquet_and_what_is_no_file_raise(tmp_path: Path) -> None:
     ):
         read(tmp_path / "x.parquet.gz")
     (tmp_path / "x.csv").mkdir()
-    with pytest.raises(InputError, match=r"x.csv: is no regular file; check the path"):
+    with pytest.raises(InputError, match=r"x.csv: no such file; check the path"):
         read(tmp_path / "x.csv")
 
 
@@ -450,7 +452,7 @@ def test_flags_of_a_command_are_named_in_messages(tmp_path: Path) -> None:
 
 def test_encoding_that_cannot_be_set_is_not_advised(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes(b"text\ncaf\xe9\n")
-    with pytest.raises(InputError, match=r"x.csv: line 2: not in UTF-8; convert the file$"):
+    with pytest.raises(InputError, match=r"x.csv: not in UTF-8 near .*; convert the file$"):
         read(tmp_path / "x.csv", label_column=None, flags={"encoding": ""})
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}  # as they can be typed

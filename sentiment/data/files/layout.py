@@ -81,7 +81,7 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     an underscore are ignored.
 
     The roots are existing files, or one folder, which the user wrote as `path`. Without splits, all
-    files are those of `ALL_ROWS`. Missing and ambiguous files and unknown formats raise an `InputError`.
+    files are those of `ALL_ROWS`.
     """
     if len(roots) > 1 or roots[0].is_file():
         return {ALL_ROWS: _to_sets(roots)}
@@ -89,25 +89,21 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     visible = _list_visible(root)
     if splits := _find_splits(root):
         return splits
-    inside = {
-        folder.name: splits
-        for folder in visible
-        if folder.is_dir() and (splits := _find_splits(folder))
-    }
+    folders = filter(Path.is_dir, visible)
+    inside = {folder.name: splits for folder in folders if (splits := _find_splits(folder))}
     if len(inside) == 1:
         return next(iter(inside.values()))
-    if inside:
-        problem = (
-            f"several folders hold train files ({', '.join(inside)}); type data.path={root}/NAME"
-        )
-    elif classes := _find_classes(root):
+    if not inside and (classes := _find_classes(root)):
         return {ALL_ROWS: classes}
+    if inside:
+        listed = ", ".join(inside)
+        problem = f"several folders hold train files ({listed}); type data.path={root}/NAME"
     else:
-        files = [file.name for file in visible if file.is_file()]
-        listed = ", ".join([*files[:5], *(["…"] if len(files) > 5 else [])])
-        holds = f"; it holds {listed}" if files else ""
-        advice = "add or rename it, or name one file: data.path=FOLDER/FILE"
-        problem = f"contains no train.* ({', '.join(READERS)}){holds}; {advice}"
+        files = ", ".join([file.name for file in visible if file.is_file()][:5])
+        problem = (
+            f"contains no train.* ({', '.join(READERS)}){f'; it holds {files}' if files else ''}; "
+            "add or rename it, or name one file: data.path=FOLDER/FILE"
+        )
     raise InputError(f"data.path={path}: {problem}")
 
 
@@ -144,26 +140,25 @@ def add_unlabelled(splits: Mapping[str, list[FileSet]], texts: list[FileSet]) ->
 
 def find_ignored(sets: Iterable[FileSet], root: Path) -> list[str]:
     """Names of files and folders of rows beside those of the sets: of the first, and how many others."""
-    root = root.resolve()
-    files = {file for found in sets for file in found.files}
-    holding = {folder: folder.resolve() for folder in {file.parent for file in files}}
-    read = {holding[file.parent] / file.name for file in files}
-    above = {above for folder in holding.values() for above in (folder, *folder.parents)}
+    root = root.absolute()
+    read = {file.absolute() for found in sets for file in found.files}
+    above = {
+        folder for parent in {file.parent for file in read} for folder in (parent, *parent.parents)
+    }
     folders = {root, *(folder for folder in above if root in folder.parents)}
     entries = {entry for folder in folders for entry in folder.iterdir()} - read - folders
-    ignored = sorted(entry for entry in entries if _holds_rows(entry))
-    names = [f"{entry.relative_to(root)}{os.sep if entry.is_dir() else ''}" for entry in ignored]
-    others = len(names) - SHOWN_NAMES
-    return [*names[:SHOWN_NAMES], f"{others:,} others"] if others > 0 else names
+    ignored = [
+        f"{entry.relative_to(root)}{os.sep if entry.is_dir() else ''}"
+        for entry in sorted(entries)
+        if not entry.name.startswith(".")
+        and (any(map(_holds_rows, _list_visible(entry))) if entry.is_dir() else _is_known(entry))
+    ]
+    others = len(ignored) - SHOWN_NAMES
+    return [*ignored[:SHOWN_NAMES], f"{others:,} others"] if others > 0 else ignored
 
 
 def _holds_rows(path: Path) -> bool:
-    """Whether a path is a file of a known format or a folder of such files, and not hidden."""
-    if path.name.startswith("."):
-        return False
-    if path.is_dir():
-        return any(_is_text(file) or _is_known(file) for file in _list_visible(path))
-    return _is_known(path)
+    return _is_text(path) or _is_known(path)
 
 
 def _find_splits(folder: Path) -> FileSets:
@@ -190,18 +185,19 @@ def _find_split(folder: Path, split: str) -> list[FileSet]:
     subfolders = [path for path in visible if path.is_dir() and path.name.lower() in SPLITS[split]]
     inside = {path: found for path in subfolders if (found := find_inside(path))}
     parts = [match for file in files if (match := PART.search(file.name))]
-    numbers = sorted(int(part["number"]) for part in parts)
-    span = numbers[-1] - numbers[0] + 1 if numbers else 0
+    numbers = {int(part["number"]) for part in parts}
     kinds = {(part["count"], *Path(part.string).suffixes) for part in parts}
-    are_parts = len({*numbers}) == len(files) and len(kinds) == 1  # of one file
+    are_parts = len(numbers) == len(files) and len(kinds) == 1  # of one file
     problem = None
     if len(inside) + bool(files) > 1 or (len(files) > 1 and not are_parts):
-        problem = f"several sets of {split} rows", "remove all but one"
-    elif numbers and {span, int(parts[0]["count"] or span)} != {len(numbers)}:
-        problem = f"parts of {split} are missing", "add the others, or rename these"
+        problem = f"several sets of {split} rows ({{}}); remove all but one"
+    elif numbers:
+        span = max(numbers) - min(numbers) + 1
+        if not span == int(parts[0]["count"] or span) == len(numbers):
+            problem = f"parts of {split} are missing ({{}}); add the others, or rename these"
     if problem:
         listed = ", ".join(path.name for path in (*files, *inside))
-        raise InputError(f"{folder}: {problem[0]} ({listed}); {problem[1]}")
+        raise InputError(f"{folder}: {problem.format(listed)}")
     return _to_sets(files) or next(iter(inside.values()), [])
 
 
@@ -227,23 +223,22 @@ def _find_classes(folder: Path) -> list[FileSet]:
     }
     texts = {name: tuple(filter(_is_text, files)) for name, files in contents.items()}
     sets = [FileSet(files, ".txt", name) for name, files in texts.items() if files]
+    problem = None
     if len(sets) > 1:
-        others = {s.label: sorted({*contents[s.label or ""]} - {*s.files}) for s in sets}
-        problems = [
-            f"{len(files)} in {name} are no .txt files, such as {files[0].name}"
-            for name, files in others.items()
-            if files
-        ]
-        advice = "rename or remove them"
+        for found in sets:
+            name = str(found.label)
+            if others := sorted({*contents[name]} - {*found.files}):
+                count = f"{len(others)} in {name} are no .txt files, such as {others[0].name}"
+                problem = f"{count}; rename or remove them"
     else:
         files = [file for file in visible if file.is_file() and not _is_document(file)]
         are_classes = len(files) > 1 and all(file.suffix.lower() == ".txt" for file in files)
         sets = [FileSet((file,), ".txt", file.stem) for file in files if are_classes]
-        are_many = len(sets) > MAX_CLASS_FILES
-        problems = [f"{len(files):,} text files would be as many classes"] if are_many else []
-        advice = "put the texts of each class into a folder of their own, such as pos and neg"
-    if problems:
-        raise InputError(f"{folder}: {problems[0]}; {advice}")
+        if len(sets) > MAX_CLASS_FILES:
+            advice = "put the texts of each class into a folder of their own, such as pos and neg"
+            problem = f"{len(sets):,} text files would be as many classes; {advice}"
+    if problem:
+        raise InputError(f"{folder}: {problem}")
     return sets
 
 
@@ -264,15 +259,10 @@ def _is_known(path: Path) -> bool:
 
 def _list_visible(folder: Path) -> list[Path]:
     """Files and folders that are not hidden, in natural order: `2_7.txt` before `10_7.txt`."""
-    return sorted(
-        (path for path in folder.iterdir() if not path.name.startswith((".", "_"))),
-        key=_natural_order,
-    )
 
+    def natural_order(path: Path) -> list[tuple[int, str]]:
+        pieces = filter(None, re.split(r"(\d+)", path.name))
+        return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
 
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    return [
-        (int(piece), "") if piece.isdecimal() else (-1, piece)
-        for piece in re.split(r"(\d+)", path.name)
-        if piece
-    ]
+    visible = (path for path in folder.iterdir() if not path.name.startswith((".", "_")))
+    return sorted(visible, key=natural_order)

@@ -107,15 +107,13 @@ class Corpus:
         known = [self.label_names[number] for number in classes]
         if len(known) == 1:
             problem = f"every label is {known[0]}; a classifier needs two classes or more"
-        elif only_others.size:
+            raise InputError(f"{path}: {problem}")
+        if only_others.size:
             name = self.label_names[only_others[0]]
             similar = find_closest(name, known)
             advice = f", {similar} in train; type" if similar else "; fix it, or drop its rows with"
-            problem = f"label {shorten(name)} occurs in the test or validation set only{advice} "
-            problem += suggest_mapping({name: similar})
-        else:
-            return
-        raise InputError(f"{path}: {problem}")
+            problem = f"label {shorten(name)} occurs in the test or validation set only{advice}"
+            raise InputError(f"{path}: {problem} {suggest_mapping({name: similar})}")
 
 
 def make_corpus(
@@ -161,6 +159,11 @@ def make_corpus(
     reviews = Dataset(table.select(columns), fingerprint=fingerprint)
     if len(rows) < len(table):
         reviews = reviews.select(rows)
+    notes = [
+        f"data.labels: {key} also stands for {', '.join(m)}" for key, m in numbered.merged.items()
+    ]
+    if dropped := np.sum(labels == DROPPED_LABEL):
+        notes.insert(0, f"left out: {dropped:,} rows whose label data.labels maps to null")
     return Corpus(
         reviews,
         labels[rows],
@@ -168,25 +171,16 @@ def make_corpus(
         kept.get("val", 0),
         kept.get("unlabelled", 0),
         numbered.names,
-        _describe_mapping(numbered, int(np.sum(labels == DROPPED_LABEL))),
+        notes,
         warnings + _find_doubtful_labels(numbered),
     )
-
-
-def _describe_mapping(numbered: Numbered, dropped: int) -> list[str]:
-    notes = []
-    if dropped:
-        notes.append(f"left out: {dropped:,} rows whose label data.labels maps to null")
-    for key, merged in numbered.merged.items():
-        notes.append(f"data.labels: {key} also stands for {', '.join(merged)}")
-    return notes
 
 
 def _find_doubtful_labels(numbered: Numbered) -> list[str]:
     warnings = []
     if numbered.missing:
-        listed = ", ".join(numbered.missing)
         kept = suggest_mapping({label: label for label in numbered.missing})
+        listed = ", ".join(numbered.missing)
         warnings.append(f"{listed} counts as no label; to make it a class, type {kept}")
     if numbered.unused:
         warnings.append(f"data.labels: no row has the label {', '.join(numbered.unused)}")

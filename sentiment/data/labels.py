@@ -18,7 +18,7 @@ MISSING_LABEL, DROPPED_LABEL, NO_TEXT = -1, -2, -3
 MISSING = frozenset({"NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null"})
 MAX_NUMBERS = 20  # different numbers or dates that may be classes whatever the number of rows
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
-_DATE = re.compile(r"(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{2,4})\b.*")
+_MEASURED = re.compile(r"[+-]?\d[\d.,:/eETZ +-]*")  # a number, a date or a time
 _YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 
 
@@ -34,12 +34,13 @@ def read_mapping(labels: Any) -> dict[str, str | None]:
             split = [text.rsplit(":", 1) for text in labels or []]
             pairs = [(old, None if new == "null" else new) for old, new in split]
         mapping = {to_label(old) or "": to_label(new) for old, new in pairs}
-        problem = "an old label is there twice" if len(mapping) < len(pairs) else None
+        if len(mapping) < len(pairs):
+            raise ValueError("an old label is there twice")
     except (AttributeError, TypeError, ValueError) as error:
-        problem = one_line(error)
-    if problem:
-        advice = "write data.labels={OLD:NEW,...}, with text, numbers, booleans or null"
-        raise InputError(f"data.labels={labels}: cannot be read ({problem}); {advice}")
+        raise InputError(
+            f"data.labels={labels}: cannot be read ({one_line(error)}); write data.labels={{OLD:NEW,...}}, "
+            "with text, numbers, booleans or null"
+        ) from error
     return mapping
 
 
@@ -106,15 +107,11 @@ def _meaning(label: str) -> float | str:
 
 def check_classes(names: Sequence[str], rows: int) -> None:
     """Raise `InputError` if the classes of so many rows are rather measurements or dates."""
-    are_dates = all(map(_DATE.fullmatch, names))
-    are_numbers = all(map(_NUMBER.fullmatch, names))
-    are_fractions = are_numbers and any(not float(name).is_integer() for name in names)
-    are_many = are_numbers and len(names) > rows / 20
-    if len(names) > MAX_NUMBERS and (are_dates or are_fractions or are_many):
+    are_classes = all(map(str.isdecimal, names)) and len(names) <= rows / 20
+    if len(names) > MAX_NUMBERS and all(map(_MEASURED.fullmatch, names)) and not are_classes:
         raise InputError(
-            f"data.label_column: {rows:,} rows have {len(names):,} different "
-            f"{'dates' if are_dates else 'numbers'}, such as {names[0]} and {names[-1]}, which are "
-            "no classes; name another column, or write their bins into one"
+            f"data.label_column: {rows:,} rows have {len(names):,} different numbers or dates, such as "
+            f"{names[0]} and {names[-1]}; name a column of classes, or write their bins into one"
         )
 
 
@@ -135,16 +132,8 @@ def find_closest(name: str, names: Sequence[str]) -> str | None:
 
 
 def suggest_mapping(new_labels: Mapping[str, str | None]) -> str:
-    """What to type in a shell to rename or drop labels: `'data.labels={Negative:negative}'`."""
-    from sentiment.runtime.config import parse_overrides, quote  # Hydra is slow to import
+    """What to type in a shell to rename or drop labels: `'data.labels=["Negative:negative"]'`."""
+    from sentiment.runtime.config import quote  # Hydra is slow to import
 
-    pairs = [f"{old}:{'null' if new is None else new}" for old, new in new_labels.items()]
-    typed = "data.labels={" + ",".join(pairs) + "}"
-    try:
-        [override] = parse_overrides([typed])
-        is_same = read_mapping(override.value()) == new_labels
-    except Exception:  # Hydra's lexer has many
-        is_same = False
-    if not is_same:
-        typed = f"data.labels=[{','.join(map(quote, pairs))}]"
-    return shlex.quote(typed)
+    pairs = (f"{old}:{'null' if new is None else new}" for old, new in new_labels.items())
+    return shlex.quote(f"data.labels=[{','.join(map(quote, pairs))}]")

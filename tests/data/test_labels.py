@@ -106,9 +106,8 @@ def test_measurements_are_no_classes(kind: str) -> None:
         "integers": [str(i) for i in range(400)],
         "dates": [f"2026-01-{i:02}" for i in range(1, 31)],
     }[kind]
-    shown = "dates" if kind == "dates" else "numbers"
     with pytest.raises(
-        InputError, match=rf"500 rows have {len(names)} different {shown}, such as {names[0]} and"
+        InputError, match=rf"500 rows have {len(names)} different .*, such as {names[0]} and"
     ):
         check_classes(names, 500)
     check_classes([str(i) for i in range(150)], 22_500)  # numbered intents

@@ -24,7 +24,7 @@ from sentiment.classifier import Ensemble, average_probabilities, count_words, f
 from sentiment.data import Integers
 from sentiment.data import source as sources
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoded.tokenizing import EMPTY, hash_tokens
+from sentiment.data.encoded.store import EMPTY, hash_tokens
 from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics

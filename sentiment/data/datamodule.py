@@ -1,7 +1,7 @@
 """ReviewDataModule: from a source of reviews to padded batches for training, validation and test."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
 from sentiment.data.encoded.store import (
     EncodedReviews,
+    RowError,
     StoredReviews,
     is_complete,
     read_array,
@@ -27,7 +28,6 @@ from sentiment.data.encoded.store import (
     read_vocabulary,
     write_encoded,
 )
-from sentiment.data.encoded.tokenizing import RowError
 from sentiment.data.files.formats import CHUNK_SIZE
 from sentiment.data.files.layout import SPLITS
 from sentiment.data.source import FileSettings, resolve_source
@@ -124,10 +124,10 @@ class ReviewDataModule(LightningDataModule):
         corpus = self.source.load()
         splits = corpus.split(self.validate_on, self.val_fraction, self.val_split, self.split_seed)
 
-        def texts(purpose: str) -> Iterator[Sequence[str]]:
+        def texts(purpose: str) -> Iterator[str]:
             chunks = range(0, len(corpus.reviews), CHUNK_SIZE)
             for start in track(chunks, purpose, **progress_options()):
-                yield corpus.reviews[start : start + CHUNK_SIZE]["text"]
+                yield from corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
         metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}
         metadata["has_val_set"] = corpus.val_rows > 0

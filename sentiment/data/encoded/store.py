@@ -6,9 +6,10 @@ The ids are the frequency ranks of *all* words of the training and unlabelled ro
 
 import itertools
 import json
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sentiment.data import Integers
-from sentiment.data.encoded.tokenizing import EMPTY, WordNumbers, tokenize_all
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN, rank_words
 from sentiment.runtime.errors import InputError
 
 CHUNK_SIZE = 1 << 22  # tokens whose numbers are replaced at once
+EMPTY = 0  # hash of reviews without a token, which do not count as duplicates of each other
+
+
+class RowError(InputError):
+    """A tokenizer fails on the review with the number `row`."""
+
+    def __init__(self, row: int, error: InputError) -> None:
+        super().__init__(str(error))
+        self.row = row
 
 
 @dataclass(eq=False)
@@ -93,7 +102,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def write_encoded(
-    texts: Callable[[str], Iterable[Sequence[str]]],
+    texts: Callable[[str], Iterable[str]],
     labels: Integers,
     splits: dict[str, Integers],
     tokenizer: Tokenizer,
@@ -108,7 +117,7 @@ def write_encoded(
     copies are known only when all rows are tokenized. If it fails on a review, that is a `RowError`.
 
     Args:
-        texts: returns chunks of raw reviews, all rows of the data set in order; called with what they are read for.
+        texts: returns the raw reviews, all rows of the data set in order; called with what they are read for.
         splits: row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
         max_features: for the training of the tokenizer.
         metadata: to which are added `tokenizer_state`; `duplicates`, how many reviews of `val` and of `test` have the
@@ -119,11 +128,11 @@ def write_encoded(
     is_train = np.isin(rows, splits["train"])
     is_counted = is_train | np.isin(rows, splits.get("unlabelled", []))
     if tokenizer.needs_training:
-        reviews = itertools.chain.from_iterable(texts("Training the tokenizer"))
-        tokenizer = tokenizer.fit(itertools.compress(reviews, is_train), max_features)
+        reviews = itertools.compress(texts("Training the tokenizer"), is_train)
+        tokenizer = tokenizer.fit(reviews, max_features)
     ids_file = folder / "ids.int32"
-    chunks = texts("Tokenizing reviews")
-    numbers, counts, offsets, hashes = _write_numbers(ids_file, chunks, tokenizer, is_counted)
+    raw = texts("Tokenizing reviews")
+    words, counts, offsets, hashes = _write_numbers(ids_file, raw, tokenizer, is_counted)
     duplicates = {
         split: int(_is_copy(hashes, splits[split], splits["train"]).sum())
         for split in ("val", "test")
@@ -132,63 +141,65 @@ def write_encoded(
     if "unlabelled" in splits:
         kept, left_out, found = _leave_out_copies(hashes, splits)
         splits, metadata = splits | {"unlabelled": kept}, metadata | {"unlabelled_copies": found}
-        ids = np.memmap(ids_file, dtype=np.int32, mode="r")
+        numbers = np.memmap(ids_file, dtype=np.int32, mode="r")
         for row in left_out:
-            np.subtract.at(counts, ids[offsets[row] : offsets[row + 1]], 1)
-    words = rank_words(
-        {word: int(counts[number]) for word, number in numbers.items() if counts[number]}
-    )
-    counts = _replace_by_ranks(ids_file, numbers, words)
-    arrays = {"counts": counts, "offsets": offsets, "labels": labels, "hashes": hashes, **splits}
-    for name, array in arrays.items():
+            counts.subtract(words[n] for n in numbers[offsets[row] : offsets[row + 1]])
+    vocabulary = rank_words(+counts)
+    frequencies = _replace_by_ranks(ids_file, words, vocabulary)
+    arrays = {"counts": frequencies, "offsets": offsets, "labels": labels, "hashes": hashes}
+    for name, array in {**arrays, **splits}.items():
         np.save(folder / f"{name}.npy", array)
-    to_json = json.dumps(words, ensure_ascii=False)  # escaped surrogates would become one character
+    to_json = json.dumps(
+        vocabulary, ensure_ascii=False
+    )  # escaped surrogates would become one character
     (folder / "vocabulary.json").write_text(to_json, "utf-8", "surrogatepass")
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     (folder / "metadata.json").write_text(json.dumps(metadata | {"sizes": sizes}))
 
 
 def _write_numbers(
-    path: Path,
-    texts: Iterable[Sequence[str]],
-    tokenizer: Tokenizer,
-    is_counted: npt.NDArray[np.bool_],
-) -> tuple[WordNumbers, Integers, Integers, Integers]:
-    """Write the number of each token; return the numbers, their frequencies in the counted rows, offsets and hashes."""
-    rows = len(is_counted)
-    numbers = WordNumbers()
-    counts = np.zeros(0, dtype=np.int64)
-    offsets = np.zeros(rows + 1, dtype=np.int64)
-    hashes = np.full(rows, EMPTY)
-    row = 0
-    with open(path, "wb") as file, closing(tokenize_all(texts, tokenizer, rows)) as chunks:
-        for chunk in chunks:
-            here = slice(row, row + len(chunk.sizes))
-            number_of = np.array([numbers[word] for word in chunk.words], dtype=np.int32)
-            flat = number_of[chunk.word_indices]
-            flat.tofile(file)
-            if len(numbers) > len(counts):
-                counts = np.pad(counts, (0, len(numbers)))  # doubles, so that it happens rarely
-            np.add.at(counts, flat[np.repeat(is_counted[here], chunk.sizes)], 1)
-            hashes[here] = chunk.hashes
-            offsets[row + 1 : here.stop + 1] = offsets[row] + np.cumsum(chunk.sizes)
-            row = here.stop
-    return numbers, counts, offsets, hashes
+    path: Path, texts: Iterable[str], tokenizer: Tokenizer, is_counted: npt.NDArray[np.bool_]
+) -> tuple[list[str], Counter[str], Integers, Integers]:
+    """Write the number of each token; return the words by number, their counts, offsets and hashes."""
+    numbers: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    counts: Counter[str] = Counter()
+    offsets = np.zeros(len(is_counted) + 1, dtype=np.int64)
+    hashes = np.full(len(is_counted), EMPTY)
+    with path.open("wb") as file:
+        for row, text in enumerate(texts):
+            try:
+                tokens = tokenizer(text)
+            except InputError as error:
+                raise RowError(row, error) from error
+            hashes[row] = hash_tokens(tokens)
+            tokens = tokens or [SPECIALS[UNKNOWN]]
+            if is_counted[row]:
+                counts.update(tokens)
+            file.write(np.array([numbers[token] for token in tokens], dtype=np.int32).tobytes())
+            offsets[row + 1] = offsets[row] + len(tokens)
+    return [*numbers], counts, offsets, hashes
 
 
-def _replace_by_ranks(path: Path, numbers: WordNumbers, words: Sequence[str]) -> Integers:
+def _replace_by_ranks(path: Path, words: Sequence[str], vocabulary: Sequence[str]) -> Integers:
     """Replace the numbers in the file, which may be larger than memory, by ranks; return the frequencies of these."""
-    rank_of = np.full(len(numbers), UNKNOWN, dtype=np.int32)
-    for rank, word in enumerate(words[len(SPECIALS) :], len(SPECIALS)):
-        rank_of[numbers[word]] = rank
+    ranks_by_word = {word: rank for rank, word in enumerate(vocabulary) if word not in SPECIALS}
+    rank_of = np.array([ranks_by_word.get(word, UNKNOWN) for word in words], dtype=np.int32)
     ids = np.memmap(path, dtype=np.int32, mode="r+")
-    counts = np.zeros(len(words), dtype=np.int64)
+    counts = np.zeros(len(vocabulary), dtype=np.int64)
     for start in range(0, len(ids), CHUNK_SIZE):
         ranks = rank_of[ids[start : start + CHUNK_SIZE]]
         ids[start : start + CHUNK_SIZE] = ranks
-        counts += np.bincount(ranks, minlength=len(words))
+        counts += np.bincount(ranks, minlength=len(vocabulary))
     ids.flush()
     return counts
+
+
+def hash_tokens(tokens: Sequence[str]) -> int:
+    """A hash of the tokens of a review, which copies share; of 64 bits, the same in every process."""
+    if not tokens:
+        return EMPTY
+    text = " ".join(tokens).encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little", signed=True)
 
 
 def _is_copy(hashes: Integers, rows: Integers, originals: Integers) -> npt.NDArray[np.bool_]:

@@ -1,12 +1,15 @@
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sentiment.data.encoded.store import (
+    EMPTY,
+    RowError,
     StoredReviews,
+    hash_tokens,
     is_complete,
     read_array,
     read_metadata,
@@ -21,18 +24,14 @@ LABELS = np.array([0, 1, 0, 1, 0, 1])
 WORDS = Tokenizer("words")
 
 
-def in_two_chunks(purpose: str) -> Iterator[Sequence[str]]:
-    """All texts."""
-    yield TEXTS[:3]
-    yield TEXTS[3:]
+def all_texts(purpose: str) -> Iterator[str]:
+    return iter(TEXTS)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Encoded reviews, read in two chunks."""
-    write_encoded(
-        in_two_chunks, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"}
-    )
+    """Encoded reviews."""
+    write_encoded(all_texts, LABELS, SPLITS, WORDS, 100, tmp_path / "encoded", {"language": "en"})
     return tmp_path / "encoded"
 
 
@@ -89,7 +88,7 @@ def test_tokens_may_contain_anything(tmp_path: Path) -> None:
     odd = ["a\nb", "c\r", "\u2028\x85", '"\\n"', "\ud83d\ude00", "\ud800", "  ", "\x00", "电"]
     split = Tokenizer({"_target_": "tests.data.encoded.test_store.Lines"}, trust=["tests"])
     write_encoded(
-        lambda _: [[",".join(odd)] * 2],
+        lambda _: [",".join(odd)] * 2,
         LABELS[:2],
         dict.fromkeys(SPLITS, np.array([0, 1])),
         split,
@@ -103,7 +102,7 @@ def test_tokens_may_contain_anything(tmp_path: Path) -> None:
 
 
 def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None:
-    write_encoded(in_two_chunks, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
+    write_encoded(all_texts, LABELS, SPLITS, Tokenizer("bpe"), 20, tmp_path / "bpe", {})
     state = read_metadata(tmp_path / "bpe")["tokenizer_state"]
     assert state
     assert {*"".join(state["model"]["vocab"])} == {*"<unk>▁abc"}
@@ -111,3 +110,19 @@ def test_tokenizer_is_trained_on_the_training_rows_alone(tmp_path: Path) -> None
     words = read_vocabulary(tmp_path / "bpe")
     assert [[words[id_] for id_ in row] for row in ids] == [[words[id_] for id_ in ids[0]]]
     assert ids[0][0] == words.index("▁a")
+
+
+def test_copies_share_a_hash(folder: Path) -> None:
+    hashes = read_array(folder, "hashes")
+    assert hashes[1] == hashes[3] == hash_tokens(["c", "b", "a"]) == 4379254717260235852
+    assert hashes[4] == EMPTY
+    assert len(set(hashes.tolist())) == 5
+
+
+def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
+    split = Tokenizer({"_target_": "tests.data.encoded.test_store.Lines"}, trust=["tests"])
+    message = r"Lines fails on 'C b, a', ValueError: no such text \(test_store\.py, line \d+\)$"
+    with pytest.raises(RowError, match=message) as failed:
+        write_encoded(all_texts, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
+    assert failed.value.row == 3
+    assert not is_complete(tmp_path / "encoded")

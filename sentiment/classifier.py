@@ -74,7 +74,7 @@ class Classifier:
     def logits(self, reviews: PaddedReviews) -> Tensor:
         """Logits for encoded texts, float32 `(N, C)` on the CPU; `C` is 1 for two classes."""
         logits = torch.empty(len(reviews), count_outputs(self.label_names))
-        for positions in reviews.eval_sampler() if len(reviews) else ():
+        for positions in reviews.sampler() if len(reviews) else ():
             ids = torch.from_numpy(reviews.pad(positions))  # (B, T)
             logits[positions] = self.net(ids.to(self.device)).float().cpu()
         return logits

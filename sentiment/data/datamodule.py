@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from sentiment.data import Integers
 from sentiment.data.corpus import Corpus
-from sentiment.data.encoded.batching import Batch, BucketBatchSampler, PaddedReviews
+from sentiment.data.encoded.batching import Batch, PaddedReviews
 from sentiment.data.encoded.store import (
     EncodedReviews,
     RowError,
@@ -45,7 +45,7 @@ from sentiment.runtime.errors import (
 from sentiment.runtime.files import fingerprint
 from sentiment.runtime.trust import find_targets
 
-FORMAT = 8  # of the encoded reviews; a new number ignores older caches
+FORMAT = 9  # of the encoded reviews; a new number ignores older caches
 
 
 class ReviewDataModule(LightningDataModule):
@@ -55,14 +55,10 @@ class ReviewDataModule(LightningDataModule):
     `sentiment.data.source.FileSettings`, and `seed`, which draws the order of the training batches. A
     class that `tokenizer` names is imported and thereby trusted.
 
-    Attributes:
-        folder: where the encoded reviews are, after `prepare_data`.
-        encoder: how a text becomes ids; its vocabulary is empty before `setup`.
-        splits: `train`, `val`, `test` and, if the source has any, `unlabelled`, after `setup`, as are the following.
-        duplicates: how many reviews of `val` and `test` have the same tokens as a training row.
-        unlabelled_copies: how many unlabelled texts had the tokens of a `test` or a `val` row and were left out, and
-            how many have those of a `train` row; empty without unlabelled texts.
-        label_names, notes, warnings: see `Corpus`.
+    After `prepare_data`, `folder` is where the encoded reviews are. After `setup`, `encoder` is how a text
+    becomes ids; `splits` are `train`, `val`, `test` and perhaps `unlabelled`; `duplicates` how many reviews of
+    `val` and `test` have the tokens of a training row; `unlabelled_copies` how many unlabelled texts had those
+    of a `test` or `val` row and were left out, and how many have those of a `train` row. See also `Corpus`.
     """
 
     def __init__(
@@ -115,10 +111,9 @@ class ReviewDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Read and encode the source, unless that was done before."""
-        if not is_complete(self.folder):
-            name = f"reviews/{self.folder.name}"
-            # The cache may have moved to a temporary folder.
-            self.folder = cached(name, _find_complete, self._encode)
+        # The cache may move to a temporary folder.
+        name = f"reviews/{self.folder.name}"
+        self.folder = cached(name, lambda path: path if is_complete(path) else None, self._encode)
 
     def _encode(self, folder: Path) -> None:
         corpus = self.source.load()
@@ -186,30 +181,29 @@ class ReviewDataModule(LightningDataModule):
         labels = np.zeros((len(reviews.labels), len(self.label_names)), dtype=np.float32)
         labels[train.reviews.rows, train.reviews.labels[train.reviews.rows]] = 1
         labels[self.splits["unlabelled"].reviews.rows] = self._soft_labels
-        return PaddedReviews(
-            EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows), self.encoder
-        )
+        encoded = EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows)
+        return PaddedReviews(encoded, self.encoder)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches of `batch_size`."""
-        split = self.training_set
-        options = {"seed": self.seed, "reshuffle": self.reshuffle} | self._rank()
-        sampler = split.sampler(self.batch_size, **options)
-        return _dataloader(split, sampler)
+        options = {"seed": self.seed, "reshuffle": self.reshuffle}
+        return self._load(self.training_set, self.batch_size, **options)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Large batches, every validation row once."""
-        return _dataloader(self.splits["val"], self.splits["val"].eval_sampler(**self._rank()))
+        return self._load(self.splits["val"])
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Large batches, every test row once."""
-        return _dataloader(self.splits["test"], self.splits["test"].eval_sampler(**self._rank()))
+        return self._load(self.splits["test"])
 
-    def _rank(self) -> dict[str, int]:
-        """Rank of this device, and the number of devices."""
-        if not self.trainer:
-            return {}
-        return {"rank": self.trainer.global_rank, "num_replicas": self.trainer.world_size}
+    def _load(
+        self, split: PaddedReviews, batch_size: int | None = None, **options: int
+    ) -> DataLoader[Batch]:
+        """The batches of this device. The sampler yields the positions of a batch, which `split` pads."""
+        if self.trainer:
+            options |= {"rank": self.trainer.global_rank, "num_replicas": self.trainer.world_size}
+        sampler = split.sampler(batch_size, **options)
+        # A loader draws a seed whenever it starts, which with a generator does not change dropout.
+        return DataLoader(split, sampler=sampler, batch_size=None, generator=torch.Generator())
 
     def select_reviews(self, rows: Integers) -> Dataset:
         """Reviews as they were written, by their row numbers: columns `text`, `file`, `row` and perhaps `id`."""
@@ -221,13 +215,3 @@ class ReviewDataModule(LightningDataModule):
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_corpus"}
-
-
-def _dataloader(split: PaddedReviews, sampler: BucketBatchSampler) -> DataLoader[Batch]:
-    """Without automatic batching: the sampler yields the positions of a whole batch, which `split` pads."""
-    # It draws a seed whenever it starts, which with its own generator does not change the dropout masks.
-    return DataLoader(split, sampler=sampler, batch_size=None, generator=torch.Generator())
-
-
-def _find_complete(folder: Path) -> Path | None:
-    return folder if is_complete(folder) else None

@@ -90,7 +90,7 @@ class Training:
         val = self.splits["val"]
         self.net.eval()
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            batches = (val[positions] for positions in val.eval_sampler())
+            batches = (val[positions] for positions in val.sampler())
             correct = sum(
                 int(((self.net(batch.ids)[:, 0] > 0) == batch.labels).sum()) for batch in batches
             )

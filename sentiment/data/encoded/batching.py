@@ -85,16 +85,12 @@ class PaddedReviews(Dataset[Batch]):
         ids[~inside] = PADDING
         return ids
 
-    def sampler(self, batch_size: int, **options: Any) -> "BucketBatchSampler":
-        """Batches of `batch_size` reviews per device; further options of the sampler by keyword."""
+    def sampler(self, batch_size: int | None = None, **options: Any) -> "BucketBatchSampler":
+        """Shuffled batches of `batch_size` reviews per device; without it large ones, the same every time."""
         # Without masking, all reviews are padded to the same length anyway.
         lengths = self.lengths if self.encoder.masked else None
-        return BucketBatchSampler(len(self), batch_size, lengths, **options)
-
-    def eval_sampler(self, **options: Any) -> "BucketBatchSampler":
-        """Large batches in the same order every time."""
-        batch_size = max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
-        return self.sampler(batch_size, shuffle=False, **options)
+        size = batch_size or max(1, EVAL_TOKENS_PER_BATCH // self.encoder.maxlen)
+        return BucketBatchSampler(len(self), size, lengths, batch_size is not None, **options)
 
 
 @dataclass(eq=False)

@@ -22,7 +22,7 @@ from sentiment.runtime.cli import progress_options
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import fingerprint
 
-FORMAT = 4  # of the Arrow files; a new number ignores older caches
+FORMAT = 5  # of the Arrow files; a new number ignores older caches
 SCHEMA = pa.schema(
     {
         "text": pa.large_string(),

@@ -77,7 +77,7 @@ def test_samplers_of_a_split_yield_every_position_once(padding: str) -> None:
         np.full(offsets[-1], 2, np.int32), offsets, np.zeros(count, np.int64), np.arange(count)
     )
     split = padded(maxlen=80, padding=padding, reviews=reviews)
-    train, evaluation = split.sampler(32, seed=1), split.eval_sampler()
+    train, evaluation = split.sampler(32, seed=1), split.sampler()
     for sampler in (train, evaluation):
         batches = list(sampler)
         assert len(batches) == len(sampler)

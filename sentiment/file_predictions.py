@@ -24,7 +24,6 @@ class TextChunk(NamedTuple):
 
     texts: Sequence[str]
     cells: Mapping[str, Sequence[Any]] = {}
-    fraction: float = 0.0  # of the file that has been read
     notes: Sequence[str] = ()  # how the file was read, if that was a choice
 
 
@@ -42,7 +41,7 @@ def read_file(file: Path, options: ReadOptions) -> Iterator[TextChunk]:
             ):
                 free = f"file_{free}"
             cells[free] = values
-        yield TextChunk(rows.texts, cells, rows.fraction, rows.notes)
+        yield TextChunk(rows.texts, cells, rows.notes)
 
 
 def read_lines(stream: BinaryIO) -> Iterator[list[str]]:

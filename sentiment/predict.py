@@ -61,8 +61,8 @@ def run(arguments: Namespace) -> None:
     counts: Counter[str] = Counter()
     hidden = sys.stdout.isatty() or not sys.stderr.isatty()
     with Progress(console=Console(stderr=True), redirect_stdout=False, disable=hidden) as progress:
-        task = progress.add_task("", total=1)
-        for texts, cells, fraction, _ in chain([first], chunks):
+        task = progress.add_task("", total=None)
+        for texts, cells, _ in chain([first], chunks):
             if as_csv and (added := [name for name in cells if name not in first.cells]):
                 problem = f"the first rows have no column {added[0]}; use --format jsonl"
                 raise InputError(f"{arguments.file}: {problem}")
@@ -73,7 +73,7 @@ def run(arguments: Namespace) -> None:
             sys.stdout.flush()
             counts += count_words(reviews[0])
             counts["damaged"] += sum("\ufffd" in text for text in texts)
-            progress.update(task, completed=fraction)
+            progress.advance(task, len(texts))
     problems = find_problems(counts, ensemble.members[0].encoder)
     if damaged := counts["damaged"]:
         problems.append(f"{damaged:,} texts have a character that could not be decoded (U+FFFD)")

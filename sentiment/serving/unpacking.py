@@ -25,8 +25,8 @@ def unpack(sent: Path, unpacked: Path, name: str, limits: Limits, has_lines: boo
     If it is read line by line, `has_lines`, each line must be shorter than two blocks.
     """
     size = lines = 0
-    with open_text(sent, "latin-1") as stream, unpacked.open("wb") as copy:
-        content = cast(BinaryIO, stream.lines.buffer)
+    with open_text(sent, "latin-1") as text, unpacked.open("wb") as copy:
+        content = cast(BinaryIO, text.buffer)
         while block := content.read(BLOCK):
             if not size and block.startswith((*COMPRESSIONS, b"PK\x03\x04")):
                 raise InputError(f"{name}: is compressed twice; unpack it once")

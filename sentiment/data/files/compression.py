@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from sentiment.runtime.errors import InputError
 
@@ -21,11 +21,6 @@ COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
     b"\xfd7zXZ": lzma.open,
 }
 COMPRESSED = (".gz", ".bz2", ".xz", ".zip")
-EXCEL = "an Excel workbook; save its sheet as CSV UTF-8"
-OTHER_FORMATS = {  # by their first bytes, under the name of a text file
-    b"PAR1": "a Parquet file; rename it to .parquet",
-    b"\xd0\xcf\x11\xe0": EXCEL,
-}
 DECOMPRESSION_ERRORS = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
     *(RuntimeError, NotImplementedError),  # of archives with a password or another compression
@@ -33,41 +28,31 @@ DECOMPRESSION_ERRORS = (
 BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-class TextStream(NamedTuple):
-    """An open text file: its lines with their ends, and what returns how much of the file has been read."""
-
-    lines: io.TextIOWrapper
-    fraction: Callable[[], float]
-
-
 @contextmanager
-def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[TextStream]:
-    """Open a text file, compressed or not. A byte order mark of UTF-16 goes before UTF-8 or UTF-16."""
-    size = max(1, file.stat().st_size)
-    with _open_bytes(file) as (raw, stream):
-        start = stream.peek(4)[:4]  # type: ignore[attr-defined]
-        if start in OTHER_FORMATS:
-            raise InputError(f"{file}: is {OTHER_FORMATS[start]}")
+def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[io.TextIOWrapper]:
+    """The lines of a text file, with their ends, compressed or not. A byte order mark of UTF-16 goes before UTF-8."""
+    with _open_bytes(file) as stream:
+        start = stream.peek(2)[:2]  # type: ignore[attr-defined]
         codec = codecs.lookup(encoding).name
-        if start[:2] in BYTE_ORDER_MARKS and codec in ("utf-8", "utf-16-le", "utf-16-be"):
+        if start in BYTE_ORDER_MARKS and codec in ("utf-8", "utf-16-le", "utf-16-be"):
             codec = "utf-16"
         codec = "utf-8-sig" if codec == "utf-8" else codec
         with io.TextIOWrapper(stream, codec, errors, newline="") as lines:
-            yield TextStream(lines, lambda: raw.tell() / size)
+            yield lines
 
 
 @contextmanager
-def _open_bytes(file: Path) -> Iterator[tuple[io.BufferedReader, BinaryIO]]:
-    """Open a file, and its content, decompressed if its first bytes say that it is compressed."""
+def _open_bytes(file: Path) -> Iterator[BinaryIO]:
+    """Open the content of a file, decompressed if its first bytes say that it is compressed."""
     with file.open("rb") as raw:
         start = raw.peek(8)
         if start.startswith(b"PK\x03\x04"):
             with zipfile.ZipFile(raw) as archive, archive.open(_find_member(file)) as member:
-                yield raw, cast(BinaryIO, member)
+                yield cast(BinaryIO, member)
             return
         opener = next((o for magic, o in COMPRESSIONS.items() if start.startswith(magic)), None)
         with opener(raw) if opener else raw as stream:
-            yield raw, stream
+            yield stream
 
 
 def find_uncompressed_name(file: Path) -> str:
@@ -87,16 +72,15 @@ def _find_member(file: Path) -> str:
         files = [name for name in archive.namelist() if not name.endswith("/")]
     names = [name for name in files if not name.startswith("__MACOSX")]
     if len(names) != 1:
-        is_workbook = "[Content_Types].xml" in names
-        listed = f"holds {len(names)} files ({', '.join(names[:5])}); extract the one to read"
-        raise InputError(f"{file}: {'is ' + EXCEL if is_workbook else listed}")
+        listed = ", ".join(names[:5])
+        raise InputError(f"{file}: holds {len(names)} files ({listed}); extract the one to read")
     return names[0]
 
 
 def guess_encoding(file: Path) -> str | None:
     """`utf-8`, `utf-16-le` or `utf-16-be`, also if a few bytes are damaged; None: another, or ASCII."""
     start = b""
-    with suppress(*DECOMPRESSION_ERRORS), _open_bytes(file) as (_, stream):
+    with suppress(*DECOMPRESSION_ERRORS), _open_bytes(file) as stream:
         start = stream.read(SAMPLE_SIZE)
     for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
         if zeros.count(0) > len(zeros) / 2:

@@ -25,11 +25,7 @@ class Dialect(NamedTuple):
 
 
 class DialectError(ValueError):
-    """A row, which starts at `line`, from 1, that is not in a dialect."""
-
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(f"line {line:,}: {message}")
-        self.line = line
+    """A row that is not in a dialect, and the line, from 1, at which it starts."""
 
 
 def find_dialect(
@@ -67,7 +63,7 @@ def find_dialect(
         elif long_rows:
             notes.append(f"rows over several lines: {long_rows:,}")
         return dialect, tuple(notes)
-    raise max(errors, key=lambda error: error.line)  # of the dialect that got furthest
+    raise errors[0]
 
 
 def parse_rows(lines: Iterable[str], dialect: Dialect) -> Iterator[list[str]]:
@@ -97,14 +93,15 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], 
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise DialectError(before + 1, str(error)) from error
+            raise DialectError(f"line {before + 1:,}: {error}") from error
         if cells is None:
             return
         if not cells or (width > 1 and len(cells) == 1 and not cells[0].strip()):
             continue
         width = width or len(cells)
         if len(cells) != width:
-            raise DialectError(before + 1, f"{len(cells)} cells, but {width} in the first line")
+            problem = f"{len(cells)} cells, but {width} in the first line"
+            raise DialectError(f"line {before + 1:,}: {problem}")
         yield cells, reader.line_num - before
 
 
@@ -117,7 +114,7 @@ def _try(open_lines: OpenLines, dialect: Dialect) -> tuple[int, int]:
             long_rows += lines > 1
             quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells)
     if dialect.quotechar is None and quoted_rows > rows / 2:
-        raise DialectError(1, "cells are in quotes")
+        raise DialectError("cells are in quotes")
     return width, long_rows
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
+from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from pyarrow.parquet import ParquetFile
 
 from sentiment.data.files.cells import is_empty
-from sentiment.data.files.compression import TextStream, find_uncompressed_name, open_text
+from sentiment.data.files.compression import find_uncompressed_name, open_text
 from sentiment.data.files.delimited import SEPARATOR_NAMES, find_dialect, parse_rows
 from sentiment.runtime.errors import InputError, check_choice, one_line, prefix_key
 
@@ -90,7 +92,6 @@ class OpenTable(NamedTuple):
     names: Sequence[str]  # all columns; of a file without a header, empty if it has no rows
     found: Sequence[str]  # those of `ReadOptions.columns` that it has, by name or dotted path
     chunks: Iterator[dict[str, list[Any]]]  # cells by column, of those found or of all
-    fraction: Callable[[], float]  # how much of the file has been read
     notes: tuple[str, ...] = ()  # how the file is read, if that was a choice
 
 
@@ -109,7 +110,7 @@ def find_format(file: Path) -> str:
     return suffix
 
 
-def _open(file: Path, options: ReadOptions) -> AbstractContextManager[TextStream]:
+def _open(file: Path, options: ReadOptions) -> AbstractContextManager[TextIOWrapper]:
     return open_text(file, options.encoding, options.encoding_errors)
 
 
@@ -128,16 +129,12 @@ def _check(rows: Iterator[T], is_row: Callable[[T], bool], problem: str) -> Iter
 
 @contextmanager
 def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
-    @contextmanager
-    def open_lines() -> Iterator[Iterable[str]]:
-        with _open(file, options) as stream:
-            yield stream.lines
-
+    open_lines = partial(_open, file, options)
     default = "\t" if find_format(file) == ".tsv" else ","
     given = [*options.required.values()], options.header, options.separator
     dialect, notes = find_dialect(open_lines, *given, default)
-    with _open(file, options) as stream:
-        rows = parse_rows(stream.lines, dialect)
+    with open_lines() as lines:
+        rows = parse_rows(lines, dialect)
         first = next(rows, [])
         if options.header:
             names = _name_columns(first, options.columns)
@@ -152,7 +149,7 @@ def _open_delimited(file: Path, options: ReadOptions, all_columns: bool) -> Iter
             for chunk in _split(rows, max(1, len(names)))
         )
         found = [name for name in options.columns if name in names]
-        yield OpenTable(names, found, chunks, stream.fraction, notes)
+        yield OpenTable(names, found, chunks, notes)
 
 
 def _name_columns(header: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -171,14 +168,14 @@ def _name_columns(header: Sequence[str], columns: Sequence[str]) -> list[str]:
 @contextmanager
 def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     """Objects, one per line or in one array, which is read into memory as a whole."""
-    with _open(file, options) as stream:
-        filled = ((n, line) for n, line in enumerate(stream.lines, 1) if not line.isspace())
-        start = list(islice(filled, 2))
-        if _is_document([line for _, line in start], options):
-            content = "".join(line for _, line in start) + stream.lines.read()
-            records = iter(_find_records(_parse(content, start[0][0])))
+    with _open(file, options) as lines:
+        filled = ((n, line) for n, line in enumerate(lines, 1) if not line.isspace())
+        number, line = next(filled, (0, ""))
+        if line.lstrip().startswith("["):
+            records = iter(_parse(line + lines.read(), number))
         else:
-            records = (_parse(line, number) for number, line in chain(start, filled))
+            numbered = chain([(number, line)] if line else [], filled)
+            records = (_parse(line, number) for number, line in numbered)
         chunks = _split(_check(records, lambda row: isinstance(row, dict), "is no JSON object"))
         first = next(chunks, [])
         names = _list_keys(first)
@@ -188,28 +185,7 @@ def _open_json(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[
             _by_column(chunk, [*(_list_keys(chunk) if all_columns else []), *found])
             for chunk in chain([first] if first else [], chunks)
         )
-        yield OpenTable(names, found, columns, stream.fraction)
-
-
-def _is_document(lines: Sequence[str], options: ReadOptions) -> bool:
-    """Whether the first lines of a file are part of one JSON value, and not an object each."""
-    if not lines or lines[0].lstrip().startswith("["):
-        return bool(lines)
-    try:
-        first = json.loads(lines[0])
-    except ValueError:
-        return True
-    if len(lines) > 1 or not isinstance(first, dict):
-        return False
-    return _find_records(first) != [first] and _get(first, options.text_column) is None
-
-
-def _find_records(document: Any) -> list[Any]:
-    """The array that a document is, or the only one that its object has, else the object."""
-    if isinstance(document, list):
-        return document
-    lists = [value for value in document.values() if isinstance(value, list)]
-    return lists[0] if len(lists) == 1 else [document]
+        yield OpenTable(names, found, columns)
 
 
 def _parse(content: str, number: int) -> Any:
@@ -247,29 +223,23 @@ def _open_parquet(file: Path, options: ReadOptions, all_columns: bool) -> Iterat
         paths = {table.schema.column(n).path for n in range(len(table.schema))}  # of nested values
         found = [name for name in options.columns if name in names or name in paths]
         wanted = [*(names if all_columns else []), *found]
-        rows = 0
-
-        def read() -> Iterator[dict[str, list[Any]]]:
-            nonlocal rows
-            for batch in table.iter_batches(CHUNK_SIZE, columns=None if all_columns else found):
-                rows += len(batch)
-                yield _by_column(batch.to_pylist(), wanted)
-
-        yield OpenTable(names, found, read(), lambda: rows / table.metadata.num_rows)
+        batches = table.iter_batches(CHUNK_SIZE, columns=None if all_columns else found)
+        chunks = (_by_column(batch.to_pylist(), wanted) for batch in batches)
+        yield OpenTable(names, found, chunks)
 
 
 @contextmanager
 def _open_lines(file: Path, options: ReadOptions, all_columns: bool) -> Iterator[OpenTable]:
     """Lines, or the whole file as one text; the only column is the one of the texts."""
-    with _open(file, options) as stream:
-        texts: Iterator[str] = (line.rstrip("\r\n") for line in stream.lines)
+    with _open(file, options) as lines:
+        texts: Iterator[str] = (line.rstrip("\r\n") for line in lines)
         if options.text_per == "file":
-            texts = iter([stream.lines.read()])
+            texts = iter([lines.read()])
         elif options.text_per is None:
             texts = iter([_read_only_line(texts, options)])
         names = [options.text_column]
         chunks = ({options.text_column: chunk} for chunk in _split(texts))
-        yield OpenTable(names, names, chunks, stream.fraction)
+        yield OpenTable(names, names, chunks)
 
 
 def _read_only_line(lines: Iterable[str], options: ReadOptions) -> str:

@@ -28,7 +28,6 @@ class Rows(NamedTuple):
     labels: list[str | None] | None  # None where a cell is empty, or if they are not read
     cells: dict[str, list[Any]]  # by column, as they are in the file
     first: int  # number of the first row in its file, from 1
-    fraction: float  # of the file that has been read
     notes: tuple[str, ...]  # see `OpenTable`
 
 
@@ -54,10 +53,10 @@ def read_rows(
                 if options.label_column is not None:
                     labels = _convert(to_label, "label_column", cells, options, file, first)
                 beside = {name: cells[name] for name in cells if name not in paths}
-                yield Rows(texts, labels, beside, first, table.fraction(), table.notes)
+                yield Rows(texts, labels, beside, first, table.notes)
                 first += len(texts)
             if first == 1 and table.names:  # a header alone
-                yield Rows([], None, {name: [] for name in table.names}, 1, 1.0, table.notes)
+                yield Rows([], None, {name: [] for name in table.names}, 1, table.notes)
     except InputError:
         raise
     except READ_ERRORS as error:

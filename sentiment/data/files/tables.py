@@ -85,10 +85,12 @@ def _read_batches(
     found: FileSet, options: ReadOptions, names: list[str], progress: Progress
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of all files, in batches with the columns of the table."""
-    task = progress.add_task(f"Reading {found.files[0].parent.name}", total=len(names))
+    task = progress.add_task(
+        f"Reading {found.files[0].parent.name}", total=len(names) if len(names) > 1 else None
+    )
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     schema = None
-    for number, (file, name) in enumerate(zip(found.files, names, strict=True)):
+    for file, name in zip(found.files, names, strict=True):
         for rows in read_rows(file, options, suffix=found.format):
             count = len(rows.texts)
             if rows.first == 1:
@@ -107,7 +109,7 @@ def _read_batches(
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
                 columns = {name: [] for name in columns}
-            progress.update(task, completed=number + rows.fraction)
+        progress.advance(task)
     if columns["text"]:
         yield pa.record_batch(columns, schema=schema)
 

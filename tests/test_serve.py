@@ -465,7 +465,7 @@ def test_file_comes_back_with_a_prediction_for_each_row(client: TestClient, run:
         ("r.exe", b"x", 400, "r.exe: unknown format .exe; use .csv"),
         ("r.csv/..", b"x", 400, "r.csv/..: unknown format (no suffix); use .csv"),
         ("r.csv", b"a,b\n1,2\n", 400, "column=text: no such column in r.csv; it has a, b"),
-        ("r.csv", b"", 400, "r.csv: is empty"),
+        ("r.csv", b"", 400, "r.csv: contains no rows"),
         ("r.csv", b"text\n" + b"x" * 2001, 413, "r.csv, row 1: more than 2,000 characters"),
         ("r.parquet", b"text\nx", 400, "r.parquet: cannot be read ("),
         ("r.csv.gz", gzip.compress(b"text\nx", mtime=0)[:-9], 400, "r.csv.gz: cannot be read ("),

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import ClassLabel, Features
 from pyarrow.parquet import read_schema
-from rich.progress import Progress
+from rich.progress import track
 
 from sentiment.data.files.formats import CHUNK_SIZE, ReadOptions
 from sentiment.data.files.layout import FileSet, describe_files
@@ -70,27 +70,25 @@ def _map_table(path: Path) -> pa.Table | None:
 
 
 def _write_table(found: FileSet, options: ReadOptions, names: list[str], path: Path) -> None:
-    with Progress(**progress_options()) as progress:
-        batches = _read_batches(found, options, names, progress)
-        first = next(batches, None)
-        if first is None:
-            name = found.files[0] if len(found.files) == 1 else found.files[0].parent
-            raise InputError(f"{name}: contains no rows; add some")
-        with path.open("wb") as file, pa.ipc.new_file(file, first.schema) as writer:
-            for batch in chain([first], batches):
-                writer.write_batch(batch)
+    batches = _read_batches(found, options, names)
+    first = next(batches, None)
+    if first is None:
+        name = found.files[0] if len(found.files) == 1 else found.files[0].parent
+        raise InputError(f"{name}: contains no rows; add some")
+    with path.open("wb") as file, pa.ipc.new_file(file, first.schema) as writer:
+        for batch in chain([first], batches):
+            writer.write_batch(batch)
 
 
 def _read_batches(
-    found: FileSet, options: ReadOptions, names: list[str], progress: Progress
+    found: FileSet, options: ReadOptions, names: list[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of all files, in batches with the columns of the table."""
-    task = progress.add_task(
-        f"Reading {found.files[0].parent.name}", total=len(names) if len(names) > 1 else None
-    )
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     schema = None
-    for file, name in zip(found.files, names, strict=True):
+    files = [*zip(found.files, names, strict=True)]
+    purpose = f"Reading {found.files[0].parent.name}"
+    for file, name in track(files, purpose, **progress_options()):
         for rows in read_rows(file, options, suffix=found.format):
             count = len(rows.texts)
             if rows.first == 1:
@@ -109,7 +107,6 @@ def _read_batches(
             if len(columns["text"]) >= CHUNK_SIZE:
                 yield pa.record_batch(columns, schema=schema)
                 columns = {name: [] for name in columns}
-        progress.advance(task)
     if columns["text"]:
         yield pa.record_batch(columns, schema=schema)
 

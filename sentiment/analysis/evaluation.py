@@ -81,7 +81,7 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
         "status": "finished",
     }
     output.write_metrics(metrics | record | provenance())
-    title = f"{'Test set' if corpus.train_rows else data.path}, {len(rows):,} reviews"
+    title = f"{'Test set' if 'train' in corpus.splits else data.path}, {len(rows):,} reviews"
     _print_tables(title, ensemble, by_member, labels, metrics)
     log.info("results in %s", os.path.relpath(output.path))
     return metrics
@@ -141,7 +141,7 @@ def _resolve(data: Any) -> sources.Source:
 
 def _test_rows(corpus: Corpus, label_names: Sequence[str]) -> tuple[Integers, Integers]:
     """Row numbers of the test set, and their classes as the checkpoint numbers them."""
-    rows = np.arange(corpus.train_rows + corpus.val_rows, len(corpus.labels))
+    rows = corpus.splits["test"]
     found = [corpus.label_names[label] for label in np.unique(corpus.labels[rows])]
     if unknown := [name for name in found if name not in label_names]:
         # What a label may mean: the class that means the same, else the next free one.

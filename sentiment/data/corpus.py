@@ -31,45 +31,40 @@ SHOWN_ROWS = 5  # of a kind in a message
 
 @dataclass(frozen=True)
 class Corpus:
-    """Rows of the training set, then those of the validation and the test set, then texts without a label."""
+    """Reviews with numbered classes, in the order of their files."""
 
     # Columns `text`, `file`, `row` (its number in that file, from 1) and perhaps `id`.
     reviews: Dataset
     labels: Integers  # class of each row, int64 `(rows,)`; `MISSING_LABEL` without one
-    train_rows: int  # 0 if all rows are tested
-    val_rows: int  # 0 if the validation set is to be drawn from the training set
-    unlabelled_rows: int
+    splits: dict[
+        str, Integers
+    ]  # row numbers of those that the files have, see `SPLITS` and `ALL_ROWS`
     label_names: list[str]
     notes: list[str] = field(default_factory=list)  # what was read, line by line, for the user
     warnings: list[str] = field(default_factory=list)  # what may be wrong with it, line by line
 
     def draw_test_set(self, fraction: float, seed: int) -> "Corpus":
-        """The corpus with `fraction` of its labelled rows, in proportion to the classes, as the test set."""
-        labelled, unlabelled = np.split(np.arange(len(self.labels)), [self._labelled_rows])
-        train, test = self.draw(labelled, fraction, seed, "data.test_fraction")
-        order = np.concatenate([train, test, unlabelled])
-        reviews = self.reviews.select(order)
-        return replace(self, reviews=reviews, labels=self.labels[order], train_rows=len(train))
-
-    @property
-    def _labelled_rows(self) -> int:
-        return len(self.labels) - self.unlabelled_rows
+        """The corpus with `fraction` of all rows, in proportion to the classes, as the test set, or 1 for all."""
+        splits = dict(self.splits)
+        rows = splits.pop(ALL_ROWS)
+        if fraction == 1:
+            return replace(self, splits=splits | {"test": rows})
+        train, test = self.draw(rows, fraction, seed, "data.test_fraction")
+        return replace(self, splits=splits | {"train": train, "test": test})
 
     def split(
         self, validate_on: str, val_fraction: float, val_split: str, seed: int
     ) -> dict[str, Integers]:
         """Row numbers of `train`, `val`, `test` and perhaps `unlabelled`, by the keys of `conf/data/default.yaml`."""
-        ends = [self.train_rows, self.train_rows + self.val_rows, self._labelled_rows]
-        train, val, test, unlabelled = np.split(np.arange(len(self.labels)), ends)
+        splits, train = dict(self.splits), self.splits["train"]
         if validate_on == "test":
-            val = test
-        elif not self.val_rows:
-            if val_split == "random":
-                train, val = self.draw(train, val_fraction, seed, "data.val_fraction")
-            else:
-                train, val = self._take_last(train, val_fraction)
-        splits = {"train": train, "val": val, "test": test}
-        return splits | ({"unlabelled": unlabelled} if self.unlabelled_rows else {})
+            splits["val"] = splits["test"]
+        elif "val" not in splits and val_split == "random":
+            drawn = self.draw(train, val_fraction, seed, "data.val_fraction")
+            splits["train"], splits["val"] = drawn
+        elif "val" not in splits:
+            splits["train"], splits["val"] = self._take_last(train, val_fraction)
+        return splits
 
     def draw(
         self, rows: Integers, fraction: float, seed: int, key: str
@@ -102,8 +97,8 @@ class Corpus:
 
     def check_classes(self, path: str) -> None:
         """Raise `InputError` unless the training set has two classes or more and all those of the other sets."""
-        trained, others = np.split(self.labels[: self._labelled_rows], [self.train_rows])
-        classes, only_others = np.unique(trained), np.setdiff1d(others, trained)
+        trained, *others = [self.labels[r] for s, r in self.splits.items() if s != "unlabelled"]
+        classes, only_others = np.unique(trained), np.setdiff1d(np.concatenate(others), trained)
         known = [self.label_names[number] for number in classes]
         if len(known) == 1:
             problem = f"every label is {known[0]}; a classifier needs two classes or more"
@@ -146,9 +141,8 @@ def make_corpus(
         for is_kind, kind in ((labels == NO_TEXT, "an empty text"), (without_label, "no label"))
         if is_kind.any()
     ]
-    counts = np.bincount(split_of[rows], minlength=len(splits)).tolist()
-    kept = dict(zip(splits, counts, strict=True))
-    if unfilled := [split for split in splits if not kept[split]]:
+    kept = {split: np.flatnonzero(split_of[rows] == n) for n, split in enumerate(splits)}
+    if unfilled := [split for split in splits if not len(kept[split])]:
         needed = "a text" if unfilled[0] == "unlabelled" else "both a text and a label"
         raise InputError(
             f"{tables[unfilled[0]][0]['file'][0].as_py()}: no row has {needed}; fix it, or check the "
@@ -167,9 +161,7 @@ def make_corpus(
     return Corpus(
         reviews,
         labels[rows],
-        kept.get("train", 0),
-        kept.get("val", 0),
-        kept.get("unlabelled", 0),
+        kept,
         numbered.names,
         notes,
         warnings + _find_doubtful_labels(numbered),

@@ -120,9 +120,9 @@ class Source:
                     notes.append(_describe(files, table, split))
                 tables.setdefault(split, []).append(table)
         corpus = make_corpus(tables, settings.mapping, settings.empty, self.fingerprint)
-        if not self.has_test_set and settings.test_fraction < 1:
+        if not self.has_test_set:
             corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
-        if corpus.train_rows:
+        if "train" in corpus.splits:
             corpus.check_classes(self.name)
         if self.folder and self.folder in settings.roots:
             ignored = find_ignored(chain(*self.sets.values()), self.folder)

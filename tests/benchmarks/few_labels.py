@@ -22,7 +22,7 @@ def main() -> None:
     """Read the data that the overrides name and write the three files."""
     count, out, *arguments = sys.argv[1:]
     corpus = instantiate_checked(compose(*arguments).data, "data").source.load()
-    rows = np.arange(corpus.train_rows)
+    rows = corpus.splits["train"]
     labels, names = corpus.labels, corpus.label_names
     others, few = corpus.draw(rows, int(count) / len(rows), 0, "COUNT")
     reviews = corpus.reviews.select_columns("text").add_column(
@@ -30,15 +30,10 @@ def main() -> None:
     )
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    end = len(labels) - corpus.unlabelled_rows
-    test, unlabelled = (
-        np.arange(corpus.train_rows + corpus.val_rows, end),
-        np.arange(end, len(labels)),
-    )
     for name, selected in {
         "train": few,
-        "test": test,
-        "unlabelled": np.concatenate([others, unlabelled]),
+        "test": corpus.splits["test"],
+        "unlabelled": np.concatenate([others, corpus.splits.get("unlabelled", [])]).astype(int),
     }.items():
         table = reviews.select(selected)
         table = table.remove_columns("label") if name == "unlabelled" else table

@@ -62,22 +62,24 @@ def test_every_format_gives_the_same_corpus(tmp_path: Path, suffix: str) -> None
     assert corpus.reviews["text"][:] == [text for text, _ in ROWS + ROWS[:2]]
     assert corpus.labels.dtype == np.int64
     assert corpus.labels.tolist() == [1, 0, 1, 0, 1, 0, 1, 0]
-    assert corpus.train_rows == 6
+    assert corpus.splits["train"].tolist() == [*range(6)]
     assert corpus.label_names == ["0", "1"]
 
 
 def test_single_file_is_split_in_proportion_to_the_classes(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "reviews.csv", [(f"text {i}", i % 2) for i in range(100)])
     corpus = load(path)
-    assert corpus.train_rows == 66
-    assert abs(corpus.labels[66:].mean() - 0.5) < 0.02
+    train, test = corpus.splits["train"], corpus.splits["test"]
+    assert sorted([*train, *test]) == [*range(100)]
+    assert len(train) == 66
+    assert abs(corpus.labels[test].mean() - 0.5) < 0.02
     assert sorted(corpus.reviews["text"]) == sorted(f"text {i}" for i in range(100))
     assert corpus.labels.tolist() == [int(text.split()[1]) % 2 for text in corpus.reviews["text"]]
 
 
 def test_single_file_is_the_test_set_if_its_fraction_is_1(tmp_path: Path) -> None:
     corpus = resolve(write_csv(tmp_path / "reviews.csv", ROWS), test_fraction=1.0).load()
-    assert corpus.train_rows == 0
+    assert [*corpus.splits] == ["test"]
     assert corpus.reviews["text"][:] == [text for text, _ in ROWS]
     assert corpus.labels.tolist() == [1, 0, 1, 0, 1, 0]
 
@@ -193,7 +195,7 @@ def test_hub_and_parquet_give_the_same_imdb(
     assert revisions == [REVISION] * 2
     assert hub.reviews[:] == table.reviews[:]
     assert hub.labels.tolist() == table.labels.tolist()
-    assert hub.train_rows == table.train_rows == 6
+    assert len(hub.splits["train"]) == len(table.splits["train"]) == 6
     assert hub.label_names == ["negative", "positive"]
 
 
@@ -371,7 +373,11 @@ def test_validation_file_and_names_of_rows(tmp_path: Path) -> None:
     for split, count in (("train", 6), ("dev", 4), ("test", 2)):
         write_csv(tmp_path / f"{split}.csv", [(f"{split} {i}", i % 2) for i in range(count)])
     corpus = load(tmp_path)
-    assert (corpus.train_rows, corpus.val_rows) == (6, 4)
+    assert {split: len(rows) for split, rows in corpus.splits.items()} == {
+        "train": 6,
+        "val": 4,
+        "test": 2,
+    }
     assert corpus.notes == [
         "train.csv (train): 6 rows",
         "dev.csv (val): 4 rows",

@@ -50,7 +50,9 @@ def load(path: Path, unlabelled: Any = True, source: str = "files", **options: A
 
 def added(corpus: Corpus) -> list[str]:
     """The texts without a label, which are the last rows."""
-    first = len(corpus.labels) - corpus.unlabelled_rows
+    rows = corpus.splits.get("unlabelled", np.array([], dtype=int))
+    first = len(corpus.labels) - len(rows)
+    assert rows.tolist() == [*range(first, len(corpus.labels))]
     assert set(corpus.labels[:first]) == {0, 1}
     assert set(corpus.labels[first:]) <= {MISSING_LABEL}
     texts: list[str] = corpus.reviews["text"][first:]
@@ -184,7 +186,7 @@ def test_texts_beside_the_training_rows_are_found_in_every_format(folder: Path, 
         TRAIN + TEST,
         TRAIN + TEST + 1,
     ]
-    assert load(folder, None).unlabelled_rows == 0
+    assert "unlabelled" not in load(folder, None).splits
 
 
 def test_named_files_are_read(folder: Path, tmp_path: Path) -> None:

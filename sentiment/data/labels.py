@@ -61,8 +61,7 @@ def number_classes(
 
     `class_names` are those in the metadata of the files, in the order of the classes; often empty.
     """
-    encoded = labels.combine_chunks().dictionary_encode()
-    found: list[str] = encoded.dictionary.to_pylist()
+    found: list[str] = labels.unique().drop_null().to_pylist()
     keys = _find_keys(found, mapping)
     missing = [label for label in found if label in MISSING and label not in keys]
     names = {
@@ -77,15 +76,14 @@ def number_classes(
         known = [name for name in class_names if name in classes]
         classes = [name for name in classes if name not in known] + known
     numbers = {name: number for number, name in enumerate(classes)} | {None: DROPPED_LABEL}
-    of_label = [numbers[names[label]] if label in names else MISSING_LABEL for label in found]
-    by_code = np.array([*of_label, MISSING_LABEL], dtype=np.int64)
-    codes = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    of_label = {label: numbers[name] for label, name in names.items()}
+    of_rows = [of_label.get(label, MISSING_LABEL) for label in labels.to_pylist()]
     merged: dict[str, list[str]] = {}
     for label, key in keys.items():
         if label != key:
             merged.setdefault(key, []).append(label)
     unused = [key for key in mapping if key not in keys.values()]
-    return Numbered(classes, by_code[codes], missing, merged, unused)
+    return Numbered(classes, np.array(of_rows, dtype=np.int64), missing, merged, unused)
 
 
 def _find_keys(labels: Sequence[str], mapping: Mapping[str, Any]) -> dict[str, str]:

@@ -77,14 +77,13 @@ def describe(data: ReviewDataModule) -> str:
         f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test")
     )
     validation = {
-        ("train", "random"): f"drawn from train, split_seed {data.split_seed}",
-        ("train", "tail"): "the last of each class in train",
-    }.get((data.validate_on, data.val_split), "the test set")
-    if data.has_val_set and data.validate_on == "train":
-        validation = "a file of their own"
-    labels = ", ".join(
-        f"{name} {count:,}" for name, count in zip(data.label_names, classes, strict=True)
-    )
+        "random": f"drawn from train, split_seed {data.split_seed}",
+        "tail": "the last of each class in train",
+    }[data.val_split]
+    if data.validate_on == "test" or data.has_val_set:
+        validation = "the test set" if data.validate_on == "test" else "a file of their own"
+    named = zip(data.label_names, classes, strict=True)
+    labels = ", ".join(f"{name} {count:,}" for name, count in named)
     majority, share = data.label_names[classes.argmax()], classes.max() / classes.sum()
     imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
     copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)

@@ -62,15 +62,13 @@ class PaddedReviews(Dataset[Batch]):
         return self._width(self.lengths)
 
     def _width(self, lengths: Integers) -> int:
+        """`maxlen` with padding at the start, else the longest length rounded up to a multiple of 8."""
         maxlen = self.encoder.maxlen
         rounded = math.ceil(lengths.max() / PAD_TO_MULTIPLE_OF) * PAD_TO_MULTIPLE_OF
         return min(maxlen, rounded) if self.encoder.masked else maxlen
 
     def pad(self, positions: Integers | None = None, width: int | None = None) -> Integers:
-        """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default.
-
-        `T` is by default `maxlen` with padding at the start, else the longest length rounded up to a multiple of 8.
-        """
+        """The padded ids, int64 `(B, T)`, of the reviews at `positions`, of all by default; `T` is the width."""
         maxlen, pre = self.encoder.maxlen, self.encoder.padding == "pre"
         rows = self.reviews.rows if positions is None else self.reviews.rows[positions]
         starts, ends = self.reviews.offsets[rows], self.reviews.offsets[rows + 1]

@@ -73,13 +73,10 @@ _TRAINED = ("fit", "state_dict", "load_state_dict")
 class Tokenizer:
     """Splits a text into tokens, as its settings say.
 
-    A tokenizer of the user's own is a class whose objects are called with a text and return a list of strings; with
-    `_partial_: true`, a function of a text. If an object has `fit(texts, max_features)`, `state_dict()` and
-    `load_state_dict(state)`, it is trained on the texts of the training rows before any text is split. Its state, of
-    plain values as in JSON, is stored in checkpoints.
-
-    The settings are one of `NAMES`, or a mapping of `_target_`, which names a class, and its arguments, plain values.
-    Its module, if it is not of this package, must be in `trust`.
+    They are one of `NAMES`, or a mapping of `_target_`, which names a class of a module in `trust`, and its plain
+    arguments. Its objects are called with a text and return a list of strings; with `_partial_: true` it names a
+    function of a text. An object with `fit(texts, max_features)`, `state_dict()` and `load_state_dict(state)` is
+    trained on the texts of the training rows; its state, of plain values as in JSON, is stored in checkpoints.
     """
 
     def __init__(

@@ -1,6 +1,5 @@
 """From a text to word ids: the vocabulary and the encoder."""
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +14,8 @@ MAX_UNKNOWN = 0.5  # of the tokens of texts in a language that the vocabulary kn
 
 def rank_words(counts: Mapping[str, int]) -> list[str]:
     """The words in the order of their ids: the special ones, then by frequency, then alphabetically."""
-    from torchtext.vocab import Vocab  # slow to import
-
-    ranked: list[str] = Vocab(Counter(counts), specials=SPECIALS).itos
-    return ranked
+    words = (word for word in counts if word not in SPECIALS)
+    return [*SPECIALS, *sorted(words, key=lambda word: (-counts[word], word))]
 
 
 class Vocabulary:
@@ -78,23 +75,16 @@ class TextEncoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes an encoder of the same ids."""
-        values = {
-            "vocabulary": self.vocabulary.words,
-            "tokenizer": self.tokenizer.settings,
-            "maxlen": self.maxlen,
-            "padding": self.padding,
-            "truncating": self.truncating,
-        }
+        values = {name: getattr(self, name) for name in ("maxlen", "padding", "truncating")}
+        values |= {"vocabulary": self.vocabulary.words, "tokenizer": self.tokenizer.settings}
         state = self.tokenizer.state
         return values if state is None else values | {"tokenizer_state": state}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], trust: Collection[str] = ()) -> "TextEncoder":
-        """The encoder that `to_dict` describes, whose tokenizer may be of a module in `trust`.
+        """The encoder that `to_dict` describes; an `UntrustedError` if its tokenizer is of a module not in `trust`.
 
-        Raises:
-            UntrustedError: it is of another module.
-            TypeError, KeyError, ValueError: a value is missing, unknown, of the wrong type or out of range.
+        A TypeError, KeyError or ValueError says that a value is missing, unknown, wrong or out of range.
         """
         arguments = dict(values)
         words = arguments.pop("vocabulary")

@@ -186,10 +186,8 @@ def _find_doubtful_labels(numbered: Numbered) -> list[str]:
 
 def _leave_out(table: pa.Table, rows: Integers, kind: str, empty: str) -> str:
     """A warning of the rows that are left out since they have "an empty text", or an `InputError`."""
-    by_file: dict[str, list[str]] = {}
-    for row in table.select(["file", "row"]).take(rows[:SHOWN_ROWS]).to_pylist():
-        by_file.setdefault(row["file"], []).append(f"{row['row']:,}")
-    places = "; ".join(f"{file} row {', '.join(numbers)}" for file, numbers in by_file.items())
+    shown = table.select(["file", "row"]).take(rows[:SHOWN_ROWS]).to_pylist()
+    places = ", ".join(f"{row['file']} row {row['row']:,}" for row in shown)
     more = ", …" if len(rows) > SHOWN_ROWS else ""
     count = f"{len(rows):,} rows" if len(rows) > 1 else "1 row"
     problem = f"{count} ({places}{more}) {'have' if len(rows) > 1 else 'has'} {kind}"

@@ -19,7 +19,6 @@ MISSING = frozenset({"NaN", "nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "
 MAX_NUMBERS = 20  # different numbers or dates that may be classes whatever the number of rows
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _MEASURED = re.compile(r"[+-]?\d[\d.,:/eETZ +-]*")  # a number, a date or a time
-_YES, _NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 
 
 def read_mapping(labels: Any) -> dict[str, str | None]:
@@ -114,13 +113,10 @@ def check_classes(names: Sequence[str], rows: int) -> None:
 
 
 def find_similar(names: Sequence[str]) -> list[list[str]]:
-    """Groups of classes that may mean the same: equal numbers, other case, yes and true."""
-    are_booleans = all(name.casefold() in _YES | _NO for name in names)
-    groups: dict[float | str | bool, list[str]] = {}
+    """Groups of classes that may mean the same: equal numbers, other case."""
+    groups: dict[float | str, list[str]] = {}
     for name in names:
-        meaning = _meaning(name)
-        folded = meaning.casefold() if isinstance(meaning, str) else meaning
-        groups.setdefault(name.casefold() in _YES if are_booleans else folded, []).append(name)
+        groups.setdefault(_meaning(name.casefold()), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -29,7 +29,7 @@ from sentiment.data.files.layout import (
 )
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
-from sentiment.runtime.errors import InputError, check_choice, prefix_key
+from sentiment.runtime.errors import InputError, check_choice, prefix_key, shorten
 from sentiment.runtime.files import fingerprint
 
 HUB = "stanfordnlp/imdb"
@@ -125,8 +125,8 @@ class Source:
         if "train" in corpus.splits:
             corpus.check_classes(self.name)
         if self.folder and self.folder in settings.roots:
-            ignored = find_ignored(chain(*self.sets.values()), self.folder)
-            corpus.warnings.extend([f"not read: {', '.join(ignored)}"] if ignored else [])
+            ignored = ", ".join(find_ignored(chain(*self.sets.values()), self.folder))
+            corpus.warnings.extend([f"not read: {shorten(ignored, 500)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
         return replace(corpus, notes=notes + corpus.notes)

@@ -263,13 +263,17 @@ def test_empty_texts_are_left_out_or_rejected(folder: Path) -> None:
     write_lines(folder / "unlabelled.txt", [TEXTS[0], "", "\u200b", TEXTS[1]])
     corpus = load(folder)
     assert added(corpus) == TEXTS
-    assert corpus.warnings == ["left out: 2 rows (unlabelled.txt row 2, 3) have an empty text"]
+    assert corpus.warnings == [
+        "left out: 2 rows (unlabelled.txt row 2, unlabelled.txt row 3) have an empty text"
+    ]
     assert corpus.reviews[TRAIN + TEST + 1] == {
         "text": TEXTS[1],
         "file": "unlabelled.txt",
         "row": 4,
     }
-    with pytest.raises(InputError, match=r"^2 rows \(unlabelled.txt row 2, 3\) have an empty text"):
+    with pytest.raises(
+        InputError, match=r"^2 rows \(unlabelled.txt row 2, .*3\) have an empty text"
+    ):
         load(folder, empty="error")
 
 
@@ -305,7 +309,7 @@ def test_identifiers_are_read_if_there_are_any(tmp_path: Path) -> None:
             "{folder}/u/column.csv",
             r"^data.text_column=text: no such column in .*column.csv; it has review, n; type",
         ),
-        ("{folder}/u/utf16.csv", r"utf16.csv: not in UTF-8; type data.encoding=utf-16-le"),
+        ("{folder}/u/utf16.csv", r"utf16.csv: .*UTF-16 without a mark; name utf-16-le"),
         ("{folder}/u/x.pdf", r"x.pdf: unknown format"),
     ],
 )

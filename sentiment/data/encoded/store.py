@@ -117,9 +117,8 @@ def write_encoded(
     copies are known only when all rows are tokenized. If it fails on a review, that is a `RowError`.
 
     Args:
-        texts: returns the raw reviews, all rows of the data set in order; called with what they are read for.
+        texts: returns the raw reviews in order; called with what they are read for.
         splits: row numbers of `train`, `val`, `test` and perhaps `unlabelled`.
-        max_features: for the training of the tokenizer.
         metadata: to which are added `tokenizer_state`; `duplicates`, how many reviews of `val` and of `test` have the
             tokens of a training row; and `unlabelled_copies`, see `_leave_out_copies`.
     """

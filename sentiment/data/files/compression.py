@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from sentiment.runtime.errors import InputError
 
-SAMPLE_SIZE = 1 << 20  # bytes by which an encoding is guessed
+SAMPLE_SIZE = 1 << 20  # bytes by which UTF-8 is recognized
 COMPRESSIONS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -36,6 +36,8 @@ def open_text(file: Path, encoding: str, errors: str = "strict") -> Iterator[io.
         codec = codecs.lookup(encoding).name
         if start in BYTE_ORDER_MARKS and codec in ("utf-8", "utf-16-le", "utf-16-be"):
             codec = "utf-16"
+        elif codec == "utf-8" and b"\0" in start:
+            raise UnicodeError("UTF-16 without a mark; name utf-16-le or utf-16-be as its encoding")
         codec = "utf-8-sig" if codec == "utf-8" else codec
         with io.TextIOWrapper(stream, codec, errors, newline="") as lines:
             yield lines
@@ -77,14 +79,10 @@ def _find_member(file: Path) -> str:
     return names[0]
 
 
-def guess_encoding(file: Path) -> str | None:
-    """`utf-8`, `utf-16-le` or `utf-16-be`, also if a few bytes are damaged; None: another, or ASCII."""
+def looks_like_utf8(file: Path) -> bool:
+    """Whether a file has characters beyond ASCII and most of them are UTF-8."""
     start = b""
     with suppress(*DECOMPRESSION_ERRORS), _open_bytes(file) as stream:
         start = stream.read(SAMPLE_SIZE)
-    for encoding, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
-        if zeros.count(0) > len(zeros) / 2:
-            return encoding
     text = start.decode("utf-8", "replace")
-    unusual = sum(not character.isascii() for character in text)
-    return "utf-8" if text.count("\ufffd") < unusual / 2 else None
+    return text.count("\ufffd") < sum(not character.isascii() for character in text) / 2

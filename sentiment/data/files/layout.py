@@ -26,7 +26,6 @@ DOCUMENT = re.compile(
     r"(readme|licen[cs]e|copying|changelog)(\.\w+)?|citation(\.(cff|bib|md))?", re.IGNORECASE
 )
 MAX_CLASS_FILES = 100  # of a text file each
-SHOWN_NAMES = 20  # of files that are not read
 
 
 class FileState(NamedTuple):
@@ -139,7 +138,7 @@ def add_unlabelled(splits: Mapping[str, list[FileSet]], texts: list[FileSet]) ->
 
 
 def find_ignored(sets: Iterable[FileSet], root: Path) -> list[str]:
-    """Names of files and folders of rows beside those of the sets: of the first, and how many others."""
+    """Names of files and folders of rows beside those of the sets."""
     root = root.absolute()
     read = {file.absolute() for found in sets for file in found.files}
     above = {
@@ -147,14 +146,12 @@ def find_ignored(sets: Iterable[FileSet], root: Path) -> list[str]:
     }
     folders = {root, *(folder for folder in above if root in folder.parents)}
     entries = {entry for folder in folders for entry in folder.iterdir()} - read - folders
-    ignored = [
+    return [
         f"{entry.relative_to(root)}{os.sep if entry.is_dir() else ''}"
         for entry in sorted(entries)
         if not entry.name.startswith(".")
         and (any(map(_holds_rows, _list_visible(entry))) if entry.is_dir() else _is_known(entry))
     ]
-    others = len(ignored) - SHOWN_NAMES
-    return [*ignored[:SHOWN_NAMES], f"{others:,} others"] if others > 0 else ignored
 
 
 def _holds_rows(path: Path) -> bool:

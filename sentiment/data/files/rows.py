@@ -2,21 +2,20 @@
 
 import codecs
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from sentiment.data.files.cells import to_label, to_text
-from sentiment.data.files.compression import DECOMPRESSION_ERRORS, guess_encoding
+from sentiment.data.files.compression import DECOMPRESSION_ERRORS, looks_like_utf8
 from sentiment.data.files.formats import READERS, OpenTable, ReadOptions, find_format
 from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message
 MAX_COLUMNS = 8  # names of columns in a message
-ENCODINGS = "(Western Europe), cp1251 (Cyrillic), gb18030 (Chinese), shift_jis (Japanese), …"
+ENCODINGS = "(Western Europe), cp1251 (Cyrillic), gb18030 (Chinese), utf-16-le, …"
 READ_ERRORS = (*DECOMPRESSION_ERRORS, ValueError, OverflowError, RecursionError, pa.ArrowException)
 T = TypeVar("T")
 
@@ -91,8 +90,7 @@ def _find_problem(
 ) -> str | None:
     """Whether an open file is misread, or has no rows, or a column is missing or there more than once."""
     is_unicode = codecs.lookup(options.encoding).name.startswith("utf")
-    has_zeros = any("\0" in name for name in table.names)  # of UTF-16
-    if suffix != ".parquet" and (has_zeros or (not is_unicode and guess_encoding(file) == "utf-8")):
+    if suffix != ".parquet" and not is_unicode and looks_like_utf8(file):
         return f"{file}: {_explain_encoding(file, options)}"
     counts = Counter(table.names)
     for name in table.names if all_columns else table.found:
@@ -110,25 +108,16 @@ def _find_problem(
         )
     listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
     more = ", …" if len(table.names) > MAX_COLUMNS else ""
-    names = [options.flag(key, _find_closest(name, table.names)) for key, name in missing.items()]
-    advice = " ".join(names)
+    advice = " ".join(options.flag(key, "NAME") for key in missing)
     if options.header and suffix in (".csv", ".tsv"):
         advice += f", or {options.flag('header', 'false')} if that is a row"
     first = options.flag(*next(iter(missing.items())))
     return f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
 
 
-def _find_closest(name: str, names: Sequence[str]) -> str:
-    by_folded = {other.casefold(): other for other in names}
-    closest = get_close_matches(name.casefold(), by_folded, 1)
-    return by_folded[closest[0]] if closest else "NAME"
-
-
 def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:
     """Why a file cannot be read after so many rows, and what to do."""
-    guess = "" if suffix == ".parquet" else guess_encoding(file) or ""
-    is_misread = suffix != ".parquet" and isinstance(error, UnicodeDecodeError)
-    if is_misread or guess.startswith("utf-16"):
+    if suffix != ".parquet" and isinstance(error, UnicodeDecodeError):
         return f"{file}: {_explain_encoding(file, options, error)}"
     after = f"after row {rows:,}: " if rows else ""
     reason = one_line(error) or type(error).__name__
@@ -140,14 +129,13 @@ def _explain_encoding(file: Path, options: ReadOptions, error: Exception | None 
     near = ""
     if isinstance(error, UnicodeDecodeError):
         near = f" near {error.object[max(0, error.start - 20) : error.end + 9]!r}"
-    guess = guess_encoding(file)
     if options.flags.get("encoding") == "":  # cannot be set
         advice = "convert the file"
-    elif guess == options.encoding.lower():
+    elif not looks_like_utf8(file):
+        advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
+    elif codecs.lookup(options.encoding).name == "utf-8":
         replaced = options.flag("encoding_errors", "replace")
         advice = f"fix it, or type {replaced} to read such bytes as U+FFFD"
-    elif guess:
-        advice = f"type {options.flag('encoding', guess)}, or convert the file"
     else:
-        advice = f"name its encoding: {options.flag('encoding', 'cp1252')} {ENCODINGS}"
+        advice = f"type {options.flag('encoding', 'utf-8')}, or convert the file"
     return f"not in {options.encoding.upper()}{near}; {advice}"

@@ -1,6 +1,6 @@
 """A corpus: reviews with numbered classes, and which of them are the training, validation and test rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -164,24 +164,22 @@ def make_corpus(
         kept,
         numbered.names,
         notes,
-        warnings + _find_doubtful_labels(numbered),
+        [*warnings, *_find_doubtful_labels(numbered)],
     )
 
 
-def _find_doubtful_labels(numbered: Numbered) -> list[str]:
-    warnings = []
+def _find_doubtful_labels(numbered: Numbered) -> Iterator[str]:
     if numbered.missing:
         kept = suggest_mapping({label: label for label in numbered.missing})
         listed = ", ".join(numbered.missing)
-        warnings.append(f"{listed} counts as no label; to make it a class, type {kept}")
+        yield f"{listed} counts as no label; to make it a class, type {kept}"
     if numbered.unused:
-        warnings.append(f"data.labels: no row has the label {', '.join(numbered.unused)}")
+        yield f"data.labels: no row has the label {', '.join(numbered.unused)}"
     if groups := find_similar(numbered.names):
         listed = "; ".join(" and ".join(group) for group in groups)
         merged = {name: group[-1] for group in groups for name in group[:-1]}
         advice = f"to merge them type {suggest_mapping(merged)}"
-        warnings.append(f"labels that may mean the same: {listed}; {advice}")
-    return warnings
+        yield f"labels that may mean the same: {listed}; {advice}"
 
 
 def _leave_out(table: pa.Table, rows: Integers, kind: str, empty: str) -> str:

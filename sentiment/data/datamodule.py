@@ -139,9 +139,6 @@ class ReviewDataModule(LightningDataModule):
         self.label_names: list[str] = metadata["label_names"]
         self.duplicates: dict[str, int] = metadata["duplicates"]
         self.unlabelled_copies: dict[str, int] = metadata.get("unlabelled_copies", {})
-        self.notes: list[str] = metadata["notes"]
-        self.warnings: list[str] = metadata["warnings"]
-        self.has_val_set: bool = metadata["has_val_set"]
         vocabulary = Vocabulary(read_vocabulary(self.folder, self.max_features))
         untrained, state = self.encoder.tokenizer, metadata["tokenizer_state"]
         tokenizer = Tokenizer(untrained.settings, state, untrained.trust)

@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.store import read_array, read_vocabulary
+from sentiment.data.encoded.store import read_array, read_metadata, read_vocabulary
 from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
 from sentiment.runtime.errors import shorten
 from sentiment.runtime.run_folder import RUN_LOG
@@ -40,7 +40,7 @@ def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
 
 def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
-    problems = list(data.warnings)
+    problems: list[str] = read_metadata(data.folder)["warnings"]
     counts = read_array(data.folder, "counts")[len(SPECIALS) :]
     words = read_vocabulary(data.folder)[len(SPECIALS) :]
     length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
@@ -68,7 +68,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
 
 def describe(data: ReviewDataModule) -> str:
     """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded."""
-    train = data.splits["train"].reviews
+    train, metadata = data.splits["train"].reviews, read_metadata(data.folder)
     lengths, maxlen = train.lengths, data.encoder.maxlen
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
     counts = read_array(data.folder, "counts")
@@ -80,7 +80,7 @@ def describe(data: ReviewDataModule) -> str:
         "random": f"drawn from train, split_seed {data.split_seed}",
         "tail": "the last of each class in train",
     }[data.val_split]
-    if data.validate_on == "test" or data.has_val_set:
+    if data.validate_on == "test" or metadata["has_val_set"]:
         validation = "the test set" if data.validate_on == "test" else "a file of their own"
     named = zip(data.label_names, classes, strict=True)
     labels = ", ".join(f"{name} {count:,}" for name, count in named)
@@ -99,7 +99,7 @@ def describe(data: ReviewDataModule) -> str:
         ]
     return "\n".join(
         [
-            *(f"read       {note}" for note in data.notes),
+            *(f"read       {note}" for note in metadata["notes"]),
             f"reviews    {', '.join(shapes)}; validation rows: {validation}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
             *unlabelled,

@@ -1,6 +1,5 @@
 """N-grams of word ids: how they are hashed, and which of them are frequent."""
 
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,7 +9,6 @@ from torch.nn import functional as F
 
 from sentiment.data import Integers
 from sentiment.data.encoded.store import EncodedReviews
-from sentiment.data.text.vocabulary import UNKNOWN
 
 PRIME = 2**31 - 1  # a product of two hashes fits int64
 PIECE = 1000  # reviews that are hashed at once
@@ -48,17 +46,14 @@ def hash_reviews(
     reviews: EncodedReviews, vocabulary_size: int, max_ngram: int
 ) -> Iterator[tuple[Integers, Integers]]:
     """The hash of every n-gram within a review, and the position of the review, int64 `(n-grams,)`, in pieces."""
-    texts = iter(reviews)
     for start in range(0, len(reviews), PIECE):
-        piece = list(itertools.islice(texts, PIECE))
-        ids = torch.from_numpy(np.concatenate(piece).astype(np.int64))
-        ids[ids >= vocabulary_size] = UNKNOWN
-        lengths = np.array([len(text) for text in piece])
-        starts = np.cumsum(lengths) - lengths
-        position = np.arange(len(ids)) - np.repeat(starts, lengths)  # in its review
-        review = np.repeat(np.arange(start, start + len(piece)), lengths)
+        rows = reviews.rows[start : start + PIECE]
+        piece = EncodedReviews(reviews.ids, reviews.offsets, reviews.labels, rows)
+        ids, review = piece.flatten(vocabulary_size)
+        starts = np.cumsum(piece.lengths) - piece.lengths
+        position = np.arange(len(ids)) - starts[review]  # in its review
         is_within = position[:, None] >= np.arange(1, max_ngram)
         yield (
-            hash_ngrams(ids, max_ngram).numpy()[is_within],
-            np.broadcast_to(review[:, None], is_within.shape)[is_within],
+            hash_ngrams(torch.from_numpy(ids.astype(np.int64)), max_ngram).numpy()[is_within],
+            np.broadcast_to(start + review[:, None], is_within.shape)[is_within],
         )

@@ -57,6 +57,12 @@ class EncodedReviews:
         """All ids of each review, int32 `(tokens,)`."""
         return (self.ids[self.offsets[row] : self.offsets[row + 1]] for row in self.rows)
 
+    def flatten(self, vocabulary_size: int) -> tuple[npt.NDArray[np.int32], Integers]:
+        """Ids of all tokens, from `vocabulary_size` on unknown words, and the position of each one's review."""
+        ids = np.concatenate([*self])
+        ids[ids >= vocabulary_size] = UNKNOWN
+        return ids, np.repeat(np.arange(len(self), dtype=np.int32), self.lengths)
+
 
 class StoredReviews(EncodedReviews):
     """One or more splits (`train`, `val`, `test`, `unlabelled`) in a folder, pickled as a reference to it."""

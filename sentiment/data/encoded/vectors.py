@@ -20,7 +20,7 @@ from torch import Tensor
 from sentiment.data import Integers
 from sentiment.data.encoded.ngrams import hash_reviews
 from sentiment.data.encoded.store import EncodedReviews
-from sentiment.data.text.vocabulary import SPECIALS, UNKNOWN
+from sentiment.data.text.vocabulary import SPECIALS
 from sentiment.runtime.cache import cache_dir
 from sentiment.runtime.errors import InputError
 
@@ -84,25 +84,16 @@ def _factorize(matrix: csr_matrix, dim: int) -> npt.NDArray[np.float32]:
     return np.pad(scaled.astype(np.float32), ((0, 0), (0, dim - scaled.shape[1])))
 
 
-def _read(
-    reviews: EncodedReviews, vocabulary_size: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """The id of every token, and the position of its review, `(all tokens,)`."""
-    ids = np.concatenate([*reviews])
-    ids[ids >= vocabulary_size] = UNKNOWN
-    return ids, np.repeat(np.arange(len(reviews), dtype=np.int32), reviews.lengths)
-
-
 def _occurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
     """Whether a word occurs in a review, 0 or 1: `(vocabulary_size, reviews)`."""
-    ids, review = _read(reviews, vocabulary_size)
+    ids, review = reviews.flatten(vocabulary_size)
     ones = np.ones(len(ids), np.float32)
     return csr_matrix((ones, (ids, review)), (vocabulary_size, len(reviews))).sign()
 
 
 def _cooccurrences(reviews: EncodedReviews, vocabulary_size: int) -> csr_matrix:
     """How often two words are near each other, weighted by 1/distance: symmetric `(vocabulary_size,) * 2`."""
-    ids, review = _read(reviews, vocabulary_size)
+    ids, review = reviews.flatten(vocabulary_size)
     counts = csr_matrix((vocabulary_size, vocabulary_size))
     for distance in range(1, WINDOW + 1):
         same_review = review[distance:] == review[:-distance]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from datasets import ClassLabel, Features
 from pyarrow.parquet import read_schema
 from rich.progress import track
 
@@ -117,8 +116,6 @@ def _read_class_names(file: Path, column: str | None) -> dict[str, str]:
     if file.suffix.lower() == ".parquet":
         # There may be no such column or no metadata.
         with suppress(AttributeError, KeyError, TypeError, ValueError):
-            schema = read_schema(file)
-            one = pa.schema([schema.field(column)], schema.metadata)
-            feature = Features.from_arrow_schema(one)[column]
-            names = feature.names if isinstance(feature, ClassLabel) else []
+            metadata = json.loads(read_schema(file).metadata[b"huggingface"])
+            names = metadata["info"]["features"][column].get("names", [])
     return {str(number): name for number, name in enumerate(names)}

@@ -125,7 +125,6 @@ class ReviewDataModule(LightningDataModule):
                 yield from corpus.reviews[start : start + CHUNK_SIZE]["text"]
 
         metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}
-        metadata["has_val_set"] = "val" in corpus.splits
         tokenizer, size = self.encoder.tokenizer, self.max_features
         try:
             write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)

@@ -68,7 +68,7 @@ def find_problems(data: ReviewDataModule) -> list[str]:
 
 def describe(data: ReviewDataModule) -> str:
     """What the article prints before training: sizes, lengths, what `maxlen` cuts, one review decoded."""
-    train, metadata = data.splits["train"].reviews, read_metadata(data.folder)
+    train = data.splits["train"].reviews
     lengths, maxlen = train.lengths, data.encoder.maxlen
     classes = np.bincount(train.labels[train.rows], minlength=len(data.label_names))
     counts = read_array(data.folder, "counts")
@@ -80,7 +80,7 @@ def describe(data: ReviewDataModule) -> str:
         "random": f"drawn from train, split_seed {data.split_seed}",
         "tail": "the last of each class in train",
     }[data.val_split]
-    if data.validate_on == "test" or metadata["has_val_set"]:
+    if data.validate_on == "test" or "val" in data.source.sets:
         validation = "the test set" if data.validate_on == "test" else "a file of their own"
     named = zip(data.label_names, classes, strict=True)
     labels = ", ".join(f"{name} {count:,}" for name, count in named)
@@ -99,7 +99,7 @@ def describe(data: ReviewDataModule) -> str:
         ]
     return "\n".join(
         [
-            *(f"read       {note}" for note in metadata["notes"]),
+            *(f"read       {note}" for note in read_metadata(data.folder)["notes"]),
             f"reviews    {', '.join(shapes)}; validation rows: {validation}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
             *unlabelled,

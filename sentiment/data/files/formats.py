@@ -100,12 +100,8 @@ def find_format(file: Path) -> str:
     suffix = Path(find_uncompressed_name(file)).suffix
     if not suffix and file.suffix.lower() == ".zip":
         return ".csv"  # pandas calls what it puts into reviews.zip just "reviews"
-    problem = None
     if suffix not in READERS:
         problem = f"unknown format {file.suffix or '(no suffix)'}; use {', '.join(READERS)}"
-    elif suffix == ".parquet" != file.suffix.lower():
-        problem = "is compressed twice; extract the Parquet file"
-    if problem:
         raise InputError(f"{file}: {problem}")
     return suffix
 

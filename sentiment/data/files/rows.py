@@ -14,7 +14,7 @@ from sentiment.data.files.formats import READERS, OpenTable, ReadOptions, find_f
 from sentiment.runtime.errors import InputError, one_line, shorten
 
 MAX_REPR = 80  # characters of a cell in a message
-MAX_COLUMNS = 8  # names of columns in a message
+MAX_NAMES = 200  # characters of the names of columns in a message
 ENCODINGS = "(Western Europe), cp1251 (Cyrillic), gb18030 (Chinese), utf-16-le, …"
 READ_ERRORS = (*DECOMPRESSION_ERRORS, ValueError, OverflowError, RecursionError, pa.ArrowException)
 T = TypeVar("T")
@@ -106,13 +106,12 @@ def _find_problem(
             f"{file}: lines of text have no classes; put those of each class into a file or folder "
             "of their own (pos.txt, neg.txt) and name the folder above, or make it a table (.csv)"
         )
-    listed = ", ".join(map(shorten, table.names[:MAX_COLUMNS]))
-    more = ", …" if len(table.names) > MAX_COLUMNS else ""
+    listed = shorten(", ".join(table.names), MAX_NAMES)
     advice = " ".join(options.flag(key, "NAME") for key in missing)
     if options.header and suffix in (".csv", ".tsv"):
         advice += f", or {options.flag('header', 'false')} if that is a row"
     first = options.flag(*next(iter(missing.items())))
-    return f"{first}: no such column in {file}; it has {listed}{more}; type {advice}"
+    return f"{first}: no such column in {file}; it has {listed}; type {advice}"
 
 
 def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:

@@ -100,15 +100,16 @@ class Corpus:
         trained, *others = [self.labels[r] for s, r in self.splits.items() if s != "unlabelled"]
         classes, only_others = np.unique(trained), np.setdiff1d(np.concatenate(others), trained)
         known = [self.label_names[number] for number in classes]
-        if len(known) == 1:
-            problem = f"every label is {known[0]}; a classifier needs two classes or more"
-            raise InputError(f"{path}: {problem}")
-        if only_others.size:
+        if len(known) > 1 and not only_others.size:
+            return
+        problem = f"every label is {known[0]}; a classifier needs two classes or more"
+        if len(known) > 1:
             name = self.label_names[only_others[0]]
             similar = find_closest(name, known)
             advice = f", {similar} in train; type" if similar else "; fix it, or drop its rows with"
             problem = f"label {shorten(name)} occurs in the test or validation set only{advice}"
-            raise InputError(f"{path}: {problem} {suggest_mapping({name: similar})}")
+            problem += f" {suggest_mapping({name: similar})}"
+        raise InputError(f"{path}: {problem}")
 
 
 def make_corpus(

@@ -20,7 +20,6 @@ from sentiment.data.corpus import Corpus
 from sentiment.data.encoded.batching import Batch, PaddedReviews
 from sentiment.data.encoded.store import (
     EncodedReviews,
-    RowError,
     StoredReviews,
     is_complete,
     read_array,
@@ -36,7 +35,6 @@ from sentiment.data.text.vocabulary import SPECIALS, TextEncoder, Vocabulary
 from sentiment.runtime.cache import cache_dir, cached
 from sentiment.runtime.cli import progress_options
 from sentiment.runtime.errors import (
-    InputError,
     check_at_least,
     check_choice,
     check_fraction,
@@ -126,11 +124,7 @@ class ReviewDataModule(LightningDataModule):
 
         metadata = {name: getattr(corpus, name) for name in ("label_names", "notes", "warnings")}
         tokenizer, size = self.encoder.tokenizer, self.max_features
-        try:
-            write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)
-        except RowError as error:
-            review = corpus.reviews[error.row]
-            raise InputError(f"{review['file']}, row {review['row']}: {error}") from error
+        write_encoded(texts, corpus.labels, splits, tokenizer, size, folder, metadata)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the encoded reviews. May be called any number of times."""

@@ -33,13 +33,12 @@ def read_mapping(labels: Any) -> dict[str, str | None]:
             split = [text.rsplit(":", 1) for text in labels or []]
             pairs = [(old, None if new == "null" else new) for old, new in split]
         mapping = {to_label(old) or "": to_label(new) for old, new in pairs}
-        if len(mapping) < len(pairs):
-            raise ValueError("an old label is there twice")
+        problem = "an old label is there twice" if len(mapping) < len(pairs) else None
     except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"data.labels={labels}: cannot be read ({one_line(error)}); write data.labels={{OLD:NEW,...}}, "
-            "with text, numbers, booleans or null"
-        ) from error
+        problem = one_line(error)
+    if problem:
+        advice = "write data.labels={OLD:NEW,...}, with text, numbers, booleans or null"
+        raise InputError(f"data.labels={labels}: cannot be read ({problem}); {advice}")
     return mapping
 
 

@@ -111,9 +111,8 @@ class BucketBatchSampler(Sampler[Integers]):
 
     def __post_init__(self) -> None:
         if 0 < self.count < self.num_replicas:
-            raise InputError(
-                f"trainer.devices: {self.num_replicas} devices cannot share {self.count} rows; use fewer devices"
-            )
+            problem = f"{self.num_replicas} devices cannot share {self.count} rows"
+            raise InputError(f"trainer.devices: {problem}; use fewer devices")
         self.epoch = 0
         # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
         last_start = max(1, self.count - self.num_replicas + 1)

@@ -25,14 +25,6 @@ CHUNK_SIZE = 1 << 22  # tokens whose numbers are replaced at once
 EMPTY = 0  # hash of reviews without a token, which do not count as duplicates of each other
 
 
-class RowError(InputError):
-    """A tokenizer fails on the review with the number `row`."""
-
-    def __init__(self, row: int, error: InputError) -> None:
-        super().__init__(str(error))
-        self.row = row
-
-
 @dataclass(eq=False)
 class EncodedReviews:
     """One split of the encoded reviews: what is stored of all reviews of the data set, and the rows of the split.
@@ -120,7 +112,7 @@ def write_encoded(
 
     A word that no training or unlabelled row contains is unknown. Unlabelled rows with the tokens of a validation or
     test row are left out before. A tokenizer that has to be trained is trained on the training rows alone, since such
-    copies are known only when all rows are tokenized. If it fails on a review, that is a `RowError`.
+    copies are known only when all rows are tokenized.
 
     Args:
         texts: returns the raw reviews in order; called with what they are read for.
@@ -172,10 +164,7 @@ def _write_numbers(
     hashes = np.full(len(is_counted), EMPTY)
     with path.open("wb") as file:
         for row, text in enumerate(texts):
-            try:
-                tokens = tokenizer(text)
-            except InputError as error:
-                raise RowError(row, error) from error
+            tokens = tokenizer(text)
             hashes[row] = hash_tokens(tokens)
             tokens = tokens or [SPECIALS[UNKNOWN]]
             if is_counted[row]:

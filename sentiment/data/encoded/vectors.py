@@ -37,11 +37,6 @@ def word_vectors(
 
     Two thirds of the values come from the words around them, the others from their reviews, which are not truncated.
     """
-    if dim > vocabulary_size:
-        raise InputError(
-            f"model.embedding_dim={dim}: more than the {vocabulary_size} words to learn vectors of; type "
-            f"model.embedding_dim={vocabulary_size}"
-        )
     of_reviews = dim // 3
     parts = [
         _factorize(_ppmi(_cooccurrences(reviews, vocabulary_size)), dim - of_reviews),

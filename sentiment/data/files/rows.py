@@ -56,8 +56,6 @@ def read_rows(
                 first += len(texts)
             if first == 1 and table.names:  # a header alone
                 yield Rows([], None, {name: [] for name in table.names}, 1, table.notes)
-    except InputError:
-        raise
     except READ_ERRORS as error:
         raise InputError(_explain(error, file, options, suffix, first - 1)) from error
 
@@ -116,6 +114,8 @@ def _find_problem(
 
 def _explain(error: Exception, file: Path, options: ReadOptions, suffix: str, rows: int) -> str:
     """Why a file cannot be read after so many rows, and what to do."""
+    if isinstance(error, InputError):
+        return str(error)
     if suffix != ".parquet" and isinstance(error, UnicodeDecodeError):
         return f"{file}: {_explain_encoding(file, options, error)}"
     after = f"after row {rows:,}: " if rows else ""

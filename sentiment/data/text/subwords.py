@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from sentiment.runtime.errors import InputError, check_choice, one_line
+from sentiment.runtime.errors import check_choice
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -118,33 +118,26 @@ def _train_unigram(texts: Iterable[str], size: int) -> "Tokenizer":
             word for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))
         )
     model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_format_counts(counts),
-            input_format="tsv",
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size,
-            hard_vocab_limit=False,  # if the texts have fewer pieces
-            normalization_rule_name="identity",
-            add_dummy_prefix=False,
-            remove_extra_whitespaces=False,
-            split_by_unicode_script=False,
-            split_by_number=False,
-            unk_id=0,
-            unk_piece=UNKNOWN,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            num_threads=1,  # the sums of several threads are rounded differently
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        cause = one_line(error).rpartition("] ")[2].partition(". Increase")[0]
-        advice = f"raise data.max_features={size + 1}" if counts else "add rows that have words"
-        raise InputError(
-            f"data.tokenizer=unigram: cannot be trained ({cause}); {advice}"
-        ) from error
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_format_counts(counts),
+        input_format="tsv",
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=size,
+        hard_vocab_limit=False,  # if the texts have fewer pieces
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_by_unicode_script=False,
+        split_by_number=False,
+        unk_id=0,
+        unk_piece=UNKNOWN,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        num_threads=1,  # the sums of several threads are rounded differently
+        minloglevel=2,
+    )
     trained = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
     pieces = [(trained.id_to_piece(i), trained.get_score(i)) for i in range(len(trained))]
     return _make_tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))

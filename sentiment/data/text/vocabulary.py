@@ -93,7 +93,9 @@ class TextEncoder:
         )
         known = isinstance(words, list) and all(isinstance(word, str) for word in words)
         if not known or words[: len(SPECIALS)] != SPECIALS:
-            raise ValueError(f"vocabulary: not a list of strings that starts with {SPECIALS}")
-        if tokenizer.needs_training and tokenizer.state is None:
-            raise ValueError("tokenizer_state: missing")
-        return cls(Vocabulary(words), tokenizer, **arguments)
+            problem = f"vocabulary: not a list of strings that starts with {SPECIALS}"
+        elif tokenizer.needs_training and tokenizer.state is None:
+            problem = "tokenizer_state: missing"
+        else:
+            return cls(Vocabulary(words), tokenizer, **arguments)
+        raise ValueError(problem)

@@ -7,7 +7,6 @@ import pytest
 
 from sentiment.data.encoded.store import (
     EMPTY,
-    RowError,
     StoredReviews,
     hash_tokens,
     is_complete,
@@ -17,6 +16,7 @@ from sentiment.data.encoded.store import (
     write_encoded,
 )
 from sentiment.data.text.tokenizers import Tokenizer
+from sentiment.runtime.errors import InputError
 
 TEXTS = ["a a a a b b b c", "c b a", "a <pad> new", "C b, a", "", "unseen words only"]
 SPLITS = {"train": np.array([0, 1]), "val": np.array([2]), "test": np.array([3, 4, 5])}
@@ -119,10 +119,9 @@ def test_copies_share_a_hash(folder: Path) -> None:
     assert len(set(hashes.tolist())) == 5
 
 
-def test_row_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
+def test_text_on_which_a_tokenizer_fails_is_named(tmp_path: Path) -> None:
     split = Tokenizer({"_target_": "tests.data.encoded.test_store.Lines"}, trust=["tests"])
     message = r"Lines fails on 'C b, a', ValueError: no such text \(test_store\.py, line \d+\)$"
-    with pytest.raises(RowError, match=message) as failed:
+    with pytest.raises(InputError, match=message):
         write_encoded(all_texts, LABELS, SPLITS, split, 9, tmp_path / "encoded", {})
-    assert failed.value.row == 3
     assert not is_complete(tmp_path / "encoded")

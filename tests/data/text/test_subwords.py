@@ -129,15 +129,10 @@ def test_subwords_leave_the_environment_as_it_is(subwords: Tokenizer) -> None:
 
 
 def test_subwords_that_cannot_be_trained_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        InputError,
-        match=r"^data.tokenizer=unigram: cannot be trained .*; raise data.max_features=9$",
-    ):
+    message = "^unigram: its training fails, RuntimeError: .*Vocabulary size is smaller"
+    with pytest.raises(InputError, match=message):
         Tokenizer("unigram").fit(DEMO, 9)
-    with pytest.raises(
-        InputError,
-        match=r"^data.tokenizer=unigram: cannot be trained .*; add rows that have words$",
-    ):
+    with pytest.raises(InputError, match=r"^unigram: its training fails, RuntimeError: "):
         Tokenizer("unigram").fit(["", " "], 9)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(

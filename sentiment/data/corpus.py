@@ -154,17 +154,14 @@ def make_corpus(
     reviews = Dataset(table.select(columns), fingerprint=fingerprint)
     if len(rows) < len(table):
         reviews = reviews.select(rows)
-    notes = [
-        f"data.labels: {key} also stands for {', '.join(m)}" for key, m in numbered.merged.items()
-    ]
-    if dropped := np.sum(labels == DROPPED_LABEL):
-        notes.insert(0, f"left out: {dropped:,} rows whose label data.labels maps to null")
+    dropped = np.sum(labels == DROPPED_LABEL)
+    note = f"left out: {dropped:,} rows whose label data.labels maps to null"
     return Corpus(
         reviews,
         labels[rows],
         kept,
         numbered.names,
-        notes,
+        [note] if dropped else [],
         [*warnings, *_find_doubtful_labels(numbered)],
     )
 

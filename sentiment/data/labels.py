@@ -48,7 +48,6 @@ class Numbered(NamedTuple):
     names: list[str]  # of the classes: numbers by value, other labels alphabetically
     labels: Integers  # class of each row, int64 `(rows,)`; negative without one
     missing: list[str]  # spellings that count as a missing label
-    merged: dict[str, list[str]]  # labels that a key of another spelling stands for, by key
     unused: list[str]  # keys that stand for no label
 
 
@@ -76,20 +75,12 @@ def number_classes(
     numbers = {name: number for number, name in enumerate(classes)} | {None: DROPPED_LABEL}
     of_label = {label: numbers[name] for label, name in names.items()}
     of_rows = [of_label.get(label, MISSING_LABEL) for label in labels.to_pylist()]
-    merged: dict[str, list[str]] = {}
-    for label, key in keys.items():
-        if label != key:
-            merged.setdefault(key, []).append(label)
     unused = [key for key in mapping if key not in keys.values()]
-    return Numbered(classes, np.array(of_rows, dtype=np.int64), missing, merged, unused)
+    return Numbered(classes, np.array(of_rows, dtype=np.int64), missing, unused)
 
 
 def _find_keys(labels: Sequence[str], mapping: Mapping[str, Any]) -> dict[str, str]:
-    """The key of a mapping that stands for each label, for those that have one.
-
-    A key stands for the label of its spelling; one without such a label, for those that are the
-    same number, or the same boolean in another case.
-    """
+    """The key that stands for each label: its own spelling, else an unused one of the same meaning."""
     others = {_meaning(key): key for key in mapping if key not in labels}
     keys = {label: label if label in mapping else others.get(_meaning(label)) for label in labels}
     return {label: key for label, key in keys.items() if key is not None}

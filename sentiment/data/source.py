@@ -24,8 +24,8 @@ from sentiment.data.files.layout import (
     add_unlabelled,
     find_files,
     find_ignored,
+    find_split,
     find_texts,
-    find_unlabelled,
 )
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
@@ -183,7 +183,8 @@ def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[Fi
     if named is None or named is False:
         return []
     places = [None] if named is True else _find_paths("unlabelled", named)
-    texts = [find_texts(place) if place else find_unlabelled(folders) for place in places]
+    beside = filter(None, (find_split(folder, "unlabelled") for folder in folders))
+    texts = [find_texts(place) if place else next(beside, []) for place in places]
     if [] in texts:
         place = places[texts.index([])] or f"true: {folders[-1] if folders else 'data=demo'}"
         raise InputError(

@@ -6,12 +6,11 @@ from itertools import islice
 import numpy as np
 
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.store import read_array, read_metadata, read_vocabulary
-from sentiment.data.text.vocabulary import MAX_UNKNOWN, SPECIALS, UNKNOWN
+from sentiment.data.encoded.store import read_array, read_metadata
+from sentiment.data.text.vocabulary import MAX_UNKNOWN, UNKNOWN
 from sentiment.runtime.errors import shorten
 from sentiment.runtime.run_folder import RUN_LOG
 
-MAX_TOKEN_LENGTH = 12  # characters on average; 4 to 8 in languages with spaces between words
 MAX_REVIEWS = 10_000  # of a split whose tokens are counted
 
 log = logging.getLogger(RUN_LOG)
@@ -41,12 +40,7 @@ def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
 def find_problems(data: ReviewDataModule) -> list[str]:
     """What may be wrong with the data, one line each."""
     problems: list[str] = read_metadata(data.folder)["warnings"]
-    counts = read_array(data.folder, "counts")[len(SPECIALS) :]
-    words = read_vocabulary(data.folder)[len(SPECIALS) :]
-    length = np.dot(counts, [*map(len, words)]) / max(1, counts.sum())
     spaces = "; for texts without spaces between words type data.tokenizer=characters or unigram"
-    if length > MAX_TOKEN_LENGTH:
-        problems.append(f"tokens have {length:.0f} characters on average{spaces}")
     ids = {
         split: np.concatenate(list(islice(data.splits[split].reviews, MAX_REVIEWS)))
         for split in data.splits

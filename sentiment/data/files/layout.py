@@ -106,11 +106,6 @@ def find_files(path: str, roots: Sequence[Path]) -> FileSets:
     raise InputError(f"data.path={path}: {problem}")
 
 
-def find_unlabelled(folders: Iterable[Path]) -> list[FileSet]:
-    """Find `unlabelled.*` or `unsupervised.*`, or a folder of such a name, in the first folder with one."""
-    return next((found for folder in folders if (found := _find_split(folder, "unlabelled"))), [])
-
-
 def find_texts(path: Path) -> list[FileSet]:
     """Texts without a label: an existing file, or the tables, or else the `.txt` files, of a folder."""
     if path.is_file():
@@ -160,7 +155,7 @@ def _holds_rows(path: Path) -> bool:
 
 def _find_splits(folder: Path) -> FileSets:
     """The labelled splits that files or subfolders of a folder hold; empty without training rows."""
-    found = {split: _find_split(folder, split) for split in SPLITS if split != "unlabelled"}
+    found = {split: find_split(folder, split) for split in SPLITS if split != "unlabelled"}
     if found["train"] and not found["test"]:
         train = found["train"][0].files[0]
         raise InputError(
@@ -170,7 +165,7 @@ def _find_splits(folder: Path) -> FileSets:
     return {split: sets for split, sets in found.items() if sets} if found["train"] else {}
 
 
-def _find_split(folder: Path, split: str) -> list[FileSet]:
+def find_split(folder: Path, split: str) -> list[FileSet]:
     """The sets of a split, by the names of files, or of a subfolder of tables or text files."""
     pattern = re.compile(rf"({'|'.join(SPLITS[split])})({PART.pattern})?", re.IGNORECASE)
     visible = _list_visible(folder)
@@ -178,7 +173,11 @@ def _find_split(folder: Path, split: str) -> list[FileSet]:
         file for file in visible if file.is_file() and pattern.fullmatch(file.name.split(".")[0])
     ]
     files = [file for file in named if _is_known(file)] or named
-    find_inside = find_texts if split == "unlabelled" else _find_labelled
+    find_inside = (
+        find_texts
+        if split == "unlabelled"
+        else lambda path: _find_tables(path) or _find_classes(path)
+    )
     subfolders = [path for path in visible if path.is_dir() and path.name.lower() in SPLITS[split]]
     inside = {path: found for path in subfolders if (found := find_inside(path))}
     parts = [match for file in files if (match := PART.search(file.name))]
@@ -206,10 +205,6 @@ def _find_tables(folder: Path) -> list[FileSet]:
     return _to_sets(
         file for file in _list_visible(folder) if file.suffix != ".txt" and _is_known(file)
     )
-
-
-def _find_labelled(folder: Path) -> list[FileSet]:
-    return _find_tables(folder) or _find_classes(folder)
 
 
 def _find_classes(folder: Path) -> list[FileSet]:

@@ -185,8 +185,7 @@ def _leave_out(table: pa.Table, rows: Integers, kind: str, empty: str) -> str:
     shown = table.select(["file", "row"]).take(rows[:SHOWN_ROWS]).to_pylist()
     places = ", ".join(f"{row['file']} row {row['row']:,}" for row in shown)
     more = ", …" if len(rows) > SHOWN_ROWS else ""
-    count = f"{len(rows):,} rows" if len(rows) > 1 else "1 row"
-    problem = f"{count} ({places}{more}) {'have' if len(rows) > 1 else 'has'} {kind}"
+    problem = f"{len(rows):,} with {kind} ({places}{more})"
     if empty == "error":
         raise InputError(f"{problem}; fix the file, or leave such rows out with data.empty=drop")
     return f"left out: {problem}"

@@ -356,8 +356,8 @@ def test_rows_without_text_or_label_are_left_out_or_rejected(tmp_path: Path) -> 
     corpus = load(path)
     assert len(corpus.labels) == len(corpus.reviews) == 27
     assert corpus.warnings == [
-        "left out: 2 rows (reviews.csv row 4, reviews.csv row 5) have an empty text",
-        "left out: 1 row (reviews.csv row 6) has no label",
+        "left out: 2 with an empty text (reviews.csv row 4, reviews.csv row 5)",
+        "left out: 1 with no label (reviews.csv row 6)",
         "N/A counts as no label; to make it a class, type 'data.labels=[\"N/A:N/A\"]'",
     ]
     assert all(
@@ -365,7 +365,7 @@ def test_rows_without_text_or_label_are_left_out_or_rejected(tmp_path: Path) -> 
     )
     with pytest.raises(
         InputError,
-        match=r"^2 rows \(reviews.csv row 4, .*5\) have an empty text; .* data.empty=drop",
+        match=r"^2 with an empty text \(reviews.csv row 4, .*5\); .* data.empty=drop",
     ):
         load(path, empty="error")
 

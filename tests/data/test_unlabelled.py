@@ -264,16 +264,14 @@ def test_empty_texts_are_left_out_or_rejected(folder: Path) -> None:
     corpus = load(folder)
     assert added(corpus) == TEXTS
     assert corpus.warnings == [
-        "left out: 2 rows (unlabelled.txt row 2, unlabelled.txt row 3) have an empty text"
+        "left out: 2 with an empty text (unlabelled.txt row 2, unlabelled.txt row 3)"
     ]
     assert corpus.reviews[TRAIN + TEST + 1] == {
         "text": TEXTS[1],
         "file": "unlabelled.txt",
         "row": 4,
     }
-    with pytest.raises(
-        InputError, match=r"^2 rows \(unlabelled.txt row 2, .*3\) have an empty text"
-    ):
+    with pytest.raises(InputError, match=r"^2 with an empty text \(unlabelled.txt row 2, .*3\)"):
         load(folder, empty="error")
 
 

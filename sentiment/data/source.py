@@ -160,9 +160,10 @@ def resolve_source(source: str, settings: FileSettings) -> Source:
 
 def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:
     roots = settings.roots or _find_paths("path", settings.path)
-    path = ", ".join(map(str, roots))
-    folder = top = roots[0]
-    if not top.is_dir():
+    path, top = ", ".join(map(str, roots)), roots[0]
+    if top.is_dir():
+        folder = top
+    else:
         folder = Path(os.path.commonpath([root.absolute().parent for root in roots]))
         top = top.parent
     try:

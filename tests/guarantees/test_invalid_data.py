@@ -30,7 +30,11 @@ WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 }
 # fault: what it does to the bytes or the table, the message, and the formats that cannot have it
 BYTE_FAULTS: dict[str, tuple[Callable[[bytes], bytes], str, set[str]]] = {
-    "empty": (lambda content: b"", r"reviews\.\w+: is empty", set()),
+    "empty": (
+        lambda content: b"",
+        r"reviews\.\w+: (contains no rows|cannot be read as parquet)",
+        set(),
+    ),
     "truncated": (
         lambda content: content[:-3],
         "cannot be read as",
@@ -38,7 +42,7 @@ BYTE_FAULTS: dict[str, tuple[Callable[[bytes], bytes], str, set[str]]] = {
     ),  # part of a word is a word
     "latin1": (
         lambda content: content.replace("é".encode(), b"\xe9"),
-        r"line [23]: not in UTF-8; .*cp1252",
+        r"not in UTF-8 near .*caf.*; .*cp1252",
         {"parquet"},
     ),
 }

@@ -1,8 +1,4 @@
-"""From encoded reviews to padded batches.
-
-A batch is truncated and padded when it is requested, and ids beyond the vocabulary become `<unk>`, by index arithmetic
-over all its rows at once. So one cache serves every `maxlen` and `max_features`.
-"""
+"""From encoded reviews to batches, truncated and padded on request: one cache serves every length and vocabulary."""
 
 import itertools
 import math

@@ -29,10 +29,9 @@ def hash_ngrams(ids: Tensor, max_ngram: int) -> Tensor:
 def frequent_ngrams(
     reviews: EncodedReviews, vocabulary_size: int, max_ngram: int, min_count: int
 ) -> Integers:
-    """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews.
+    """Hashes of the pairs, triples, … that occur at least `min_count` times within reviews, which are not truncated.
 
-    Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`. Reviews are not truncated; ids from
-    `vocabulary_size` on are unknown words, as in batches.
+    Different values of `hash_ngrams`, ascending, int64 `(n-grams,)`.
     """
     pieces = hash_reviews(reviews, vocabulary_size, max_ngram)
     hashes = np.concatenate([hashes.astype(np.int32) for hashes, _ in pieces])

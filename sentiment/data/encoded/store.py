@@ -1,8 +1,4 @@
-"""Encoded reviews on disk: a folder that is written once and then memory-mapped.
-
-The ids are the frequency ranks of *all* words of the training and unlabelled rows. `maxlen`, `max_features` and
-`batch_size` are applied to batches, so changing them needs no second pass over the text.
-"""
+"""Encoded reviews on disk, written once and memory-mapped; the ids are the frequency ranks of all words."""
 
 import itertools
 import json

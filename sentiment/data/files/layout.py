@@ -31,9 +31,7 @@ MAX_CLASS_FILES = 100  # of a text file each
 class FileState(NamedTuple):
     """A file and its content, as far as the file system tells; times of change in nanoseconds.
 
-    Programs can set the time of the content (`rsync -t`), but not that of the status, and a file that
-    replaces another has its own inode. A change goes unnoticed only within one tick of the kernel's
-    clock (some milliseconds), after the clock was set back, or on Windows with size and time kept.
+    `rsync -t` sets the time of the content, but not that of the status; a file that replaces another has its own inode.
     """
 
     path: str  # without symbolic links
@@ -145,12 +143,8 @@ def find_ignored(sets: Iterable[FileSet], root: Path) -> list[str]:
         f"{entry.relative_to(root)}{os.sep if entry.is_dir() else ''}"
         for entry in sorted(entries)
         if not entry.name.startswith(".")
-        and (any(map(_holds_rows, _list_visible(entry))) if entry.is_dir() else _is_known(entry))
+        and (_is_known(entry) or (entry.is_dir() and any(map(_holds_rows, _list_visible(entry)))))
     ]
-
-
-def _holds_rows(path: Path) -> bool:
-    return _is_text(path) or _is_known(path)
 
 
 def _find_splits(folder: Path) -> FileSets:
@@ -240,6 +234,10 @@ def _is_document(file: Path) -> bool:
 
 def _is_text(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in ("", ".txt", ".text")
+
+
+def _holds_rows(path: Path) -> bool:
+    return _is_text(path) or _is_known(path)
 
 
 def _is_known(path: Path) -> bool:

@@ -70,12 +70,6 @@ def describe(data: ReviewDataModule) -> str:
     shapes = (
         f"{name} ({len(data.splits[name]):,} x {maxlen})" for name in ("train", "val", "test")
     )
-    validation = {
-        "random": f"drawn from train, split_seed {data.split_seed}",
-        "tail": "the last of each class in train",
-    }[data.val_split]
-    if data.validate_on == "test" or "val" in data.source.sets:
-        validation = "the test set" if data.validate_on == "test" else "a file of their own"
     named = zip(data.label_names, classes, strict=True)
     labels = ", ".join(f"{name} {count:,}" for name, count in named)
     majority, share = data.label_names[classes.argmax()], classes.max() / classes.sum()
@@ -94,7 +88,7 @@ def describe(data: ReviewDataModule) -> str:
     return "\n".join(
         [
             *(f"read       {note}" for note in read_metadata(data.folder)["notes"]),
-            f"reviews    {', '.join(shapes)}; validation rows: {validation}"
+            f"reviews    {', '.join(shapes)}"
             + (f"; {copies} reviews also occur in the training set" if copies else ""),
             *unlabelled,
             f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),

@@ -335,7 +335,7 @@ def test_limited_test_batches_are_compared_with_the_baseline(
         ),
         (
             "data.label_column=text",
-            ".*train.csv: data.label_column=text is the column of the texts",
+            "data.label_column=text is the column of the texts",
         ),
         ("data.maxlen=0", "data.maxlen=0: must be an integer >= 1"),
         ("data.batch_size=0", "data.batch_size=0: must be an integer >= 1"),

@@ -209,7 +209,8 @@ class SentimentModule(LightningModule):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Batch, split: str) -> None:
-        logits = self.net(batch.ids).float()  # (B, C)
+        with torch.autocast(self.device.type, enabled=False):  # so that `predict` computes the same
+            logits = self.net(batch.ids).float()  # (B, C)
         loss, probabilities = cross_entropy(logits, batch.labels), log_probabilities(logits).exp()
         self.metrics.update(split, loss, probabilities, batch.labels, batch.rows)
 

@@ -63,12 +63,13 @@ def run_experiment(
     if cfg.quiet:
         disable_console_output()
     opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
-    with opening as loggers, limit_threads(resumed.num_threads):
+    threads = limit_threads(cfg.num_threads, resumed.num_threads)
+    with opening as loggers, threads as free_cores:
         check_settings(cfg)
         datamodule = _make_datamodule(cfg)
         seed_everything(cfg.seed, verbose=False)
         baselines = _make_baselines(cfg, datamodule)
-        others = [*baselines, *callbacks, *([resumption] if resumption else [])]
+        others = [*baselines, *callbacks, *free_cores, *([resumption] if resumption else [])]
         trainer = make_trainer(cfg, loggers, [*make_callbacks(cfg), *others])
         datamodule.prepare_data()
         datamodule.setup("fit")

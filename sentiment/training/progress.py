@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import (
@@ -28,7 +29,7 @@ TAGS = (
     *("train/loss", "train/accuracy"),
     *("val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy"),
 )
-COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
+COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds", "num_threads")
 
 log = logging.getLogger(f"{RUN_LOG}.epochs")
 
@@ -105,6 +106,7 @@ class EpochHistory(Checkpoint):
         self._rows: list[dict[str, str]] = []
         self._validation: dict[str, float] = {}
         self._start = 0.0
+        self._num_threads = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the epochs of a run that is resumed."""
@@ -121,6 +123,7 @@ class EpochHistory(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.perf_counter()
+        self._num_threads = torch.get_num_threads()
         self._validation = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -137,9 +140,9 @@ class EpochHistory(Checkpoint):
         metrics |= self._validation
         lr = cast(SentimentModule, pl_module).learning_rate
         row = {"epoch": epoch, "step": trainer.global_step - 1, **metrics, "lr": lr}
-        self._rows.append(
-            {key: str(value) for key, value in row.items()} | {"seconds": f"{seconds:.2f}"}
-        )
+        texts = {key: str(value) for key, value in row.items()}
+        texts |= {"seconds": f"{seconds:.2f}", "num_threads": str(self._num_threads)}
+        self._rows.append(texts)
         with atomic_write(self.path) as temporary:
             table = pd.DataFrame(self._rows, columns=COLUMNS)
             table.to_csv(temporary, index=False, lineterminator="\r\n")

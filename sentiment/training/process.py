@@ -7,11 +7,12 @@ import os
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import joblib
 import psutil
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import Callback, Trainer
 
 from sentiment.runtime.errors import check_at_least
 from sentiment.runtime.files import is_first_process
@@ -19,6 +20,7 @@ from sentiment.runtime.run_folder import RUN_LOG
 
 log = logging.getLogger(RUN_LOG)
 
+INTERVAL = 10.0  # seconds between two looks for free cores
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _HARMLESS_WARNINGS = (
     "The '.*_dataloader' does not have many workers",  # a batch is index arithmetic
@@ -43,7 +45,7 @@ def prepare_process() -> None:
 
 
 class FreeCores(Callback):
-    """Sets PyTorch's threads to the cores that other programs leave, from 1 to `limit`, after each epoch.
+    """Sets PyTorch's threads to the cores that other programs leave, from 1 to `limit`, every 10 seconds.
 
     Threads wait for each other at every operation: beside a program that keeps a core busy, two
     threads on two cores are slower than one.
@@ -53,17 +55,15 @@ class FreeCores(Callback):
         self.limit = limit
         self._clocks = _read_clocks()
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._clocks = _read_clocks()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the checkpoint of the epoch, so that a resumed run goes on with as many threads."""
-        if trainer.world_size == 1:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if time.monotonic() - self._clocks[0] > INTERVAL and trainer.world_size == 1:
             self.set_threads()
 
     def set_threads(self) -> None:
-        """Count what was idle or used by this process since the epoch began."""
-        seconds, free = (now - then for now, then in zip(_read_clocks(), self._clocks, strict=True))
+        """By the cores that were idle, or used by this process, since the last time."""
+        clocks = _read_clocks()
+        seconds, free = (now - then for now, then in zip(clocks, self._clocks, strict=True))
+        self._clocks = clocks
         count = max(1, min(self.limit, round(free / seconds)))
         if count != torch.get_num_threads():
             why = "other programs are busy" if count < self.limit else "the others are idle again"

@@ -97,8 +97,9 @@ class EpochHistory(Checkpoint):
 
     Lightning calls a callback that derives from `Checkpoint` after the metrics of the epoch are known, in the order of
     the configuration. Before `last.ckpt`, the file holds every epoch of a run that was killed; a resumed run removes
-    what comes after its checkpoint. Epochs count from 1, steps as in TensorBoard; `lr` is the learning rate after the
-    epoch, `seconds` includes the validation. What an epoch lacks, such as the metrics of a validation, is empty.
+    what comes after its checkpoint. Epochs count from 1, steps as in TensorBoard; `lr` and `num_threads` are
+    those at the end of the epoch, `seconds` includes the validation. What an epoch lacks, such as the metrics of a
+    validation, is empty.
     """
 
     def __init__(self, path: str) -> None:
@@ -106,7 +107,6 @@ class EpochHistory(Checkpoint):
         self._rows: list[dict[str, str]] = []
         self._validation: dict[str, float] = {}
         self._start = 0.0
-        self._num_threads = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the epochs of a run that is resumed."""
@@ -123,7 +123,6 @@ class EpochHistory(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.perf_counter()
-        self._num_threads = torch.get_num_threads()
         self._validation = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -141,7 +140,7 @@ class EpochHistory(Checkpoint):
         lr = cast(SentimentModule, pl_module).learning_rate
         row = {"epoch": epoch, "step": trainer.global_step - 1, **metrics, "lr": lr}
         texts = {key: str(value) for key, value in row.items()}
-        texts |= {"seconds": f"{seconds:.2f}", "num_threads": str(self._num_threads)}
+        texts |= {"seconds": f"{seconds:.2f}", "num_threads": str(torch.get_num_threads())}
         self._rows.append(texts)
         with atomic_write(self.path) as temporary:
             table = pd.DataFrame(self._rows, columns=COLUMNS)

@@ -1,5 +1,7 @@
 """Processes that train: what they import, that each has a folder of its own, and how many threads they use."""
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -84,8 +86,9 @@ def threads(count: int | None, first: int | None = None) -> int:
 
 
 def set_free_cores(monkeypatch: pytest.MonkeyPatch, *free: float) -> None:
-    """Let a second pass between any two looks, in which so many cores are idle or used by this process."""
-    looks = iter([(float(second), sum(free[:second])) for second in range(len(free) + 1)])
+    """Let a second pass between looks, in which so many cores are idle or used by this process; the last ones go on."""
+    seconds = itertools.count(0.0)
+    looks = zip(seconds, itertools.accumulate([0, *free, *[free[-1]] * 99]), strict=False)
     monkeypatch.setattr(process, "_read_clocks", lambda: next(looks))
 
 
@@ -104,17 +107,17 @@ def test_training_takes_the_cores_that_are_free(
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_threads_follow_the_other_programs_from_epoch_to_epoch(
+def test_threads_follow_the_other_programs_while_it_trains(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    set_free_cores(monkeypatch, 4, 0, 1.2, 0, 3.9, 0, 4.0)
+    monkeypatch.setattr(process, "INTERVAL", -math.inf)
+    set_free_cores(monkeypatch, 4, 1.2, 3.9, 4.0)
     trainer, seen = Mock(world_size=1), []
     with caplog.at_level("INFO"), limit_threads(None) as (free,):
         for _ in range(3):
-            free.on_train_epoch_start(trainer, Mock())
+            free.on_train_batch_end(trainer, Mock(), None, None, 0)
             seen.append(torch.get_num_threads())
-            free.on_train_epoch_end(trainer, Mock())
-    assert seen == [4, 1, 4]
+    assert seen == [1, 4, 4]
     assert caplog.messages == [
         "1 of 4 threads: other programs are busy",
         "4 of 4 threads: the others are idle again",
@@ -163,7 +166,7 @@ def test_invalid_number_of_threads_is_named() -> None:
 def test_resumed_run_has_as_many_threads_as_before(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_free_cores(monkeypatch, 2, 0, 2)
+    set_free_cores(monkeypatch, 2)
     run = train_quick(tmp_path, small, "trainer.max_epochs=1")
     assert read_metrics(run)["num_threads"] == 2
     set_free_cores(monkeypatch, 8.0)

@@ -12,6 +12,7 @@ import pickle
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -72,7 +73,10 @@ def fit_fasttext(splits: dict[str, Rows], tokenizer: Tokenizer) -> tuple[float, 
         file = Path(folder) / "train.txt"
         lines = zip(train.labels, join(train.texts), strict=True)
         file.write_text("".join(f"{PREFIX}{label} {text}\n" for label, text in lines))
-        fits = [fit(str(file), epochs) for epochs in EPOCHS]
+        fits = []
+        for epochs in EPOCHS:
+            with suppress(RuntimeError):  # it ends now and then with "Encountered NaN"
+                fits.append(fit(str(file), epochs))
         seconds, model, predict = max(fits, key=lambda f: measure_accuracy(f[2], splits["val"]))
         model.save_model(str(file))
         return seconds, file.stat().st_size, predict

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sentiment.analysis.evaluation import evaluate
@@ -205,6 +205,16 @@ def train_net(**settings: Any) -> LSTMClassifier:
         torch.autograd.backward(loss)
         optimizer.step()
     return net.eval()
+
+
+def has_bfloat16_lstm() -> bool:
+    """Whether torch has a kernel for this CPU."""
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            nn.LSTM(4, 4)(torch.zeros(2, 1, 4))
+    except RuntimeError:
+        return False
+    return True
 
 
 def peak_memory(function: Callable[..., object], *arguments: object) -> float:

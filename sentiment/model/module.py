@@ -150,6 +150,22 @@ class SentimentModule(LightningModule):
             loss = loss * (full / size)
         super().backward(loss, *args, **kwargs)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip before fused optimizers too; Lightning refuses to, since they may unscale gradients of float16."""
+        if gradient_clip_val and self.trainer.precision == "bf16-mixed":
+            plugin, by_value = self.trainer.precision_plugin, gradient_clip_algorithm == "value"
+            clip = plugin.clip_grad_by_value if by_value else plugin.clip_grad_by_norm
+            clip(optimizer, gradient_clip_val)
+        else:
+            super().configure_gradient_clipping(
+                optimizer, gradient_clip_val, gradient_clip_algorithm
+            )
+
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.global_step == self.trainer.max_steps:
             self.trainer.should_stop = True  # so that Lightning validates within the epoch
@@ -209,7 +225,8 @@ class SentimentModule(LightningModule):
         self._evaluate(batch, "test")
 
     def _evaluate(self, batch: Batch, split: str) -> None:
-        logits = self.net(batch.ids).float()  # (B, C)
+        with torch.autocast(self.device.type, enabled=False):  # so that `predict` computes the same
+            logits = self.net(batch.ids).float()  # (B, C)
         loss, probabilities = cross_entropy(logits, batch.labels), log_probabilities(logits).exp()
         self.metrics.update(split, loss, probabilities, batch.labels, batch.rows)
 

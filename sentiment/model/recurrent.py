@@ -118,6 +118,8 @@ class RecurrentNetwork(Network):
     def forward_embedded(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         if self.training and self.word_dropout:
             x = x * F.dropout(x.new_ones(*x.shape[:2], 1), self.word_dropout)  # (B, T, E)
+        if torch.is_autocast_enabled(x.device.type):  # else each direction casts its own copy
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         chunks, chunk_lengths = self._split_into_chunks(x, lengths)  # (B·N, S, E), (B·N,)
         outputs = self._run_layers(chunks, chunk_lengths, self._run_layer)  # (B·N, S, D·H)
         outputs = self._merge_chunks(outputs, x)  # (B, T, D·H)
@@ -177,15 +179,15 @@ class RecurrentNetwork(Network):
     def _run_layer(self, layer: nn.Module, x: Tensor) -> Tensor:
         """Run one layer in one direction, with both dropouts, on the fused kernel: `(B, T, E)` → `(B, T, H)`."""
         assert isinstance(layer, nn.RNNBase)
-        output: Tensor
-        if self.training:
+        weights = {}
+        if self.training and self.dropout:
             x = x * F.dropout(x.new_ones(len(x), 1, x.shape[2]), self.dropout)
+        if self.training and self.recurrent_dropout:
             # Dropping a hidden unit at every step means zeroing its column of weight_hh.
             hidden_weight = layer.all_weights[0][1]
             mask = F.dropout(hidden_weight.new_ones(self.units), self.recurrent_dropout)
-            output, _ = functional_call(layer, {"weight_hh_l0": hidden_weight * mask}, (x,))
-        else:
-            output, _ = layer(x)
+            weights["weight_hh_l0"] = hidden_weight * mask
+        output: Tensor = functional_call(layer, weights, (x,))[0]
         return output
 
 
@@ -212,7 +214,8 @@ def _reverse_within_length(lengths: Tensor | None, width: int) -> Callable[[Tens
         return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
     order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)  # (B, T)
-    return lambda x: x.gather(1, order[..., None].expand(-1, -1, x.shape[2]))
+    rows = torch.arange(len(lengths), device=lengths.device)[:, None] * width + order
+    return lambda x: x.flatten(0, 1).index_select(0, rows.flatten()).view_as(x)
 
 
 # Pooling: outputs of the forward layer, then of the backward one, `(B, T, D·H)`, lengths `(B,)` and `H` → `(B, D·H)`.

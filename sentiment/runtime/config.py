@@ -72,11 +72,24 @@ def _cuda_or_cpu() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _bfloat16_or_float32(accelerator: str) -> str:
+    """Lightning's name of the precision in which the device is fastest."""
+    import torch
+
+    if accelerator == "cpu":
+        cpu = torch.cpu.get_capabilities()
+        supported = cpu.get("avx512_bf16") or cpu.get("amx_bf16")
+    else:
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if supported else "32-true"
+
+
 OmegaConf.register_new_resolver(
     "objective_mode", lambda name: find_objective(name).direction[:3], replace=True
 )
 OmegaConf.register_new_resolver("job_folder_name", _job_folder_name, replace=True)
 OmegaConf.register_new_resolver("cuda_or_cpu", _cuda_or_cpu, replace=True)
+OmegaConf.register_new_resolver("bfloat16_or_float32", _bfloat16_or_float32, replace=True)
 
 
 @contextmanager

@@ -95,9 +95,11 @@ class RunFolder:
         return cfg if is_run else None  # type: ignore[return-value]
 
     def write_config(self, cfg: DictConfig) -> None:
-        """Write the configuration, without `output_dir`, since a run may be moved."""
+        """Write the configuration; a run may be moved, and resumed on a CPU without bfloat16."""
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        portable = OmegaConf.merge(cfg, {"output_dir": "${hydra:runtime.output_dir}"})
+        precision = {"trainer": {"precision": cfg.trainer.precision}}
+        output_dir = {"output_dir": "${hydra:runtime.output_dir}"}
+        portable = OmegaConf.merge(cfg, precision, output_dir)
         with atomic_write(self.config_file) as temporary:
             OmegaConf.save(portable, temporary)
 

@@ -63,12 +63,13 @@ def run_experiment(
     if cfg.quiet:
         disable_console_output()
     opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
-    with opening as loggers, limit_threads(resumed.num_threads):
+    threads = limit_threads(cfg.num_threads, resumed.num_threads)
+    with opening as loggers, threads as free_cores:
         check_settings(cfg)
         datamodule = _make_datamodule(cfg)
         seed_everything(cfg.seed, verbose=False)
         baselines = _make_baselines(cfg, datamodule)
-        others = [*baselines, *callbacks, *([resumption] if resumption else [])]
+        others = [*baselines, *callbacks, *free_cores, *([resumption] if resumption else [])]
         trainer = make_trainer(cfg, loggers, [*make_callbacks(cfg), *others])
         datamodule.prepare_data()
         datamodule.setup("fit")
@@ -86,11 +87,12 @@ def run_experiment(
             else:
                 settings = hyperparameters(cfg, varied)
                 log_settings(trainer.loggers, settings)
+                conditions = _describe_conditions(datamodule, trainer)
                 metrics |= _fit(run, trainer, module, datamodule, resumed.path)
                 metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
-                shown = {key: settings[key] for key in varied if hide_fixed and key in settings}
-                log_final_figures(trainer, shown or settings, metrics, cfg.objective)
-                metrics |= _describe_conditions(datamodule, trainer)
+                shown = varied if hide_fixed else ()
+                log_final_figures(trainer, settings, metrics, cfg.objective, shown)
+                metrics |= conditions
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
     final = metrics if cfg.lr_find else run.read_metrics()
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
@@ -125,11 +127,15 @@ def _find_learning_rate(
 
 
 def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
-    return {
+    device = trainer.strategy.root_device
+    conditions = {
         "data_fingerprint": datamodule.folder.name,
-        "device": _describe_device(trainer.strategy.root_device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
+        "precision": trainer.precision,
     }
+    log.info("%(device)s, trainer.precision=%(precision)s, num_threads=%(num_threads)d", conditions)
+    return conditions
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
@@ -231,7 +237,3 @@ def _report_test(
     title = f"Test set, {len(rows):,} reviews: accuracy in per cent"
     log.info(format_result_table(title, correct, fit_seconds))
     log.info(format_class_table(labels, probabilities.argmax(1), names))
-
-
-def _describe_device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -106,13 +106,18 @@ def log_settings(loggers: Sequence[Logger], settings: Mapping[str, Any]) -> None
 
 
 def log_final_figures(
-    trainer: Trainer, settings: Mapping[str, Any], metrics: Mapping[str, Any], objective: str
+    trainer: Trainer,
+    settings: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    objective: str,
+    shown: Sequence[str] = (),
 ) -> None:
     """Log figures of the whole run, but not those of single classes.
 
     Never under the tag of a curve, where they would be a false point at its end. TensorBoard's HParams tab shows them
-    beside `settings`, the test accuracy and the objective first.
+    beside the settings `shown`, by default all, the test accuracy and the objective first.
     """
+    settings = {key: settings[key] for key in shown if key in settings} or settings
     first = [tag for tag in ("test/accuracy", objective) if tag in metrics]
     others = [tag for tag in metrics if tag not in first and not tag.startswith(METRICS_BY_CLASS)]
     # TensorBoard would show 32 as 32.000, and False as 0.0000.

@@ -4,12 +4,15 @@ import contextlib
 import ctypes
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import joblib
 import psutil
 import torch
+from pytorch_lightning import Callback, Trainer
 
 from sentiment.runtime.errors import check_at_least
 from sentiment.runtime.files import is_first_process
@@ -17,6 +20,7 @@ from sentiment.runtime.run_folder import RUN_LOG
 
 log = logging.getLogger(RUN_LOG)
 
+INTERVAL = 10.0  # seconds between two looks for free cores
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 _HARMLESS_WARNINGS = (
     "The '.*_dataloader' does not have many workers",  # a batch is index arithmetic
@@ -40,36 +44,66 @@ def prepare_process() -> None:
         logging.getLogger("sentiment").setLevel(logging.ERROR)
 
 
-@contextlib.contextmanager
-def limit_threads(count: int | None) -> Iterator[None]:
-    """Limit PyTorch to `count` threads; by default, to the cores that no other program uses now.
+class FreeCores(Callback):
+    """Sets PyTorch's threads to the cores that other programs leave, from 1 to `limit`, every 10 seconds.
 
     Threads wait for each other at every operation: beside a program that keeps a core busy, two
-    threads on two cores are slower than one. `OMP_NUM_THREADS` in the environment, or an earlier
-    `torch.set_num_threads(1)`, is kept.
+    threads on two cores are slower than one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._clocks = _read_clocks()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        if time.monotonic() - self._clocks[0] > INTERVAL and trainer.world_size == 1:
+            self.set_threads()
+
+    def set_threads(self) -> None:
+        """By the cores that were idle, or used by this process, since the last time."""
+        clocks = _read_clocks()
+        seconds, free = (now - then for now, then in zip(clocks, self._clocks, strict=True))
+        self._clocks = clocks
+        count = max(1, min(self.limit, round(free / seconds)))
+        if count != torch.get_num_threads():
+            why = "other programs are busy" if count < self.limit else "the others are idle again"
+            log.info("%d of %d threads: %s", count, self.limit, why)
+            torch.set_num_threads(count)
+
+
+def _read_clocks() -> tuple[float, float]:
+    """Seconds that have passed, and seconds in which a core was idle or used by this process."""
+    cores, own = psutil.cpu_times(), psutil.Process().cpu_times()
+    idle = cores.idle + getattr(cores, "iowait", 0.0)
+    return time.monotonic(), idle + own.user + own.system
+
+
+@contextlib.contextmanager
+def limit_threads(count: int | None, first: int | None = None) -> Iterator[list[Callback]]:
+    """Limit PyTorch to `count` threads, or those of `OMP_NUM_THREADS` or an earlier `torch.set_num_threads(1)`.
+
+    Without any, they are as many as there are free cores, `first` in the first epoch if it is known; yields the
+    callback that sees to it.
     """
     before = torch.get_num_threads()
-    if count is None:
-        is_chosen = before == 1 or "OMP_NUM_THREADS" in os.environ
-        count = before if is_chosen else _count_free_cores(before)
-    check_at_least(1, num_threads=count)
-    torch.set_num_threads(count)
+    if count is None and (before == 1 or "OMP_NUM_THREADS" in os.environ):
+        count = first or before
     try:
-        yield
+        if count is None:
+            free = FreeCores(
+                min(before, joblib.cpu_count())
+            )  # within the CPU quota, which torch ignores
+            torch.set_num_threads(first or free.limit)
+            if first is None:
+                time.sleep(0.2)
+                free.set_threads()
+            yield [free]
+        else:
+            check_at_least(1, num_threads=count)
+            torch.set_num_threads(count)
+            yield []
     finally:
         torch.set_num_threads(before)
-
-
-def _count_free_cores(limit: int) -> int:
-    """Number of cores, from 1 to `limit`, that other programs leave idle while this process sleeps."""
-    usable = min(limit, joblib.cpu_count())  # also within the CPU quota, which torch ignores
-    # Counted, not matched: in a container, psutil's numbers of cores are not those of the kernel.
-    idle = sum(1 - percent / 100 for percent in psutil.cpu_percent(0.2, percpu=True))
-    count: int = max(1, min(usable, round(idle)))
-    if count < usable:
-        message = "%d of %d threads: other programs are busy; num_threads=%d takes all"
-        log.info(message, count, usable, usable)
-    return count
 
 
 def disable_malloc_trim() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, RichProgressBar
 from pytorch_lightning.callbacks.progress.rich_progress import (
@@ -28,7 +29,7 @@ TAGS = (
     *("train/loss", "train/accuracy"),
     *("val/loss", "val/accuracy", "val/f1", "val/balanced_accuracy"),
 )
-COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds")
+COLUMNS = ("epoch", "step", *TAGS, "lr", "seconds", "num_threads")
 
 log = logging.getLogger(f"{RUN_LOG}.epochs")
 
@@ -96,8 +97,9 @@ class EpochHistory(Checkpoint):
 
     Lightning calls a callback that derives from `Checkpoint` after the metrics of the epoch are known, in the order of
     the configuration. Before `last.ckpt`, the file holds every epoch of a run that was killed; a resumed run removes
-    what comes after its checkpoint. Epochs count from 1, steps as in TensorBoard; `lr` is the learning rate after the
-    epoch, `seconds` includes the validation. What an epoch lacks, such as the metrics of a validation, is empty.
+    what comes after its checkpoint. Epochs count from 1, steps as in TensorBoard; `lr` and `num_threads` are
+    those at the end of the epoch, `seconds` includes the validation. What an epoch lacks, such as the metrics of a
+    validation, is empty.
     """
 
     def __init__(self, path: str) -> None:
@@ -137,9 +139,9 @@ class EpochHistory(Checkpoint):
         metrics |= self._validation
         lr = cast(SentimentModule, pl_module).learning_rate
         row = {"epoch": epoch, "step": trainer.global_step - 1, **metrics, "lr": lr}
-        self._rows.append(
-            {key: str(value) for key, value in row.items()} | {"seconds": f"{seconds:.2f}"}
-        )
+        texts = {key: str(value) for key, value in row.items()}
+        texts |= {"seconds": f"{seconds:.2f}", "num_threads": str(torch.get_num_threads())}
+        self._rows.append(texts)
         with atomic_write(self.path) as temporary:
             table = pd.DataFrame(self._rows, columns=COLUMNS)
             table.to_csv(temporary, index=False, lineterminator="\r\n")

@@ -40,7 +40,7 @@ class ResumePoint(NamedTuple):
         cut_short: whether the last epoch ended before its last batch.
         waited: validations without improvement before early stopping ended the training; 0 if it did not.
         trained_on: the encoder, and the contents of the data, see `ReviewDataModule.contents`.
-        num_threads: those of the run, unless `num_threads` is set now.
+        num_threads: those of the next epoch.
     """
 
     path: Path | None = None
@@ -60,13 +60,13 @@ class ResumePoint(NamedTuple):
 def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
     """Read the last checkpoint of the run to resume, if there is one yet and training can continue from it."""
     if not cfg.resume:
-        return ResumePoint(num_threads=cfg.num_threads)
+        return ResumePoint()
     if Path(cfg.resume).resolve() != run.path.resolve():
         advice = f"pass the overrides to compose('resume={cfg.resume}', …)"
         raise InputError(f"resume={cfg.resume}: is not output_dir={run.path}; {advice}")
     path = run.checkpoint("last")
     if not path.exists():
-        return ResumePoint(num_threads=cfg.num_threads)
+        return ResumePoint()
     if saved := run.read_config():
         check_changes(saved, cfg)
     checkpoint = read_checkpoint(path)
@@ -81,7 +81,7 @@ def read_resume_point(run: RunFolder, cfg: DictConfig) -> ResumePoint:
         cut_short=not checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"],
         waited=max(waits, default=0),
         trained_on=(checkpoint["hyper_parameters"]["text_encoder"], checkpoint["data_contents"]),
-        num_threads=checkpoint["num_threads"] if cfg.num_threads is None else cfg.num_threads,
+        num_threads=checkpoint["num_threads"],
     )
 
 

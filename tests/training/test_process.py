@@ -1,20 +1,24 @@
 """Processes that train: what they import, that each has a folder of its own, and how many threads they use."""
 
+import itertools
+import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import joblib
-import psutil
 import pytest
 import torch
 from tensorboard.compat import tf
 
 import sentiment.training
 from sentiment.runtime.errors import InputError
-from sentiment.training.process import limit_threads
+from sentiment.training import process
+from sentiment.training.process import FreeCores, limit_threads
 from tests.helpers import QUICK, ROOT, background, command, read_metrics, train_quick
 
 
@@ -72,29 +76,30 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def threads(count: int | None) -> int:
+def threads(count: int | None, first: int | None = None) -> int:
     """The threads of a training, after which they are as before."""
     before = torch.get_num_threads()
-    with limit_threads(count):
+    with limit_threads(count, first):
         inside = torch.get_num_threads()
     assert torch.get_num_threads() == before
     return inside
 
 
+def set_free_cores(monkeypatch: pytest.MonkeyPatch, *free: float) -> None:
+    """Let a second pass between looks, in which so many cores are idle or used by this process; the last ones go on."""
+    seconds = itertools.count(0.0)
+    looks = zip(seconds, itertools.accumulate([0, *free, *[free[-1]] * 99]), strict=False)
+    monkeypatch.setattr(process, "_read_clocks", lambda: next(looks))
+
+
 @pytest.mark.parametrize(
-    ("busy", "expected"),
-    [
-        ([0, 3, 2, 30, 100, 100], 4),  # of the last two, the process may use none
-        ([100, 3, 2, 30], 3),
-        ([60, 60, 70, 0], 2),
-        ([100] * 4, 1),
-    ],
+    ("free", "expected"), [(5.6, 4), (4.0, 4), (2.7, 3), (2.1, 2), (0.3, 1), (0.0, 1)]
 )
 @pytest.mark.usefixtures("four_threads")
 def test_training_takes_the_cores_that_are_free(
-    busy: list[float], expected: int, monkeypatch: pytest.MonkeyPatch
+    free: float, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: busy)
+    set_free_cores(monkeypatch, free)
     assert threads(None) == expected
     assert threads(4) == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
@@ -102,11 +107,39 @@ def test_training_takes_the_cores_that_are_free(
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_numbers_of_cores_are_no_indices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container that lists its four cores alone, which the kernel calls 4 to 7."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 5, 6, 7}, raising=False)
-    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 100])
-    assert threads(None) == 3
+def test_threads_follow_the_other_programs_while_it_trains(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(process, "INTERVAL", -math.inf)
+    set_free_cores(monkeypatch, 4, 1.2, 3.9, 4.0)
+    trainer, seen = Mock(world_size=1), []
+    with caplog.at_level("INFO"), limit_threads(None) as (free,):
+        for _ in range(3):
+            free.on_train_batch_end(trainer, Mock(), None, None, 0)
+            seen.append(torch.get_num_threads())
+    assert seen == [1, 4, 4]
+    assert caplog.messages == [
+        "1 of 4 threads: other programs are busy",
+        "4 of 4 threads: the others are idle again",
+    ]
+
+
+def test_own_work_counts_as_free() -> None:
+    """While this process keeps a core busy, it does not take that for another program."""
+    free = FreeCores(joblib.cpu_count())
+    before, end = torch.get_num_threads(), time.monotonic() + 0.3
+    while time.monotonic() < end:
+        pass
+    free.set_threads()
+    count = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert 1 <= count <= joblib.cpu_count()
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_resumed_run_begins_with_the_threads_of_its_checkpoint() -> None:
+    assert threads(None, 3) == 3
+    assert threads(2, 3) == 2
 
 
 @pytest.mark.usefixtures("four_threads")
@@ -114,7 +147,7 @@ def test_quota_of_a_container_limits_the_threads(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
-    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    set_free_cores(monkeypatch, 8.0)
     with caplog.at_level("INFO"):
         assert threads(None) == 1
     assert not caplog.messages  # no other program is busy
@@ -133,10 +166,10 @@ def test_invalid_number_of_threads_is_named() -> None:
 def test_resumed_run_has_as_many_threads_as_before(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [100, 100, 0, 0])
+    set_free_cores(monkeypatch, 2)
     run = train_quick(tmp_path, small, "trainer.max_epochs=1")
     assert read_metrics(run)["num_threads"] == 2
-    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: [0, 0, 0, 0])
+    set_free_cores(monkeypatch, 8.0)
     assert not command(
         f"resume={run}", "trainer.max_epochs=2", cwd=tmp_path, OMP_NUM_THREADS="4"
     ).returncode

@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib import colormaps
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import grad_norm
@@ -44,7 +45,7 @@ class EvaluatedSplit:
     """The predictions of the latest validation or test."""
 
     loggers: Sequence[Logger]  # those that take plots and texts
-    step: int  # of the training
+    step: int  # the last one of the training, from 0 as in the curves
     datamodule: ReviewDataModule
     net: Network
     split: str  # `val` or `test`
@@ -53,7 +54,6 @@ class EvaluatedSplit:
 
     @property
     def classifier(self) -> Classifier:
-        """The network with what it needs to read texts."""
         return Classifier(self.net, self.datamodule.encoder, self.label_names)
 
     @property
@@ -66,18 +66,13 @@ class EvaluatedSplit:
         return self.datamodule.splits[self.split]
 
     @property
-    def positions(self) -> npt.NDArray[np.int64]:
-        """Positions of the evaluated reviews in `reviews`, int64 `(N,)`."""
-        return np.searchsorted(self.reviews.reviews.rows, self.rows)
-
-    @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """True classes, int64 `(N,)`."""
+        """True classes, `(N,)`."""
         return self.reviews.reviews.labels[self.rows]
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """Predicted classes, int64 `(N,)`."""
+        """Predicted classes, `(N,)`."""
         predicted: npt.NDArray[np.int64] = self.probabilities.argmax(1)
         return predicted
 
@@ -118,10 +113,10 @@ class TestDiagnostic(Callback):
         if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
             return
         datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-        module, step = cast(SentimentModule, pl_module), trainer.global_step
-        rows, probabilities = module.predictions
-        net = module.net
-        self.write(EvaluatedSplit(loggers, step, datamodule, net, split, rows, probabilities))
+        module, step = cast(SentimentModule, pl_module), trainer.global_step - 1
+        self.write(
+            EvaluatedSplit(loggers, step, datamodule, module.net, split, *module.predictions)
+        )
 
     @abstractmethod
     def write(self, evaluated: EvaluatedSplit) -> None:
@@ -243,18 +238,31 @@ class WeightHistograms(Callback):
     """Histograms of all weights after every validation, in TensorBoard."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, step = find_writer(trainer.loggers), trainer.global_step
+        writer, step = find_writer(trainer.loggers), trainer.global_step - 1
         if writer is None or trainer.sanity_checking or not trainer.is_global_zero:
             return
         for name, weight in pl_module.named_parameters():
             values = weight.detach().float()
             values = values[values.isfinite()]  # a diverging training ends soon
             if len(values):
-                writer.add_histogram(f"weights/{name}", values, step, bins=HISTOGRAM_BINS)
+                writer.add_histogram(name_weight(name), values, step, bins=HISTOGRAM_BINS)
+
+
+def name_weight(parameter: str) -> str:
+    """`weights/layer 1, forward: bias_hh` for `net.forward_layers.0.bias_hh_l0`."""
+    return "weights/" + re.sub(
+        r"^(forward|backward)_layers\.(\d+)\.(.*)_l0$",
+        lambda found: f"layer {int(found[2]) + 1}, {found[1]}: {found[3]}",
+        parameter.removeprefix("net."),
+    )
 
 
 class EmbeddingProjector(TestDiagnostic):
-    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard."""
+    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard.
+
+    They are coloured by the polarity, of more than two classes by that of the last one: bluer if it is greater, redder
+    if it is smaller. The colours are pictures, since TensorBoard opens with no color map.
+    """
 
     def __init__(self, count: int = 2000) -> None:
         check_at_least(1, count=count)
@@ -267,14 +275,17 @@ class EmbeddingProjector(TestDiagnostic):
         classifier, names = evaluated.classifier, evaluated.label_names
         words = classifier.encoder.vocabulary.words
         ids = list(range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words))))
-        polarities = classifier.polarity(ids).tolist()
+        polarities = classifier.polarity(ids)
         columns = ["polarity"] if len(names) == 2 else [f"polarity of {name}" for name in names]
+        limit = float(polarities[:, -1].abs().max()) or 1.0
+        colors = colormaps["coolwarm_r"](polarities[:, -1] / (2 * limit) + 0.5)  # (words, 4)
         writer.add_embedding(
             evaluated.net.embedding.weight.detach()[ids].float(),
             [
                 [words[id_], str(id_), *(f"{value:.3f}" for value in of_word)]
-                for id_, of_word in zip(ids, polarities, strict=True)
+                for id_, of_word in zip(ids, polarities.tolist(), strict=True)
             ],
+            torch.tensor(colors[:, :3, None, None]).expand(-1, -1, 8, 8),
             metadata_header=["word", "rank", *columns],
             global_step=evaluated.step,
             tag="words",
@@ -299,22 +310,23 @@ class GatePlots(TestDiagnostic):
     def _plot(
         self, evaluated: EvaluatedSplit, num_directions: int, name: str, i: int, origin: str
     ) -> None:
-        ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
+        position = np.searchsorted(evaluated.reviews.reviews.rows, evaluated.rows[[i]])
+        ids = torch.from_numpy(evaluated.reviews.pad(position))  # (1, T)
         vocabulary = evaluated.datamodule.encoder.vocabulary.words
         words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
         traced, names = trace(evaluated.classifier, ids), evaluated.label_names
-        probabilities = traced.prefix_probabilities
         label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
-        predicted = f"true label: {label}, predicted p({target}) = {probabilities[-1]:.3f}"
+        predicted = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
         for layer in traced.layers[-num_directions:]:
-            title, chance = f"{origin}; {layer.name}\n{predicted}", 1 / len(names)
-            figure = plot_gates(words, probabilities, layer.gates, layer.order, chance, title)
-            log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
+            title = f"{origin}; {layer.name}\ntrue label: {label}, {predicted}"
+            figure = plot_gates(words, traced, layer, names, title)
+            log_plot(evaluated.loggers, f"test_gates/{name}, {layer.name}", figure, evaluated.step)
 
 
 def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
     """Choose short reviews: indices into `evaluated.rows` by the name of their plot."""
-    lengths = evaluated.reviews.lengths[evaluated.positions]
+    rows = evaluated.reviews.reviews.rows
+    lengths = evaluated.reviews.lengths[np.searchsorted(rows, evaluated.rows)]
     short = np.flatnonzero(lengths <= max(MAX_TOKENS, lengths.min()))
     ranked = short[evaluated.true_class_probability[short].argsort()[::-1]]
     labels = evaluated.labels[ranked]

@@ -278,14 +278,15 @@ class EmbeddingProjector(TestDiagnostic):
         polarities = classifier.polarity(ids)
         columns = ["polarity"] if len(names) == 2 else [f"polarity of {name}" for name in names]
         limit = float(polarities[:, -1].abs().max()) or 1.0
-        colors = colormaps["coolwarm_r"](polarities[:, -1] / (2 * limit) + 0.5)  # (words, 4)
+        shades = polarities[:, -1].numpy(force=True) / (2 * limit) + 0.5
+        colors = torch.from_numpy(colormaps["coolwarm_r"](shades)[:, :3])  # (words, 3)
         writer.add_embedding(
             evaluated.net.embedding.weight.detach()[ids].float(),
             [
                 [words[id_], str(id_), *(f"{value:.3f}" for value in of_word)]
                 for id_, of_word in zip(ids, polarities.tolist(), strict=True)
             ],
-            torch.tensor(colors[:, :3, None, None]).expand(-1, -1, 8, 8),
+            colors[:, :, None, None].expand(-1, -1, 8, 8),
             metadata_header=["word", "rank", *columns],
             global_step=evaluated.step,
             tag="words",

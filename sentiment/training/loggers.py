@@ -153,7 +153,7 @@ def log_markdown(loggers: Sequence[Logger], tag: str, text: str, step: int) -> N
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             # torch's add_text would end the tag in /text_summary.
-            logger.experiment.file_writer.add_summary(text_pb(tag, text), step)
+            logger.experiment._get_file_writer().add_summary(text_pb(tag, text), step)
         elif isinstance(logger, WandbLogger):
             import wandb
 

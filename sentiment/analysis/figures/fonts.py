@@ -51,12 +51,12 @@ class Figure(MatplotlibFigure):
         return file.getvalue()
 
 
-def set_title(figure: Figure, text: str) -> None:
-    """Set the title in lines that are no longer than the figure, which grows by their height."""
+def set_title(figure: Figure, text: str, text_width: float | None = None) -> None:
+    """Set the title in lines of at most `text_width` inches, by default the figure's width; the figure grows."""
     width, height = figure.get_size_inches()
-    title = wrap(text, width, 11)
+    title = wrap(text, text_width or width, 11)
     figure.set_size_inches(width, height + 0.2 * title.count("\n"))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
 
 
 def wrap(text: str, width: float, fontsize: float) -> str:

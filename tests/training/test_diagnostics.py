@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 from scipy.stats import binomtest
@@ -250,9 +251,9 @@ def test_reliability_diagram_of_two_and_of_three_classes(label_names: list[str],
         n_bins=15,
     )
     assert shown == pytest.approx(np.stack([predicted, observed], 1), abs=1e-6)
-    for (p, frequency), interval, n in zip(
-        shown, top.collections[0].get_segments(), counts, strict=True
-    ):
+    (intervals,) = top.collections
+    assert isinstance(intervals, LineCollection)
+    for (p, frequency), interval, n in zip(shown, intervals.get_segments(), counts, strict=True):
         expected = binomtest(round(frequency * n), n).proportion_ci(method="wilson")
         assert interval == pytest.approx(np.array([[p, expected.low], [p, expected.high]]))
 

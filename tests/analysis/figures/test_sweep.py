@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from scipy.stats import ttest_1samp
@@ -89,12 +90,13 @@ def test_hollow_marks_show_the_test_beside_the_validation() -> None:
     (hollow,) = [line for line in axis.lines if str(line.get_markerfacecolor()) == "white"]
     assert np.asarray(hollow.get_ydata()) == pytest.approx([85, 85])
     assert np.asarray(hollow.get_xdata()) == pytest.approx([0.12, 1.12])
-    segments = [segment for lines in axis.collections for segment in lines.get_segments()]
-    assert any(
-        segment.ravel() == pytest.approx([0.12, 80, 0.12, 90])
-        for segment in segments
-        if len(segment)
-    )
+    intervals = [
+        segment.ravel().tolist()
+        for lines in axis.collections
+        if isinstance(lines, LineCollection)
+        for segment in lines.get_segments()
+    ]
+    assert pytest.approx([1.12, 80, 1.12, 90]) in [ends for ends in intervals if ends]
     title = figure.get_suptitle().replace("\n", " ")
     assert title.endswith("1 – 2 seeds per point; hollow: test; bars: 95 % intervals")
     check_texts(figure)

@@ -317,7 +317,5 @@ def test_gates_of_four_classes_are_filled_from_chance_and_explained() -> None:
 
 
 def test_weights_are_named_by_layer_and_direction() -> None:
-    assert (
-        name_weight("net.backward_layers.1.weight_ih_l0") == "weights/layer 2, backward: weight_ih"
-    )
-    assert name_weight("net.linear.bias") == "weights/linear.bias"
+    assert name_weight("backward_layers.1.weight_ih_l0") == "layer 2, backward: weight_ih"
+    assert name_weight("linear.bias") == "linear.bias"

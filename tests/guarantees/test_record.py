@@ -177,7 +177,7 @@ def test_all_places_show_the_same_figures(
     assert {tag: float(row[tag]) for tag in TAGS} == best["metrics"]
     assert (
         f"loss {metrics['train/loss']:.4f}, val {metrics['val/loss']:.4f}; "
-        f"accuracy {metrics['train/accuracy']:.2%}, val {metrics['val/accuracy']:.2%}"
+        f"accuracy {100 * metrics['train/accuracy']:.2f} %, val {100 * metrics['val/accuracy']:.2f} %"
     ) in log
 
     events = EventAccumulator(str(tmp_path)).Reload()

@@ -32,22 +32,28 @@ def plot_sweep(
     """Plot the objective against one setting, with a line per value of a second and a panel of a third.
 
     Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary, a point is the
-    best result over the rest. Small points are single runs; error bars are 95 % intervals, of the objective over the
-    seeds, of the test accuracy (hollow marks) those in `test_intervals`. Dashed lines are baselines. The best result
-    comes first.
+    best result over the rest. Small points are single runs, hollow marks the test, dashed lines baselines; error bars
+    are 95 % intervals, of the objective over the seeds, of the test accuracy `test_intervals`. The best result comes
+    first.
     """
     objective = find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
-    test_tag, baselines = "test/accuracy", baseline_tags(results, objective_tag)
-    has_test = objective.is_accuracy and any(test_tag in result.mean for result in results)
+    test_tag, baselines = (
+        objective_tag.replace("val/", "test/"),
+        baseline_tags(results, objective_tag),
+    )
+    has_test = test_tag != objective_tag and any(test_tag in result.mean for result in results)
     names, frame = _choose_dimensions(results)
     runs = [scale * result.metrics[objective_tag].dropna().to_numpy() for result in results]
     frame["runs"], frame["mean"] = runs, [of_result.mean() for of_result in runs]
     frame["margin"] = [_margin(of_result) for of_result in runs]
     for tag in [test_tag] * has_test + [*baselines]:
         frame[tag] = [scale * result.mean.get(tag, np.nan) for result in results]
-    low, high = zip(*(ends or (np.nan, np.nan) for ends in test_intervals), strict=True)
-    frame["test low"], frame["test high"] = 100 * np.array(low), 100 * np.array(high)
+    if has_test:
+        frame = frame.rename(columns={test_tag: "test"})
+        is_known = [ends if test_tag == "test/accuracy" else None for ends in test_intervals]
+        ends = scale * np.array([ends or (np.nan, np.nan) for ends in is_known])
+        frame["test low"], frame["test high"] = ends.T
     lines = [f"{names['line']} {label}" for label in frame["line"].cat.categories]
     frame["line"] = frame["line"].cat.rename_categories(lines if names["line"] else ["network"])
 
@@ -149,10 +155,10 @@ def _plot_panel(axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str]) -
         for x, runs in zip(best["x"], best["runs"], strict=True):
             if len(runs) > 1:
                 axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)
-        if "test/accuracy" in best:
-            x, means = best["x"] + TEST_OFFSET, best["test/accuracy"]
+        if "test" in best:
+            x = best["x"] + TEST_OFFSET
             axis.vlines(x, best["test low"], best["test high"], color=color, linewidth=1)
-            axis.plot(x, means, "o", color=color, markerfacecolor="white")
+            axis.plot(x, best["test"], "o", color=color, markerfacecolor="white")
     for (column, name), dashes in zip(baselines.items(), cycle(DASHES), strict=False):
         mean = frame.groupby("x")[column].mean().dropna()
         if len(mean) == 1:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from rich.cells import cell_len
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
+from sentiment.analysis.evaluation_tables import wilson_interval
 from sentiment.analysis.figures.fonts import Figure
 from sentiment.analysis.labels import shorten_label
 from sentiment.runtime.cli import escape_control_chars
@@ -121,16 +121,15 @@ def plot_reliability_diagram(
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = np.searchsorted(edges[1:-1], predicted)
     counts = np.bincount(bins, minlength=CALIBRATION_BINS)
-    used = counts.nonzero()[0]
-    n, hits = counts[used], np.bincount(bins, observed)[used].astype(int)
-    means = np.bincount(bins, predicted)[used] / n
-    tests = [binomtest(k, of) for k, of in zip(hits.tolist(), n.tolist(), strict=True)]
-    intervals = [test.proportion_ci(method="wilson") for test in tests]
+    in_bins = [bins == i for i in np.unique(bins)]
+    means = [predicted[rows].mean() for rows in in_bins]
+    frequencies = [observed[rows].mean() for rows in in_bins]
+    intervals = [wilson_interval(observed[rows]) for rows in in_bins]
     figure = Figure(figsize=(5, 6.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
     top.vlines(means, *zip(*intervals, strict=True), color=FOR, label="95 % interval")
-    top.plot(means, hits / n, "o", color=FOR, label="model")
+    top.plot(means, frequencies, "o", color=FOR, label="model")
     top.set(ylim=(-0.02, 1.02))
     top.set_ylabel(f"observed frequency of {name}", parse_math=False)
     top.legend(frameon=False, loc="upper left")

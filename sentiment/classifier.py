@@ -144,7 +144,7 @@ def find_problems(counts: Mapping[str, int], encoder: TextEncoder) -> list[str]:
     problems = []
     share = counts["unknown"] / max(1, counts["tokens"])
     if share > MAX_UNKNOWN:
-        unknown = f"{share:.0%} of the tokens are not in the vocabulary of the model"
+        unknown = f"{100 * share:.0f} % of the tokens are not in the vocabulary of the model"
         advice = "it has not learned to read such texts"
         problems.append(f"{unknown}, whose tokenizer is {encoder.tokenizer}; {advice}")
     if counts["wordless"]:

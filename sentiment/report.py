@@ -1,4 +1,4 @@
-"""Compare the runs of a sweep, of a study or any others: tables, pictures, report.md, .csv and .tex.
+"""Compare the runs of a sweep, of a study or any others: tables, pictures, report.md and .csv.
 
 python -m sentiment.report outputs/sweeps/2026-01-31_12-00-00
 python -m sentiment.report outputs/studies/default
@@ -8,8 +8,8 @@ python -m sentiment.report RUN1 RUN2
 Runs on different data sets have tables and pictures of their own. The setting that is best on the validation set is
 compared with each other one on the reviews of the test set: McNemar's exact test for single runs, a t-test for several
 seeds. The files are written into the folder, or into the parent of several, or into --output FOLDER, but never in
-place of a file that no report wrote: report.csv has a row per run, report_mean.csv one per setting, report.tex the
-tables for LaTeX. Sweeps and studies write them at their end.
+place of a file that no report wrote: report.csv has a row per run, report_mean.csv one per setting. Sweeps and studies
+write them at their end.
 """
 
 from argparse import Namespace

@@ -152,7 +152,7 @@ def test_texts_that_a_model_cannot_read_are_found(run: Path) -> None:
     (problem,) = find_problems(empty, classifier.encoder)
     assert problem.startswith("1 of 2 texts are empty or have no word that the model knows")
     share, wordless = find_problems(other, classifier.encoder)
-    assert share.startswith("100% of the tokens are not in the vocabulary")
+    assert share.startswith("100 % of the tokens are not in the vocabulary")
     assert wordless.startswith("1 of 1 texts")
     (wordless,) = find_problems(good + empty, classifier.encoder)
     assert wordless.startswith("1 of 3 texts")

@@ -43,7 +43,7 @@ def test_notebook_shows_a_line_per_epoch_tables_and_figures_but_no_bar(
     shown = [output.data for output in outputs if "data" in output]
     assert not any("━" in data["text/plain"] for data in shown)
     assert sum("image/png" in data for data in shown) == 3
-    assert sum("<table" in data.get("text/html", "") for data in shown) == 4
+    assert sum("<table" in data.get("text/html", "") for data in shown) == 2
     run, last = (data["text/plain"] for data in shown if data["text/plain"].startswith("Run("))
     assert run.partition(":")[0] == last.partition(":")[0]
     assert len([*(tmp_path / "outputs" / "runs").glob("2*")]) == 2

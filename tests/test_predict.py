@@ -189,7 +189,7 @@ def test_file_is_read_as_those_of_the_run(
 def test_unknown_words_are_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict.run(arguments(run, text=["电影 真的 很好", "a film"]))
     share, texts = capsys.readouterr().err.splitlines()
-    assert share.startswith("warning: 60% of the tokens are not in the vocabulary of the model")
+    assert share.startswith("warning: 60 % of the tokens are not in the vocabulary of the model")
     assert texts.startswith("warning: 1 of 2 texts are empty or have no word that the model knows;")
 
 

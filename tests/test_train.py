@@ -69,7 +69,7 @@ def test_metrics_of_a_run_are_those_that_tensorboard_shows(
                 "baseline/random_forest/fit_seconds", "baseline/logistic_regression/test_accuracy"):  # fmt: skip
         (event,) = events.Scalars(f"{FINAL}{tag}")
         assert event.value == pytest.approx(metrics[tag]), tag
-    assert len({event.step for event in events.Scalars("val/accuracy")}) == 2
+    assert len({event.step for event in events.Scalars("accuracy/val")}) == 2
 
     session = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     hparams = HParamsPluginData.FromString(session).session_start_info.hparams

@@ -534,7 +534,7 @@ def test_study_without_settings_is_not_joined(
 def test_trial_is_repeated_after_an_outage(
     tmp_path: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentiment.training.tune.study.PATIENCE", 2)
+    monkeypatch.setattr("sentiment.analysis.study_storage.PATIENCE", 2)
 
     def stop_server(trial: optuna.Trial) -> float:
         postgres.stop()
@@ -615,7 +615,7 @@ def test_locked_database_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     timer.start()
     study.optimize(suggest)
     assert [trial.state.name for trial in study.optuna_study.trials] == ["COMPLETE"] * 3
-    monkeypatch.setattr("sentiment.training.tune.study.PATIENCE", 0.1)
+    monkeypatch.setattr("sentiment.analysis.study_storage.PATIENCE", 0.1)
     timer.join()
     other.execute("BEGIN EXCLUSIVE")
     with pytest.raises(InputError, match=r"^tune\.storage: database is locked$"):

@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from sentiment.analysis.report.tables import format_class_table, format_result_table
+from sentiment.analysis.evaluation_tables import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, average_probabilities, count_words, find_problems, load
 from sentiment.data import Integers
 from sentiment.data import source as sources

@@ -97,11 +97,13 @@ def load_study(folder: Path) -> "optuna.Study | None":
 
     import optuna  # takes seconds
 
+    from sentiment.analysis.study_storage import connect
+
     file = folder / "study.db"
     try:
         if not cfg.tune.storage:
             file.stat()  # Optuna would make an empty one
-        storage = cfg.tune.storage or f"sqlite:///{file}"
+        storage = connect(cfg.tune.storage or f"sqlite:///{file}")
         return optuna.load_study(study_name=cfg.tune.name, storage=storage)
     except Exception as error:  # of the storage's driver, whichever that is
         problem = f"the study cannot be read ({one_line(error)}); check tune.storage"

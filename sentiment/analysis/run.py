@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ _SHOWN = ("val/accuracy", "test/accuracy", "lr_find/suggestion")
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """A run as its folder describes it; a notebook shows its accuracies."""
+    """A run as its folder describes it."""
 
     folder: RunFolder
     settings: dict[str, Any]  # by dotted key, see `runtime.config.flatten`
@@ -137,17 +136,6 @@ class Run:
             )
         return figures
 
-    @property
-    def accuracies(self) -> pd.DataFrame:
-        """Of the model and its baselines: columns `val/accuracy` and, after a test, `test/accuracy`."""
-        tags = ("val/accuracy", "test/accuracy")
-        models = {"model": {tag: self.metrics.get(tag) for tag in tags}}
-        for tag, value in self.metrics.items():
-            if tag.startswith("baseline/") and tag.endswith("_accuracy"):
-                _, name, metric = tag.split("/")
-                models.setdefault(name, {})[metric.replace("_", "/", 1)] = value
-        return pd.DataFrame.from_dict(models, orient="index", dtype=float).dropna(axis=1, how="all")
-
     def __repr__(self) -> str:
         parts = [] if "lr_find/suggestion" in self.metrics else [self.status]
         if self.status == "failed":
@@ -156,12 +144,6 @@ class Run:
             if (value := self.metrics.get(tag)) is not None:
                 parts.append(f"{tag} {value:.4g}")
         return f"Run({os.path.relpath(self.path)}: {', '.join(parts)})"
-
-    def _repr_html_(self) -> str:
-        """The text of the run, and its accuracies in per cent."""
-        table = (100 * self.accuracies).rename(columns=lambda tag: f"{tag.replace('/', ' ')}, %")
-        shown = "" if table.empty else table.to_html(float_format="{:.2f}".format, na_rep="")
-        return f"<p>{escape(repr(self))}</p>{shown}"
 
 
 @contextmanager

@@ -49,13 +49,13 @@ def find_problems(data: ReviewDataModule) -> list[str]:
     if unknown > MAX_UNKNOWN:
         advice = f"{spaces}, else raise data.max_features={data.max_features} or add rows"
         problems.append(
-            f"{unknown:.0%} of the tokens of the validation rows are not in the vocabulary{advice}"
+            f"{100 * unknown:.0f} % of the tokens of the validation rows are not in the vocabulary{advice}"
         )
     if "unlabelled" in ids:
         strange = np.mean(~np.isin(ids["unlabelled"], ids["train"]))
         if strange > MAX_UNKNOWN:
             problems.append(
-                f"{strange:.0%} of the tokens of the unlabelled texts occur in no training row; check them"
+                f"{100 * strange:.0f} % of the tokens of the unlabelled texts occur in no training row; check them"
             )
     return problems
 
@@ -73,7 +73,7 @@ def describe(data: ReviewDataModule) -> str:
     named = zip(data.label_names, classes, strict=True)
     labels = ", ".join(f"{name} {count:,}" for name, count in named)
     majority, share = data.label_names[classes.argmax()], classes.max() / classes.sum()
-    imbalanced = f'; imbalanced: always predicting "{majority}" gives {share:.0%} accuracy'
+    imbalanced = f'; imbalanced: always predicting "{majority}" gives {100 * share:.0f} % accuracy'
     copies = " and ".join(f"{count:,} {name}" for name, count in data.duplicates.items() if count)
     cut = 1 - np.minimum(lengths, maxlen).sum() / lengths.sum()
     (first_ids,) = data.splits["train"].pad(np.array([0]), width=min(int(lengths[0]), maxlen))
@@ -93,9 +93,9 @@ def describe(data: ReviewDataModule) -> str:
             *unlabelled,
             f"labels     {labels} (train)" + (imbalanced if share * len(classes) > 1.2 else ""),
             f"lengths    mean {lengths.mean():.0f}, median {np.median(lengths):.0f}, longest {lengths.max():,}",
-            f"maxlen     {maxlen} truncates {np.mean(lengths > maxlen):.0%} of the reviews and drops "
-            f"{cut:.0%} of their tokens" + (", more than half" if cut > 0.5 else ""),
-            f"vocabulary {len(data.encoder.vocabulary):,} words; {oov_rate:.1%} of the tokens are unknown",
+            f"maxlen     {maxlen} truncates {100 * np.mean(lengths > maxlen):.0f} % of the reviews and drops "
+            f"{100 * cut:.0f} % of their tokens" + (", more than half" if cut > 0.5 else ""),
+            f"vocabulary {len(data.encoder.vocabulary):,} words; {100 * oov_rate:.1f} % of the tokens are unknown",
             f"first one  {data.label_names[train.labels[train.rows[0]]]}: " + shorten(first, 600),
         ]
     )

@@ -3,12 +3,13 @@
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from matplotlib import colormaps
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from pytorch_lightning.utilities import grad_norm
@@ -44,16 +45,22 @@ class EvaluatedSplit:
     """The predictions of the latest validation or test."""
 
     loggers: Sequence[Logger]  # those that take plots and texts
-    step: int  # of the training
+    step: int  # the last one of the training, from 0 as in the curves
     datamodule: ReviewDataModule
     net: Network
     split: str  # `val` or `test`
     rows: npt.NDArray[np.int64]  # numbers of the evaluated reviews, (N,)
     probabilities: npt.NDArray[np.float32]  # (N, classes)
+    metrics: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def writer(self) -> SummaryWriter | None:
+        """Of the first TensorBoard logger."""
+        writers = (o.experiment for o in self.loggers if isinstance(o, TensorBoardLogger))
+        return next(writers, None)
 
     @property
     def classifier(self) -> Classifier:
-        """The network with what it needs to read texts."""
         return Classifier(self.net, self.datamodule.encoder, self.label_names)
 
     @property
@@ -66,18 +73,13 @@ class EvaluatedSplit:
         return self.datamodule.splits[self.split]
 
     @property
-    def positions(self) -> npt.NDArray[np.int64]:
-        """Positions of the evaluated reviews in `reviews`, int64 `(N,)`."""
-        return np.searchsorted(self.reviews.reviews.rows, self.rows)
-
-    @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """True classes, int64 `(N,)`."""
+        """True classes, `(N,)`."""
         return self.reviews.reviews.labels[self.rows]
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """Predicted classes, int64 `(N,)`."""
+        """Predicted classes, `(N,)`."""
         predicted: npt.NDArray[np.int64] = self.probabilities.argmax(1)
         return predicted
 
@@ -89,13 +91,8 @@ class EvaluatedSplit:
 
     @property
     def true_class_probability(self) -> npt.NDArray[np.float32]:
-        """The predicted probability of each true class, float32 `(N,)`."""
+        """The predicted probability of each true class, `(N,)`."""
         return self.probabilities[np.arange(len(self.rows)), self.labels]
-
-
-def find_writer(loggers: Sequence[Logger]) -> SummaryWriter | None:
-    """The writer of the first TensorBoard logger."""
-    return next((o.experiment for o in loggers if isinstance(o, TensorBoardLogger)), None)
 
 
 def describe_origin(review: Mapping[str, Any]) -> str:
@@ -104,62 +101,56 @@ def describe_origin(review: Mapping[str, Any]) -> str:
     return f"{review['file']}, row {review['row']}{id_}"
 
 
-class TestDiagnostic(Callback):
-    """Writes something of the test set, if a logger takes plots and texts, on the first rank."""
+class Diagnostic(Callback):
+    """Writes something after every validation or the test, if a logger takes plots and texts, on the first rank."""
 
-    __test__ = False  # its name begins like that of a test
+    splits: tuple[str, ...] = ("test",)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write_split(trainer, cast(SentimentModule, pl_module), "val")
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write_split(trainer, pl_module, "test")
+        self._write_split(trainer, cast(SentimentModule, pl_module), "test")
 
-    def write_split(self, trainer: Trainer, pl_module: LightningModule, split: str) -> None:
-        """Call `write`, but not in Lightning's sanity check."""
+    def _write_split(self, trainer: Trainer, module: SentimentModule, split: str) -> None:
         loggers = [logger for logger in trainer.loggers if isinstance(logger, PLOTTING)]
-        if not loggers or trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
-        module, step = cast(SentimentModule, pl_module), trainer.global_step
-        rows, probabilities = module.predictions
-        net = module.net
-        self.write(EvaluatedSplit(loggers, step, datamodule, net, split, rows, probabilities))
+        is_due = split in self.splits and not trainer.sanity_checking
+        if loggers and is_due and trainer.is_global_zero:
+            datamodule: ReviewDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set outside the Trainer's __init__
+            of_split = trainer.global_step - 1, datamodule, module.net, split, *module.predictions
+            self.write(EvaluatedSplit(loggers, *of_split, trainer.callback_metrics))
 
     @abstractmethod
     def write(self, evaluated: EvaluatedSplit) -> None:
         """Write it."""
 
 
-class PRCurves(TestDiagnostic):
-    """Precision-recall curves after every validation and the test, in TensorBoard.
+class PRCurves(Diagnostic):
+    """Precision-recall curves in TensorBoard: of the second of two classes, else of each of `shown_classes`."""
 
-    They are of the second of two classes, else of each class, and of the most frequent ones of more than `MAX_CLASSES`.
-    """
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.write_split(trainer, pl_module, "val")
+    splits = ("val", "test")
 
     def write(self, evaluated: EvaluatedSplit) -> None:
-        writer, names = find_writer(evaluated.loggers), evaluated.label_names
+        names = evaluated.label_names
         for label in [1] if len(names) == 2 else evaluated.shown_classes:
-            if writer:
-                tag, is_label = f"{evaluated.split}/{names[label]}", evaluated.labels == label
-                probabilities = evaluated.probabilities[:, label]
-                writer.add_pr_curve(tag, is_label, probabilities, evaluated.step)
+            if writer := evaluated.writer:
+                is_label, p = evaluated.labels == label, evaluated.probabilities[:, label]
+                writer.add_pr_curve(
+                    f"{evaluated.split}/{names[label]}", is_label, p, evaluated.step
+                )
 
 
-class ReliabilityDiagram(TestDiagnostic):
+class ReliabilityDiagram(Diagnostic):
     """A reliability diagram (calibration) of the test set."""
 
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._ece = float(trainer.callback_metrics["test/ece"])
-        super().on_test_end(trainer, pl_module)
-
     def write(self, evaluated: EvaluatedSplit) -> None:
+        ece = float(evaluated.metrics["test/ece"])
         labels, probabilities = evaluated.labels, evaluated.probabilities
-        figure = plot_reliability_diagram(labels, probabilities, evaluated.label_names, self._ece)
+        figure = plot_reliability_diagram(labels, probabilities, evaluated.label_names, ece)
         log_plot(evaluated.loggers, "test/reliability", figure, evaluated.step)
 
 
-class ConfusionMatrix(TestDiagnostic):
+class ConfusionMatrix(Diagnostic):
     """The confusion matrix of the test set."""
 
     def write(self, evaluated: EvaluatedSplit) -> None:
@@ -168,7 +159,7 @@ class ConfusionMatrix(TestDiagnostic):
         log_plot(evaluated.loggers, "test/confusion", figure, evaluated.step)
 
 
-class MostWrongReviews(TestDiagnostic):
+class MostWrongReviews(Diagnostic):
     """At most `count` wrong test reviews, the lowest predicted probability of the true class first, as text."""
 
     def __init__(self, count: int = 10) -> None:
@@ -181,7 +172,6 @@ class MostWrongReviews(TestDiagnostic):
 
 
 def list_most_wrong(evaluated: EvaluatedSplit, count: int) -> str:
-    """Their list in Markdown."""
     labels, predicted, number = evaluated.labels, evaluated.predicted, f"{len(evaluated.rows):,}"
     wrong = np.flatnonzero(predicted != labels)
     chosen = wrong[evaluated.true_class_probability[wrong].argsort(kind="stable")][:count]
@@ -239,49 +229,63 @@ class GradientNorm(Callback):
                 logger.log_metrics({"train/gradient_norm": float(norm)}, step=trainer.global_step)
 
 
-class WeightHistograms(Callback):
+class WeightHistograms(Diagnostic):
     """Histograms of all weights after every validation, in TensorBoard."""
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer, step = find_writer(trainer.loggers), trainer.global_step
-        if writer is None or trainer.sanity_checking or not trainer.is_global_zero:
-            return
-        for name, weight in pl_module.named_parameters():
+    splits = ("val",)
+
+    def write(self, evaluated: EvaluatedSplit) -> None:
+        for name, weight in evaluated.net.named_parameters():
             values = weight.detach().float()
             values = values[values.isfinite()]  # a diverging training ends soon
-            if len(values):
-                writer.add_histogram(f"weights/{name}", values, step, bins=HISTOGRAM_BINS)
+            if len(values) and (writer := evaluated.writer):
+                tag = f"weights/{name_weight(name)}"
+                writer.add_histogram(tag, values, evaluated.step, bins=HISTOGRAM_BINS)
 
 
-class EmbeddingProjector(TestDiagnostic):
-    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard."""
+def name_weight(parameter: str) -> str:
+    """`layer 1, forward: bias_hh` for `forward_layers.0.bias_hh_l0`."""
+    layer = re.fullmatch(r"(forward|backward)_layers\.(\d+)\.(.*)_l0", parameter)
+    return f"layer {int(layer[2]) + 1}, {layer[1]}: {layer[3]}" if layer else parameter
+
+
+class EmbeddingProjector(Diagnostic):
+    """The embeddings of the `count` most frequent words with their polarities, after the test, in TensorBoard.
+
+    They are coloured by the polarity, of more than two classes by that of the last one: bluer if it is greater, redder
+    if it is smaller. The colours are pictures, since TensorBoard opens with no color map.
+    """
 
     def __init__(self, count: int = 2000) -> None:
         check_at_least(1, count=count)
         self.count = count
 
     def write(self, evaluated: EvaluatedSplit) -> None:
-        writer = find_writer(evaluated.loggers)
+        writer = evaluated.writer
         if not writer or not evaluated.net.has_embedding:
             return
         classifier, names = evaluated.classifier, evaluated.label_names
         words = classifier.encoder.vocabulary.words
         ids = list(range(len(SPECIALS), min(len(SPECIALS) + self.count, len(words))))
-        polarities = classifier.polarity(ids).tolist()
+        polarities = classifier.polarity(ids)
         columns = ["polarity"] if len(names) == 2 else [f"polarity of {name}" for name in names]
+        limit = float(polarities[:, -1].abs().max()) or 1.0
+        shades = polarities[:, -1].numpy(force=True) / (2 * limit) + 0.5
+        colors = torch.from_numpy(colormaps["coolwarm_r"](shades)[:, :3])  # (words, 3)
         writer.add_embedding(
             evaluated.net.embedding.weight.detach()[ids].float(),
             [
                 [words[id_], str(id_), *(f"{value:.3f}" for value in of_word)]
-                for id_, of_word in zip(ids, polarities, strict=True)
+                for id_, of_word in zip(ids, polarities.tolist(), strict=True)
             ],
+            colors[:, :, None, None].expand(-1, -1, 8, 8),
             metadata_header=["word", "rank", *columns],
             global_step=evaluated.step,
             tag="words",
         )
 
 
-class GatePlots(TestDiagnostic):
+class GatePlots(Diagnostic):
     """The gates of the last layer of a recurrent network over short test reviews.
 
     They are the review of each class whose true class has the highest predicted probability, and of those that were
@@ -289,32 +293,33 @@ class GatePlots(TestDiagnostic):
     """
 
     def write(self, evaluated: EvaluatedSplit) -> None:
-        if isinstance(evaluated.net, RecurrentNetwork):
-            chosen = _choose_reviews(evaluated)
-            reviews = evaluated.datamodule.select_reviews(evaluated.rows[list(chosen.values())])
-            for (name, i), review in zip(chosen.items(), reviews, strict=True):
-                origin = escape_control_chars(describe_origin(review))
-                self._plot(evaluated, evaluated.net.num_directions, name, i, origin)
-
-    def _plot(
-        self, evaluated: EvaluatedSplit, num_directions: int, name: str, i: int, origin: str
-    ) -> None:
-        ids = torch.from_numpy(evaluated.reviews.pad(evaluated.positions[[i]]))  # (1, T)
+        if not isinstance(evaluated.net, RecurrentNetwork):
+            return
+        chosen, names = _choose_reviews(evaluated), evaluated.label_names
+        indices = list(chosen.values())
+        encoded = evaluated.reviews
+        positions = np.searchsorted(encoded.reviews.rows, evaluated.rows[indices])
+        reviews = evaluated.datamodule.select_reviews(evaluated.rows[indices])
         vocabulary = evaluated.datamodule.encoder.vocabulary.words
-        words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
-        traced, names = trace(evaluated.classifier, ids), evaluated.label_names
-        probabilities = traced.prefix_probabilities
-        label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
-        predicted = f"true label: {label}, predicted p({target}) = {probabilities[-1]:.3f}"
-        for layer in traced.layers[-num_directions:]:
-            title, chance = f"{origin}; {layer.name}\n{predicted}", 1 / len(names)
-            figure = plot_gates(words, probabilities, layer.gates, layer.order, chance, title)
-            log_plot(evaluated.loggers, f"gates/{name}, {layer.name}", figure, evaluated.step)
+        for (plot, i), position, review in zip(chosen.items(), positions, reviews, strict=True):
+            ids = torch.from_numpy(encoded.pad(position[None]))  # (1, T)
+            words = [vocabulary[id_] for id_ in ids[0].tolist() if id_ != PADDING]
+            traced = trace(evaluated.classifier, ids)
+            label, target = (shorten_label(names[k]) for k in (evaluated.labels[i], traced.target))
+            predicted = f"predicted p({target}) = {traced.prefix_probabilities[-1]:.3f}"
+            origin = escape_control_chars(describe_origin(review))
+            for layer in traced.layers[-evaluated.net.num_directions :]:
+                title = f"{origin}; {layer.name}\ntrue label: {label}, {predicted}"
+                figure = plot_gates(words, traced, layer, names, title)
+                log_plot(
+                    evaluated.loggers, f"test_gates/{plot}, {layer.name}", figure, evaluated.step
+                )
 
 
 def _choose_reviews(evaluated: EvaluatedSplit) -> dict[str, int]:
     """Choose short reviews: indices into `evaluated.rows` by the name of their plot."""
-    lengths = evaluated.reviews.lengths[evaluated.positions]
+    rows = evaluated.reviews.reviews.rows
+    lengths = evaluated.reviews.lengths[np.searchsorted(rows, evaluated.rows)]
     short = np.flatnonzero(lengths <= max(MAX_TOKENS, lengths.min()))
     ranked = short[evaluated.true_class_probability[short].argsort()[::-1]]
     labels = evaluated.labels[ranked]

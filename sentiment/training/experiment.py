@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
-from sentiment.analysis.report.tables import format_class_table, format_result_table
+from sentiment.analysis.evaluation_tables import format_class_table, format_result_table
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array

@@ -14,6 +14,7 @@ from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+from tensorboard.plugins.text.summary_v2 import text_pb
 
 from sentiment.model.metrics import METRICS_BY_CLASS
 from sentiment.runtime.cache import cache_dir
@@ -21,24 +22,32 @@ from sentiment.runtime.config import instantiate_checked
 from sentiment.runtime.errors import InputError, check_kind, quote_errors
 from sentiment.runtime.files import fingerprint
 
-LAST = "z_"  # TensorBoard opens the first two groups by name, which are to be train and val
-FINAL = f"{LAST}final/"
+FINAL = "result/"
 PLOTTING = (TensorBoardLogger, WandbLogger, MLFlowLogger)  # loggers that take plots and texts
 MAX_PLOT_NAME = 50  # characters of a file name; loggers add more
+# TensorBoard opens the first two groups by name, those of accuracy and loss.
+TENSORBOARD_TAGS = {
+    f"{split}/{metric}": f"{metric}/{split}"
+    for metric in ("accuracy", "loss")
+    for split in ("train", "val")
+}
+# A run's curves have one colour: the line is the validation, the band reaches to the training.
 _CHARTS = {
-    "training and validation": {
-        "accuracy": ["Multiline", ["train/accuracy", "val/accuracy"]],
-        "loss": ["Multiline", ["train/loss", "val/loss"]],
+    "validation, shaded to the training": {
+        metric: ["Margin", [f"{metric}/val", f"{metric}/val", f"{metric}/train"]]
+        for metric in ("accuracy", "loss")
     }
 }
 
 
 class CurvesLogger(TensorBoardLogger):
-    """Lightning's logger for TensorBoard without its `epoch` curve."""
+    """Lightning's logger for TensorBoard without its `epoch` curve, and with its curves grouped by metric."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        super().log_metrics({tag: value for tag, value in metrics.items() if tag != "epoch"}, step)
+        curves = {TENSORBOARD_TAGS.get(tag, tag): value for tag, value in metrics.items()}
+        curves.pop("epoch", None)
+        super().log_metrics(curves, step)
 
 
 @contextlib.contextmanager
@@ -122,11 +131,9 @@ def log_final_figures(
     others = [tag for tag in metrics if tag not in first and not tag.startswith(METRICS_BY_CLASS)]
     # TensorBoard would show 32 as 32.000, and False as 0.0000.
     texts = {key: v if isinstance(v, float | str) else str(v) for key, v in settings.items()}
+    final = {f"{FINAL}{tag}": metrics[tag] for tag in [*first, *others]}
     for logger in trainer.loggers:
-        is_tensorboard = isinstance(logger, TensorBoardLogger)
-        prefix = FINAL if is_tensorboard else FINAL.removeprefix(LAST)
-        final = {f"{prefix}{tag}": metrics[tag] for tag in [*first, *others]}
-        if is_tensorboard:
+        if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(texts, final, trainer.global_step - 1)
         else:
             logger.log_metrics(final, trainer.global_step - 1)
@@ -137,7 +144,7 @@ def log_plot(loggers: Sequence[Logger], tag: str, figure: Figure, step: int) -> 
     """Log a figure to all loggers of `PLOTTING`, to MLflow as an artifact."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure(f"{LAST}{tag}", figure, step)
+            logger.experiment.add_figure(tag, figure, step)
         elif isinstance(logger, WandbLogger):
             buffer = io.BytesIO()
             figure.savefig(buffer)
@@ -150,7 +157,8 @@ def log_markdown(loggers: Sequence[Logger], tag: str, text: str, step: int) -> N
     """Log a text to all loggers of `PLOTTING`, to MLflow as an artifact."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_text(tag, text, step)
+            # torch's add_text would end the tag in /text_summary.
+            logger.experiment._get_file_writer().add_summary(text_pb(tag, text), step)
         elif isinstance(logger, WandbLogger):
             import wandb
 

@@ -49,10 +49,10 @@ class ProgressBar(RichProgressBar):
         ]
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Loss and accuracy of the training and the validation, each as `0.123 95.8%`."""
-        metrics = super().get_metrics(trainer, pl_module)
+        """Loss and accuracy of the training and the validation, each as `0.123 95.8 %`."""
+        metrics: dict[str, Any] = super().get_metrics(trainer, pl_module)
         return {
-            split: f"{metrics[f'{split}/loss']:.3f} {metrics[f'{split}/accuracy']:.1%}"
+            split: f"{metrics[f'{split}/loss']:.3f} {100 * metrics[f'{split}/accuracy']:.1f} %"
             for split in ("train", "val")
             if f"{split}/loss" in metrics
         }
@@ -149,9 +149,11 @@ class EpochHistory(Checkpoint):
 
 
 def _describe(metrics: Mapping[str, float]) -> str:
-    """`loss 0.5655, val 0.4328; accuracy 68.85%, val 78.50%`."""
+    """`loss 0.5655, val 0.4328; accuracy 68.85 %, val 78.50 %`."""
     parts = []
-    for name, form in (("loss", ".4f"), ("accuracy", ".2%")):
-        val = f", val {metrics[f'val/{name}']:{form}}" if f"val/{name}" in metrics else ""
-        parts.append(f"{name} {metrics[f'train/{name}']:{form}}{val}")
+    for name, scale, form in (("loss", 1, "{:.4f}"), ("accuracy", 100, "{:.2f} %")):
+        values = [
+            scale * metrics[tag] for tag in (f"train/{name}", f"val/{name}") if tag in metrics
+        ]
+        parts.append(f"{name} {', val '.join(map(form.format, values))}")
     return "; ".join(parts)

@@ -125,8 +125,8 @@ def test_description_of_the_data(tmp_path: Path) -> None:
         "reviews    train (16 x 6), val (4 x 6), test (2 x 6); 2 val reviews also occur in the training set",
         "labels     bad 8, good 8 (train)",
         "lengths    mean 6, median 4, longest 11",
-        "maxlen     6 truncates 31% of the reviews and drops 16% of their tokens",
-        "vocabulary 7 words; 10.9% of the tokens are unknown",
+        "maxlen     6 truncates 31 % of the reviews and drops 16 % of their tokens",
+        "vocabulary 7 words; 10.9 % of the tokens are unknown",
         "first one  good: the film was good",
     ]
 
@@ -145,11 +145,11 @@ def test_description_warns_of_duplicates_imbalance_and_short_maxlen(tmp_path: Pa
     assert reviews.endswith(f"; {copied} test reviews also occur in the training set")
     assert (
         labels
-        == 'labels     bad 18, good 54 (train); imbalanced: always predicting "good" gives 75% accuracy'
+        == 'labels     bad 18, good 54 (train); imbalanced: always predicting "good" gives 75 % accuracy'
     )
     assert (
         maxlen
-        == "maxlen     2 truncates 100% of the reviews and drops 60% of their tokens, more than half"
+        == "maxlen     2 truncates 100 % of the reviews and drops 60 % of their tokens, more than half"
     )
 
 
@@ -182,7 +182,7 @@ def test_text_without_spaces_is_reported(tmp_path: Path) -> None:
     path = str(write_csv(tmp_path / "reviews.csv", rows))
     (unknown,) = find_problems(prepare_datamodule(source="files", path=path))
     assert unknown.startswith(
-        "100% of the tokens of the validation rows are not in the vocabulary; for texts without"
+        "100 % of the tokens of the validation rows are not in the vocabulary; for texts without"
     )
     assert (
         find_problems(prepare_datamodule(source="files", path=path, tokenizer="characters")) == []

@@ -147,7 +147,7 @@ def test_texts_in_another_language_are_reported(folder: Path) -> None:
     write_lines(folder / "unlabelled.txt", ["这部 电影 很好 good", "ein schöner Film"])
     data = prepare_datamodule(source="files", path=str(folder), unlabelled=True)
     assert find_problems(data) == [
-        "71% of the tokens of the unlabelled texts occur in no training row; check them"
+        "71 % of the tokens of the unlabelled texts occur in no training row; check them"
     ]
 
 

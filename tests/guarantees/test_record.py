@@ -17,7 +17,7 @@ from sentiment.model.checkpoint import read_checkpoint
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 from sentiment.training.experiment import run_experiment
-from sentiment.training.loggers import FINAL
+from sentiment.training.loggers import FINAL, TENSORBOARD_TAGS
 from sentiment.training.progress import TAGS
 from tests.helpers import Compose, evaluate_quick, read_metrics, train_quick, write_csv
 
@@ -61,12 +61,16 @@ def assert_curves_are_those_of_the_history(folder: Path) -> None:
     events, history = EventAccumulator(str(folder)).Reload(), read_history(folder)
     assert [int(row["epoch"]) for row in history] == list(range(1, len(history) + 1))
     for tag in CURVES:
-        points = [(event.step, event.value) for event in events.Scalars(tag)]
+        points = [
+            (event.step, event.value) for event in events.Scalars(TENSORBOARD_TAGS.get(tag, tag))
+        ]
         column = "lr" if tag == "train/lr" else tag
         assert points == [
             (int(row["step"]), pytest.approx(float(row[column]), rel=1e-6)) for row in history
         ], tag
-    assert {tag for tag in events.Tags()["scalars"] if not tag.startswith(FINAL)} == {*CURVES}
+    assert {tag for tag in events.Tags()["scalars"] if not tag.startswith(FINAL)} == {
+        TENSORBOARD_TAGS.get(tag, tag) for tag in CURVES
+    }
 
 
 def test_every_curve_has_one_point_per_epoch(run: Path) -> None:
@@ -75,15 +79,17 @@ def test_every_curve_has_one_point_per_epoch(run: Path) -> None:
     groups = dict.fromkeys(
         tag.split("/")[0] for tag in sorted(EventAccumulator(str(run)).Reload().Tags()["scalars"])
     )
-    assert list(groups)[:2] == ["train", "val"]  # which TensorBoard opens
+    assert list(groups)[:2] == ["accuracy", "loss"]  # which TensorBoard opens
     layout = Layout.FromString(
         EventAccumulator(str(run))
         .Reload()
         .Tensors("custom_scalars__config__")[0]
         .tensor_proto.string_val[0]
     )
-    charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
-    assert charts == {name: [f"train/{name}", f"val/{name}"] for name in ("accuracy", "loss")}
+    charts = {chart.title: chart.margin.series[0] for chart in layout.category[0].chart}
+    assert {name: (of.value, of.lower, of.upper) for name, of in charts.items()} == {
+        name: (f"{name}/val", f"{name}/val", f"{name}/train") for name in ("accuracy", "loss")
+    }
 
 
 @pytest.mark.slow
@@ -171,7 +177,7 @@ def test_all_places_show_the_same_figures(
     assert {tag: float(row[tag]) for tag in TAGS} == best["metrics"]
     assert (
         f"loss {metrics['train/loss']:.4f}, val {metrics['val/loss']:.4f}; "
-        f"accuracy {metrics['train/accuracy']:.2%}, val {metrics['val/accuracy']:.2%}"
+        f"accuracy {100 * metrics['train/accuracy']:.2f} %, val {100 * metrics['val/accuracy']:.2f} %"
     ) in log
 
     events = EventAccumulator(str(tmp_path)).Reload()

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
+from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sentiment.analysis.explain.explanation import LayerTrace, Trace
 from sentiment.analysis.figures.model import (
     plot_confusion_matrix,
     plot_gates,
@@ -31,6 +35,7 @@ from sentiment.training.diagnostics import (
     escape_markdown,
     format_review,
     list_most_wrong,
+    name_weight,
 )
 from sentiment.training.experiment import run_experiment
 from tests.helpers import Compose
@@ -61,16 +66,16 @@ def test_tensorboard_shows_all_diagnostics(composed: Compose, tmp_path: Path) ->
     events = read_events(tmp_path)
     tags = events.Tags()
     gates = {
-        f"z_gates/{name}, layer 1, forward"
+        f"test_gates/{name}, layer 1, forward"
         for name in ("confidently bad", "confidently good", "most wrong")
     }
-    assert set(tags["images"]) == {"z_test/reliability", "z_test/confusion"} | gates
-    assert len(events.Histograms("weights/net.embedding.weight")) == 2
+    assert set(tags["images"]) == {"test/reliability", "test/confusion"} | gates
+    assert len(events.Histograms("weights/embedding.weight")) == 2
     assert len(events.Scalars("train/gradient_norm")) == 4  # of 18 steps
     assert all(event.value > 0 for event in events.Scalars("train/gradient_norm"))
     assert len(events.Tensors("val/good")) == 2
     assert len(events.Tensors("test/good")) == 1
-    (text,) = events.Tensors("test/most_wrong/text_summary")
+    (text,) = events.Tensors("test/most_wrong")
     entry = r"\*\*true label: (bad|good), p = 0\.[0-4]\d+; predicted: (?!\1)\w+, p = .*\*\* \(test&#46;csv, row \d+\): "
     assert len(re.findall(entry, text.tensor_proto.string_val[0].decode())) == 3
     (metadata,) = tmp_path.glob("*/words/metadata.tsv")
@@ -78,7 +83,10 @@ def test_tensorboard_shows_all_diagnostics(composed: Compose, tmp_path: Path) ->
     assert header.split("\t") == ["word", "rank", "polarity"]
     assert len(rows) == 20
     assert all(abs(float(row.split("\t")[2])) < 20 for row in rows)
-    assert (tmp_path / "projector_config.pbtxt").exists()
+    assert "sprite" in (tmp_path / "projector_config.pbtxt").read_text()
+    steps = {event.step for tag in tags["scalars"] for event in events.Scalars(tag)}
+    assert {event.step for tag in tags["images"] for event in events.Images(tag)} == {max(steps)}
+    assert {event.step for event in events.Histograms("weights/embedding.weight")} <= steps
 
 
 @pytest.mark.slow
@@ -90,11 +98,11 @@ def test_each_diagnostic_can_be_enabled_alone(composed: Compose, tmp_path: Path,
         "gradient_norm": "train/gradient_norm" in tags["scalars"],
         "histograms": bool(tags["histograms"]),
         "pr_curves": "val/good" in tags["tensors"],
-        "reliability": "z_test/reliability" in tags["images"],
-        "confusion": "z_test/confusion" in tags["images"],
-        "most_wrong": "test/most_wrong/text_summary" in tags["tensors"],
+        "reliability": "test/reliability" in tags["images"],
+        "confusion": "test/confusion" in tags["images"],
+        "most_wrong": "test/most_wrong" in tags["tensors"],
         "projector": (tmp_path / "projector_config.pbtxt").exists(),
-        "gates": any(tag.startswith("z_gates/") for tag in tags["images"]),
+        "gates": any(tag.startswith("test_gates/") for tag in tags["images"]),
     }
     assert shown == {other: other == name for other in DIAGNOSTICS}
 
@@ -113,7 +121,9 @@ def test_three_classes_two_directions_and_runs_without_test(
     tags = read_events(tmp_path).Tags()
     assert {"val/a", "val/b", "val/c"} <= set(tags["tensors"])
     assert ("test/a" in tags["tensors"]) == (test_ckpt == "best")
-    assert ("z_gates/confidently b, layer 1, backward" in tags["images"]) == (test_ckpt == "best")
+    assert ("test_gates/confidently b, layer 1, backward" in tags["images"]) == (
+        test_ckpt == "best"
+    )
     assert bool(tags["images"]) == (test_ckpt == "best")
 
 
@@ -219,36 +229,45 @@ def render(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("label_names", "expected"),
-    [
-        (
-            ["bad", "$\\x$"],
-            {"predicted probability of $\\x$", "observed frequency of $\\x$", "reviews"},
-        ),
-        (["bad", "good", "$\\x$"], {"confidence", "accuracy", "reviews"}),
-    ],
+    ("label_names", "name"),
+    [(["bad", "$\\x$"], "$\\x$"), (["bad", "good", "$\\x$"], "the most probable class")],
 )
-def test_reliability_diagram_of_two_and_of_three_classes(
-    label_names: list[str], expected: set[str]
-) -> None:
+def test_reliability_diagram_of_two_and_of_three_classes(label_names: list[str], name: str) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, len(label_names), 200)
     probabilities = random.dirichlet(np.ones(len(label_names)), 200).astype(np.float32)
-    assert (
-        set(render(plot_reliability_diagram(labels, probabilities, label_names, 0.1))) == expected
+    figure = plot_reliability_diagram(labels, probabilities, label_names, 0.1)
+    assert render(figure) == [
+        f"observed frequency of {name}", f"predicted probability of {name}", "reviews",
+    ]  # fmt: skip
+    top, bottom = figure.axes
+    shown = {line.get_label(): np.asarray(line.get_xydata()) for line in top.lines}["model"]
+    (bars,) = bottom.containers
+    counts = [int(bar.get_height()) for bar in bars if bar.get_height()]
+    assert [text.get_text() for text in bottom.texts if text.get_text()] == [*map(str, counts)]
+    observed, predicted = calibration_curve(
+        labels == 1 if len(label_names) == 2 else labels == probabilities.argmax(1),
+        probabilities[:, 1] if len(label_names) == 2 else probabilities.max(1),
+        n_bins=15,
     )
+    assert shown == pytest.approx(np.stack([predicted, observed], 1), abs=1e-6)
+    (intervals,) = top.collections
+    assert isinstance(intervals, LineCollection)
+    for (p, frequency), interval, n in zip(shown, intervals.get_segments(), counts, strict=True):
+        expected = binomtest(round(frequency * n), n).proportion_ci(method="wilson")
+        assert interval == pytest.approx(np.array([[p, expected.low], [p, expected.high]]))
 
 
 def test_confusion_matrix_shows_counts_fractions_and_accuracy() -> None:
     figure = plot_confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ["bad", "$\\x$"])
     assert {"predicted label", "true label"} < set(render(figure))
     axis = figure.axes[0]
-    assert axis.get_title() == "accuracy 75.00%, 4 reviews"
+    assert axis.get_title() == "accuracy 75.00 %, 4 reviews"
     assert [text.get_text() for text in axis.texts] == [
-        "2\n66.7%",
-        "1\n33.3%",
-        "0\n0.0%",
-        "1\n100.0%",
+        "2\n66.7 %",
+        "1\n33.3 %",
+        "0\n0.0 %",
+        "1\n100.0 %",
     ]
 
 
@@ -263,16 +282,40 @@ def test_confusion_matrix_of_many_classes_stays_small_and_without_numbers(
     assert 50 <= len(figure.axes[0].get_xticklabels()) <= 60
 
 
-def test_gates_of_four_classes_are_filled_from_chance() -> None:
+def test_gates_of_four_classes_are_filled_from_chance_and_explained() -> None:
     state = torch.rand(1, 3, 2)
     gates = Gates(
         {"reset": torch.rand(1, 3, 2), "update": torch.rand(1, 3, 2)}, "hidden state", state, state
     )
-    figure = plot_gates(
-        ["a", "b", "c"], np.array([0.2, 0.3, 0.4], np.float32), gates, np.arange(2), 0.25, ""
-    )
+    layers = [LayerTrace(f"layer {i}, forward", gates, np.arange(2)) for i in (1, 2)]
+    traced = Trace(3, np.array([0.2, 0.3, 0.4], np.float32), layers)
+    names = ["w", "x", "y", "$z$"]
+    figure = plot_gates(["a", "b", "c"], traced, layers[1], names)
+    figure.draw_without_rendering()
     above, below = (area.get_paths()[0].get_extents() for area in figure.axes[0].collections)
     assert (above.y0, above.y1, below.y0, below.y1) == pytest.approx((0.25, 0.4, 0.2, 0.25))
     assert figure.axes[0].lines[1].get_ydata() == [0.25, 0.25]
-    panels = [axis.get_ylabel().partition("\n")[0] for axis in figure.axes[:4]]
-    assert panels == ["prefix", "reset gate", "update gate", "hidden state"]
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    keys = [text.get_text() for text in legend.get_texts()]
+    assert keys == ["above chance (0.25)", "below chance (0.25)"]
+    panels = [axis.get_ylabel().replace("\n", " ") for axis in figure.axes[:4]]
+    assert panels == [
+        "p($z$) so far",
+        "reset gate units",
+        "update gate units",
+        "hidden state units",
+    ]
+    reset = gates.activations["reset"]
+    scale = figure.axes[1].images[0].get_clim()
+    assert scale == pytest.approx((float(reset.min()), float(reset.max())))
+    orders = [
+        plot_gates(["a", "b", "c"], traced, layer, names).axes[3].get_xlabel().partition(" at ")[0]
+        for layer in layers
+    ]
+    assert orders == ["units: the greatest mean state", "units: the greatest weight for $z$"]
+
+
+def test_weights_are_named_by_layer_and_direction() -> None:
+    assert name_weight("backward_layers.1.weight_ih_l0") == "layer 2, backward: weight_ih"
+    assert name_weight("linear.bias") == "linear.bias"

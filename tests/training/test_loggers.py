@@ -34,7 +34,7 @@ from tests.helpers import (
     write_csv,
 )
 
-PLOTS = {"test/reliability", "test/confusion", "test/most_wrong", "gates/confidently"}
+PLOTS = {"test/reliability", "test/confusion", "test/most_wrong", "test_gates/confidently"}
 CLASSES = ["<b>[/]", "../好", "a name " * 20]
 DIAGNOSTICS: Any = OmegaConf.load(CONF_DIR / "callbacks" / "default.yaml").diagnostics
 
@@ -87,7 +87,9 @@ def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plots_of(tags: Iterable[str]) -> set[str]:
     """The names of plots and texts without those of classes."""
-    return {tag.split(" ")[0] for tag in tags if tag.startswith(("test/", "gates/confidently"))}
+    return {
+        tag.split(" ")[0] for tag in tags if tag.startswith(("test/", "test_gates/confidently"))
+    }
 
 
 @pytest.mark.slow
@@ -114,7 +116,7 @@ def test_loggers_compose_and_change_no_result(composed: Compose, tmp_path: Path)
     run_experiment(composed("logger=[tensorboard,csv]", f"resume={folder}", folder=folder))
     assert_table_holds_the_record(tables / "version_1" / "metrics.csv", folder, epochs=["2"])
     assert (tables / "version_0" / "metrics.csv").read_text() == before
-    assert len(EventAccumulator(str(folder)).Reload().Scalars("val/accuracy")) == 2
+    assert len(EventAccumulator(str(folder)).Reload().Scalars("accuracy/val")) == 2
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -132,7 +134,7 @@ def assert_table_holds_the_record(table: Path, run: Path, epochs: list[str]) -> 
     assert [str(int(row["epoch"]) + 1) for row in rows if row["train/loss"]] == epochs
     final, metrics = rows[-1], read_metrics(run)
     for tag in ("test/accuracy", "test/loss", "val/accuracy", "epochs", "train/reviews_per_second"):
-        assert float(final[f"final/{tag}"]) == pytest.approx(metrics[tag])
+        assert float(final[f"result/{tag}"]) == pytest.approx(metrics[tag])
     assert not [column for column in final if column.startswith("test/")]
     return table.read_text()
 
@@ -154,12 +156,13 @@ def test_names_of_classes_in_file_names_are_safe_and_distinct() -> None:
     logger = Mock(spec=MLFlowLogger)
     names = ["a/b", "a-b", "../a", "<b>[/]", "好", "x" * 300, "x" * 301]
     for name in names:
-        log_plot([logger], f"gates/confidently {name}", Figure(), 1)
+        log_plot([logger], f"test_gates/confidently {name}", Figure(), 1)
     files = [call.args[2] for call in logger.experiment.log_figure.call_args_list]
     assert len(set(files)) == len(names)
-    assert "gates/confidently 好.png" in files
+    assert "test_gates/confidently 好.png" in files
     assert all(
-        re.fullmatch(r"gates/[\w ,.-]{1,80}\.png", file) and "/.." not in file for file in files
+        re.fullmatch(r"test_gates/[\w ,.-]{1,80}\.png", file) and "/.." not in file
+        for file in files
     )
 
 
@@ -255,7 +258,7 @@ def test_wandb_has_a_run_for_each_job_and_for_what_is_resumed(
             ], tag
     metrics, (*_, history) = read_metrics(tmp_path / "seed-1"), runs[2]
     for tag in ("test/accuracy", "val/accuracy", "epochs"):
-        assert [value for _, value in history[f"final/{tag}"]] == [pytest.approx(metrics[tag])]
+        assert [value for _, value in history[f"result/{tag}"]] == [pytest.approx(metrics[tag])]
     assert metrics["test/auroc"] is None
     assert not [
         tag for tag in history if tag.startswith("test/")
@@ -314,12 +317,12 @@ def test_mlflow_has_a_run_with_curves_final_figures_plots_and_texts(
             )
     metrics, logged = read_metrics(folder), runs[1].data.metrics
     for tag in ("test/accuracy", "val/accuracy", "epochs"):
-        assert logged[f"final/{tag}"] == pytest.approx(metrics[tag])
-    assert math.isnan(logged["final/test/auroc"])
+        assert logged[f"result/{tag}"] == pytest.approx(metrics[tag])
+    assert math.isnan(logged["result/test/auroc"])
 
     files = [
         file.path
-        for kind in ("test", "gates")
+        for kind in ("test", "test_gates")
         for file in client.list_artifacts(runs[0].info.run_id, kind)
     ]
     assert plots_of(file.rpartition(".")[0] for file in files) == PLOTS

@@ -126,8 +126,7 @@ def render_html(explanation: Explanation) -> str:
 def _gates_url(explanation: Explanation, layer: LayerTrace) -> str:
     """The gate plot of a layer as a data URL."""
     e = explanation
-    chance = 1 / len(e.probabilities)
-    figure = plot_gates(e.words, e.trace.prefix_probabilities, layer.gates, layer.order, chance, "")
+    figure = plot_gates(e.words, e.trace, layer, list(e.probabilities))
     svg = io.BytesIO()
     with matplotlib.rc_context({"svg.fonttype": "none"}):  # the browser draws the text
         figure.savefig(svg, format="svg")

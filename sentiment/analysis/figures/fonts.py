@@ -1,7 +1,6 @@
 """Text in figures: fonts for any script, titles that fit."""
 
 import io
-import logging
 import warnings
 from typing import Any
 
@@ -23,16 +22,13 @@ FAMILIES = (
     *("Segoe UI Symbol", "Symbola", "Unifont", "DejaVu Sans Mono"),
 )
 
-log = logging.getLogger(__name__)
+MISSING = "□: no installed font has this character; install fonts-noto-cjk or fonts-noto-core"
 
 
 class Figure(MatplotlibFigure):
-    """A figure that draws in another installed font what matplotlib's own has no glyph for."""
-
-    _reported = False
+    """A figure that draws in another installed font what matplotlib's own has no glyph for, or says that it cannot."""
 
     def draw(self, renderer: Any) -> None:
-        """Draw as matplotlib does; the log says once if no font has a glyph."""
         installed = [family for family in FAMILIES if family in fontManager.get_font_names()]
         for text in self.findobj(MatplotlibText):  # here, since tick labels may not exist earlier
             if not text.get_text().isascii():
@@ -40,14 +36,13 @@ class Figure(MatplotlibFigure):
         with warnings.catch_warnings(record=True) as caught:
             warnings.filterwarnings("always", "Glyph", UserWarning)
             super().draw(renderer)
-        missing = [text for text in (str(w.message) for w in caught) if text.startswith("Glyph")]
-        is_drawn = matplotlib.rcParams["svg.fonttype"] != "none"  # else by the browser's fonts
-        if missing and is_drawn and not Figure._reported:
-            Figure._reported = True
-            advice = (
-                "Install one that has it, such as fonts-noto-cjk or fonts-noto-core, and remove"
-            )
-            log.warning("%s %s %s", missing[0], advice, matplotlib.get_cachedir())
+            is_missing = any(str(warning.message).startswith("Glyph") for warning in caught)
+            if (
+                is_missing and matplotlib.rcParams["svg.fonttype"] != "none"
+            ):  # else by the browser's fonts
+                note = wrap(MISSING, self.get_size_inches()[0], 8)
+                self.supxlabel(note, fontsize=8, color="#b2182b")
+                super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         """The picture that a notebook shows."""
@@ -56,12 +51,12 @@ class Figure(MatplotlibFigure):
         return file.getvalue()
 
 
-def set_title(figure: Figure, text: str) -> None:
-    """Set the title in lines that are no longer than the figure, which grows by their height."""
+def set_title(figure: Figure, text: str, text_width: float | None = None) -> None:
+    """Set the title in lines of at most `text_width` inches, by default the figure's width; the figure grows."""
     width, height = figure.get_size_inches()
-    title = wrap(text, width, 11)
+    title = wrap(text, text_width or width, 11)
     figure.set_size_inches(width, height + 0.2 * title.count("\n"))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
 
 
 def wrap(text: str, width: float, fontsize: float) -> str:

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from rich.cells import cell_len
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import confusion_matrix
 
+from sentiment.analysis.evaluation_tables import wilson_interval
 from sentiment.analysis.figures.fonts import Figure
 from sentiment.analysis.labels import shorten_label
-from sentiment.model.gates import Gates
 from sentiment.runtime.cli import escape_control_chars
+
+if TYPE_CHECKING:
+    from sentiment.analysis.explain.explanation import LayerTrace, Trace
 
 # The ends of the colormap RdBu, which the colour-blind can distinguish.
 FOR, AGAINST = "#2166ac", "#b2182b"
@@ -28,44 +30,46 @@ Labels = npt.NDArray[np.int64]
 
 def plot_gates(
     words: Sequence[str],
-    prefix_probabilities: Floats,
-    gates: Gates,
-    order: Labels,
-    chance: float,
-    title: str,
+    trace: "Trace",
+    layer: "LayerTrace",
+    label_names: Sequence[str],
+    title: str = "",
 ) -> Figure:
-    """Plot gates and state of every unit over `T` tokens, below `prefix_probabilities`, `(T,)`.
-
-    The gates are those of one layer and direction, each `(1, T, H)`; `order` has the units from
-    top to bottom, `(H,)`. `chance` is the probability of a class if all are equally probable.
-    """
-    count = len(gates.activations)
+    """Plot gates and state of every unit of a layer and direction over `T` tokens, below P(target) after each token."""
+    gates, count = layer.gates, len(layer.gates.activations)
     figure = Figure(figsize=(3 + 0.17 * max(len(words), 24), 3 + 2 * count), layout="constrained")
     heights = (3, *[4] * (count + 1))
     top, *middle, bottom = figure.subplots(count + 2, 1, sharex=True, height_ratios=heights)
-    steps, p = np.arange(len(words)), prefix_probabilities
+    steps, p, chance = np.arange(len(words)), trace.prefix_probabilities, 1 / len(label_names)
+    target = shorten_label(label_names[trace.target])
     top.plot(steps, p, color="black", marker="o", markersize=2.5, linewidth=1.2)
-    for color, side in ((FOR, p >= chance), (AGAINST, p <= chance)):
-        top.fill_between(steps, chance, p, side, color=color, alpha=0.3, interpolate=True)
+    for color, side, name in ((FOR, p >= chance, "above"), (AGAINST, p <= chance, "below")):
+        label = f"{name} chance ({chance:.2g})"
+        style: Any = {"color": color, "alpha": 0.3, "interpolate": True, "label": label}
+        top.fill_between(steps, chance, p, side, **style)
     top.axhline(chance, color="0.6", linewidth=0.8)
-    top.set(ylim=(-0.03, 1.03), ylabel="prefix\nprobability")
+    top.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8)
+    top.set(ylim=(-0.03, 1.03))
+    top.set_ylabel(f"p({target})\nso far", parse_math=False)
 
-    of_map = {"aspect": "auto", "interpolation": "none"}
-    for axis, (name, activation) in zip(middle, gates.activations.items(), strict=True):
-        by_unit = np.asarray(activation[0]).T[order]  # (H, T)
-        image = axis.imshow(by_unit, cmap="Blues", vmin=0, vmax=1, **of_map)
-        axis.set_ylabel(f"{name} gate\nunits")
-    figure.colorbar(image, ax=middle, label="0 closed, 1 open", pad=0.01, aspect=60)
-    state = np.asarray(gates.state[0]).T[order]
-    limit = float(np.abs(state).max())
-    image = bottom.imshow(state, cmap="RdBu", vmin=-limit, vmax=limit, **of_map)
-    bottom.set_ylabel(f"{gates.state_name}\nunits")
-    figure.colorbar(image, ax=bottom, pad=0.01, aspect=20)
-    for axis in (*middle, bottom):
+    maps = {f"{name} gate": part for name, part in gates.activations.items()}
+    maps[gates.state_name] = gates.state
+    for axis, (name, part) in zip((*middle, bottom), maps.items(), strict=True):
+        by_unit = np.asarray(part[0]).T[layer.order]  # (H, T)
+        limit = float(np.abs(by_unit).max())
+        low, high = (-limit, limit) if axis is bottom else (by_unit.min(), by_unit.max())
+        style = {"cmap": "RdBu" if axis is bottom else "viridis", "vmin": low, "vmax": high}
+        image = axis.imshow(by_unit, aspect="auto", interpolation="none", **style)
+        figure.colorbar(image, ax=axis, pad=0.01, aspect=20)
+        axis.set_ylabel(f"{name}\nunits")
         axis.set_yticks([])
     shown = list(map(escape_control_chars, words))
     bottom.set_xticks(steps, shown, rotation=90, fontsize=8, parse_math=False)
     bottom.set_xlim(-0.5, len(words) - 0.5)
+    is_last = layer.name.split(",")[0] == trace.layers[-1].name.split(",")[0]
+    order = f"weight for {target}" if is_last else "mean state"
+    note = f"units: the greatest {order} at the top; gates: 0 closed, 1 open"
+    bottom.set_xlabel(note, fontsize=9, parse_math=False)
     figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
@@ -86,7 +90,7 @@ def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequen
     for (row, column), count in np.ndenumerate(counts) if with_numbers else ():
         fraction = fractions[row, column]
         color = "white" if fraction > 0.5 else "black"
-        text = f"{count:,}\n{fraction:.1%}"
+        text = f"{count:,}\n{100 * fraction:.1f} %"
         axis.text(column, row, text, ha="center", va="center", color=color)
     ticks = range(0, len(names), math.ceil(len(names) / MAX_TICK_LABELS))
     shown = [names[i] for i in ticks]
@@ -95,7 +99,8 @@ def plot_confusion_matrix(labels: Labels, predicted: Labels, label_names: Sequen
     axis.set_yticks(ticks, shown, rotation=90 if upright else 0, va="center", **style)
     axis.set(xlabel="predicted label", ylabel="true label")
     figure.colorbar(image, label="fraction of the true label", shrink=0.8)
-    axis.set_title(f"accuracy {np.trace(counts) / counts.sum():.2%}, {counts.sum():,} reviews")
+    accuracy = 100 * np.trace(counts) / counts.sum()
+    axis.set_title(f"accuracy {accuracy:.2f} %, {counts.sum():,} reviews")
     return figure
 
 
@@ -104,29 +109,36 @@ def plot_reliability_diagram(
 ) -> Figure:
     """Plot predicted probabilities against observed frequencies (DeGroot & Fienberg 1983) above their histogram.
 
-    They are those of the second of two classes. Of more classes it is the most probable one, whose
-    probability is the confidence and whose frequency is the accuracy. Labels are `(N,)`, probabilities
-    `(N, classes)`.
+    They are those of the second of two classes, of more classes those of the most probable one. Labels are `(N,)`,
+    probabilities `(N, classes)`; the 95 % intervals are Wilson's.
     """
     if len(label_names) == 2:
         predicted, observed = probabilities[:, 1], labels == 1
         name = shorten_label(label_names[1])
-        xlabel, ylabel = f"predicted probability of {name}", f"observed frequency of {name}"
     else:
         predicted, observed = probabilities.max(1), probabilities.argmax(1) == labels
-        xlabel, ylabel = "confidence", "accuracy"
-    frequencies, means = calibration_curve(observed, predicted, n_bins=CALIBRATION_BINS)
+        name = "the most probable class"
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    bins = np.searchsorted(edges[1:-1], predicted)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    in_bins = [bins == i for i in np.unique(bins)]
+    means = [predicted[rows].mean() for rows in in_bins]
+    frequencies = [observed[rows].mean() for rows in in_bins]
+    intervals = [wilson_interval(observed[rows]) for rows in in_bins]
     figure = Figure(figsize=(5, 6.2), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     top.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="perfectly calibrated")
-    top.plot(means, frequencies, color=FOR, marker="o", label="model")
+    top.vlines(means, *zip(*intervals, strict=True), color=FOR, label="95 % interval")
+    top.plot(means, frequencies, "o", color=FOR, label="model")
     top.set(ylim=(-0.02, 1.02))
-    top.set_ylabel(ylabel, parse_math=False)
+    top.set_ylabel(f"observed frequency of {name}", parse_math=False)
     top.legend(frameon=False, loc="upper left")
-    top.set_title(f"expected calibration error {ece:.3f}")
-    bottom.hist(predicted, bins=np.linspace(0, 1, CALIBRATION_BINS + 1), color=FOR, alpha=0.6)
+    top.set_title(f"expected calibration error {ece:.3f}, {len(labels):,} reviews")
+    bars = bottom.bar(edges[:-1], counts, 1 / CALIBRATION_BINS, align="edge", color=FOR, alpha=0.6)
+    bottom.bar_label(bars, [f"{count:,}" if count else "" for count in counts], fontsize=6)
+    bottom.margins(y=0.15)
     bottom.set(ylabel="reviews", xlim=(-0.02, 1.02))
-    bottom.set_xlabel(xlabel, parse_math=False)
+    bottom.set_xlabel(f"predicted probability of {name}", parse_math=False)
     for axis in (top, bottom):
         axis.grid(alpha=0.3)
     return figure

@@ -1,4 +1,4 @@
-"""The figure of a sweep: the objective against the settings that vary, or against the seeds."""
+"""The figure of a sweep: the objective against the settings that vary."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,12 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from rich.cells import cell_len
+from scipy.stats import t
 
 from sentiment.analysis.figures.fonts import CHARACTER, GREY, Figure, escape_math, set_title, wrap
 from sentiment.analysis.labels import describe_settings, label_values, shorten_keys
@@ -17,51 +19,74 @@ from sentiment.analysis.results import Result, baseline_tags
 from sentiment.runtime.config import find_objective
 
 DASHES = ("--", ":", "-.", (0, (1, 3)), (0, (5, 5)))
-PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 3.4, 3.6, 4  # inches
+PANEL_WIDTH, PANEL_HEIGHT, PANELS_PER_ROW = 4.0, 3.6, 4  # inches
+MIN_HEIGHT = 10  # of the axis of an accuracy, in points of per cent
+TEST_OFFSET = 0.12  # of its marks from those of the objective; the next value is at 1
+
+Interval = tuple[float, float]  # of 95 %, as fractions
 
 
-def plot_sweep(results: Sequence[Result], objective_tag: str) -> Figure:
+def plot_sweep(
+    results: Sequence[Result], objective_tag: str, test_intervals: Sequence[Interval | None]
+) -> Figure:
     """Plot the objective against one setting, with a line per value of a second and a panel of a third.
 
-    Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary,
-    a point is the best result over the rest; if none does, the x axis shows the seeds. Small points
-    are single runs, error bars their standard deviation; dashed lines are baselines. The best
-    result comes first.
+    Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary, a point is the
+    best result over the rest. Small points are single runs, hollow marks the test, dashed lines baselines; error bars
+    are 95 % intervals, of the objective over the seeds, of the test accuracy `test_intervals`. The best result comes
+    first.
     """
-    best, objective = results[0], find_objective(objective_tag)
+    objective = find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
-    by_seed = not best.settings and len(best.runs) > 1
-    points = results
-    if by_seed:
-        of_seeds = best.runs.items()
-        points = [Result({"seed": s}, {s: run}, best.metrics.loc[[s]]) for s, run in of_seeds]
-    baselines = baseline_tags(results, objective_tag)
-    names, frame = _choose_dimensions(points)
-    frame["mean"] = [scale * point.mean[objective_tag] for point in points]
-    frame["sd"] = [scale * point.sd.get(objective_tag, np.nan) for point in points]
-    frame["runs"] = [scale * point.metrics[objective_tag].to_numpy() for point in points]
-    for tag in baselines:
-        frame[tag] = [scale * point.mean.get(tag, np.nan) for point in points]
+    test_tag, baselines = (
+        objective_tag.replace("val/", "test/"),
+        baseline_tags(results, objective_tag),
+    )
+    has_test = test_tag != objective_tag and any(test_tag in result.mean for result in results)
+    names, frame = _choose_dimensions(results)
+    runs = [scale * result.metrics[objective_tag].dropna().to_numpy() for result in results]
+    frame["runs"], frame["mean"] = runs, [of_result.mean() for of_result in runs]
+    frame["margin"] = [_margin(of_result) for of_result in runs]
+    for tag in [test_tag] * has_test + [*baselines]:
+        frame[tag] = [scale * result.mean.get(tag, np.nan) for result in results]
+    if has_test:
+        frame = frame.rename(columns={test_tag: "test"})
+        is_known = [ends if test_tag == "test/accuracy" else None for ends in test_intervals]
+        ends = scale * np.array([ends or (np.nan, np.nan) for ends in is_known])
+        frame["test low"], frame["test high"] = ends.T
     lines = [f"{names['line']} {label}" for label in frame["line"].cat.categories]
-    if not names["line"]:
-        lines = ["run" if by_seed else "network"]
-    frame["line"] = frame["line"].cat.rename_categories(lines)
+    frame["line"] = frame["line"].cat.rename_categories(lines if names["line"] else ["network"])
 
-    panels = frame["panel"].cat.categories
+    panels, lines = frame["panel"].cat.categories, frame["line"].cat.categories
     figure, axes = _make_panels(len(panels), [*lines, *baselines.values()])
     for axis, panel in zip(axes, panels, strict=True):
-        _plot_panel(axis, frame[frame["panel"] == panel], baselines, connect=not by_seed)
+        _plot_panel(axis, frame[frame["panel"] == panel], baselines)
         axis.set_title(wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
         axis.set_xlabel(names["x"])
         _label_ticks(axis, frame["x"].cat.categories)
     axes[0].set_ylabel(f"{objective_tag}, %" if objective.is_accuracy else objective_tag)
-    if by_seed:
-        mean, sd = (scale * statistic[objective_tag] for statistic in (best.mean, best.sd))
-        axes[0].axhline(mean, color="C0", label="mean")
-        axes[0].axhspan(mean - sd, mean + sd, color="C0", alpha=0.15, label="± sd")
+    if objective.is_accuracy:
+        bottom, top = axes[0].get_ylim()
+        missing = max(MIN_HEIGHT - (top - bottom), 0) / 2
+        axes[0].set_ylim(max(bottom - missing, -1), min(top + missing, 101))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
-    set_title(figure, _describe_best(results, objective_tag))
+    title = f"{_describe_best(results, objective_tag)}\n{_describe_marks(results, has_test)}"
+    set_title(figure, title, min(len(panels), PANELS_PER_ROW) * PANEL_WIDTH)
     return figure
+
+
+def _margin(values: npt.NDArray[np.float64]) -> float:
+    """Half of the 95 % interval of a mean over seeds by the t distribution; NaN of a single one."""
+    n = len(values)
+    return float(t.isf(0.025, n - 1) * values.std(ddof=1) / n**0.5) if n > 1 else math.nan
+
+
+def _describe_marks(results: Sequence[Result], has_test: bool) -> str:
+    fewest, most = (function(len(result.runs) for result in results) for function in (min, max))
+    seeds = f"{fewest} – {most} seeds" if fewest < most else f"{most} seed{'s' * (most > 1)}"
+    hollow = "hollow: test; " if has_test else ""
+    bars = "bars: 95 % intervals" if most > 1 or has_test else "no interval"
+    return f"{seeds} per point; {hollow}{bars}"
 
 
 def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.DataFrame]:
@@ -99,8 +124,7 @@ def _describe_best(results: Sequence[Result], objective_tag: str) -> str:
     if objective_tag in best.sd:
         value = f"{value.removesuffix(' %')} ± {objective.format(best.sd[objective_tag])}"
     if not best.settings:
-        seeds = f", {len(best.runs)} seeds" if len(best.runs) > 1 else ""
-        return f"{objective_tag} {value}{seeds}"
+        return f"{objective_tag} {value}"
     settings = describe_settings(best.settings, [result.settings for result in results])
     rest = "; points are the best over the other settings" if len(best.settings) > 3 else ""
     return f"best: {value} with {settings}{rest}"
@@ -118,21 +142,23 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
     return figure, axes[:count]
 
 
-def _plot_panel(
-    axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str], connect: bool
-) -> None:
+def _plot_panel(axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str]) -> None:
     """Plot a line per category: the best result of each `x`; `baselines` are names by column."""
     frame = frame.assign(x=frame["x"].cat.codes)
     lines = frame["line"].cat.categories
-    colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
+    colors = colormaps["plasma"](np.linspace(0, 0.6, len(lines)))  # on white at least 3:1
     for line, color in zip(lines, colors, strict=True):
         best = frame[frame["line"] == line].drop_duplicates("x").sort_values("x")
-        sd = best["sd"] if best["sd"].any() else None
-        style: Any = {"color": color, "marker": "o", "linestyle": "-" if connect else "none"}
-        axis.errorbar(best["x"], best["mean"], sd, capsize=3, label=escape_math(line), **style)
+        margin = best["margin"] if best["margin"].any() else None
+        style: Any = {"color": color, "marker": "o", "capsize": 3}
+        axis.errorbar(best["x"], best["mean"], margin, label=escape_math(line), **style)
         for x, runs in zip(best["x"], best["runs"], strict=True):
             if len(runs) > 1:
                 axis.plot([x] * len(runs), runs, ".", color=color, alpha=0.5)
+        if "test" in best:
+            x = best["x"] + TEST_OFFSET
+            axis.vlines(x, best["test low"], best["test high"], color=color, linewidth=1)
+            axis.plot(x, best["test"], "o", color=color, markerfacecolor="white")
     for (column, name), dashes in zip(baselines.items(), cycle(DASHES), strict=False):
         mean = frame.groupby("x")[column].mean().dropna()
         if len(mean) == 1:

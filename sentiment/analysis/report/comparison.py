@@ -4,35 +4,29 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from sentiment.analysis.evaluation_tables import Correct, mcnemar_p_value, wilson_interval
 from sentiment.analysis.results import Result
 from sentiment.runtime.errors import one_line
 
-Correct = npt.NDArray[np.bool_]  # which rows were classified correctly, `(N,)` or `(seeds, N)`
-BySeed = dict[Any, "pd.Series[bool]"]  # the index is the file, row and label of a review
+# By seed, which reviews were classified correctly; the index is the file, row and label of each.
+BySeed = dict[Any, "pd.Series[bool]"]
 
 
-def mcnemar_p_value(first: Correct, second: Correct) -> float:
-    """Exact two-sided p-value of the rows that only one model classified correctly."""
-    from scipy.stats import binomtest
-
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    disagreements = only_first + only_second
-    return float(binomtest(only_first, disagreements).pvalue) if disagreements else 1.0
-
-
-class Difference(NamedTuple):
+class Comparison(NamedTuple):
     """Accuracy of a setting minus that of another one on the same rows."""
 
-    value: float
+    difference: float
     low: float  # ends of its 95 % interval
     high: float
     p_value: float  # two-sided, of no difference
+    adjusted_p: float  # corrected for the number of comparisons
+    seeds: int
+    reviews: int
 
 
-def compare_accuracies(first: Correct, second: Correct) -> Difference:
+def compare_accuracies(first: Correct, second: Correct) -> Comparison:
     """Compare two settings, `(seeds, N)`, with the seeds and reviews in the same order.
 
     One seed: exact McNemar test, and the interval of Agresti & Min (2005); they say nothing of
@@ -54,12 +48,14 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
         variance = (only_first + only_second + 1) / (n + 2)
         margin = norm.isf(0.025) * np.sqrt((variance - center**2) / (n + 2))
         low, high = max(-1.0, float(center - margin)), min(1.0, float(center + margin))
-        return Difference(value, low, high, mcnemar_p_value(first[0], second[0]))
+        p = mcnemar_p_value(first[0], second[0])
+        return Comparison(value, low, high, p, p, seeds, n)
     of_seeds = differences.mean(1).var(ddof=1) / seeds
     of_reviews = differences.mean(0).var(ddof=1) / n
     variance = of_seeds + of_reviews
     if variance == 0:
-        return Difference(value, value, value, float(value == 0))
+        p = float(value == 0)
+        return Comparison(value, value, value, p, p, seeds, n)
 
     def critical_value(p: float) -> float:
         return float((of_seeds * t.isf(p / 2, seeds - 1) + of_reviews * norm.isf(p / 2)) / variance)
@@ -69,7 +65,7 @@ def compare_accuracies(first: Correct, second: Correct) -> Difference:
     statistic = min(abs(value) / np.sqrt(variance), critical_value(np.exp(smallest)))
     log_p = brentq(lambda log_p: critical_value(np.exp(log_p)) - statistic, smallest, 0)
     low, high = max(-1.0, value - margin), min(1.0, value + margin)
-    return Difference(value, low, high, float(np.exp(log_p)))
+    return Comparison(value, low, high, float(np.exp(log_p)), float(np.exp(log_p)), seeds, n)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
@@ -81,26 +77,12 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def format_p_value(p_value: float) -> str:
-    """`0.031`, or `< 0.001`."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-class Comparison(NamedTuple):
-    """A setting compared with the best one."""
-
-    difference: Difference
-    adjusted_p: float  # corrected for the number of comparisons
-    seeds: int  # that both have
-    reviews: int
-
-
-def compare_with_best(results: Sequence[Result]) -> dict[int, Comparison | str]:
-    """Each result, by its index, compared with the first one, the best, or why it cannot be."""
-    best, *others = map(_read_correct, results)
+def compare_with_best(correct: Sequence[BySeed | str]) -> dict[int, Comparison | str]:
+    """What `read_correct` returned of each result, by its index, compared with the first, or why it cannot be."""
+    best, *others = correct
     found = {i: _compare(other, best) for i, other in enumerate(others, 1)}
     compared = {i: value for i, value in found.items() if isinstance(value, Comparison)}
-    adjusted = adjust_p_values([comparison.difference.p_value for comparison in compared.values()])
+    adjusted = adjust_p_values([comparison.p_value for comparison in compared.values()])
     for (i, comparison), p_value in zip(compared.items(), adjusted, strict=True):
         found[i] = comparison._replace(adjusted_p=p_value)
     return found
@@ -119,18 +101,33 @@ def _compare(correct: BySeed | str, best: BySeed | str) -> Comparison | str:
         pairs = [(*correct.values(), *best.values())]
     if not pairs:
         return "no seed in common"
-    reviews = pairs[0][0].index
-    are_same = all(one.index.equals(reviews) for pair in pairs for one in pair)
-    if not reviews.is_unique or not are_same:
+    first, second = zip(*pairs, strict=True)
+    return _compare_rows(first, second)
+
+
+def _compare_rows(
+    first: Sequence["pd.Series[bool]"], second: Sequence["pd.Series[bool]"]
+) -> Comparison | str:
+    reviews = first[0].index
+    if not reviews.is_unique or not all(one.index.equals(reviews) for one in (*first, *second)):
         return "other test reviews"
     if len(reviews) < 2:
         return "a single test review"
-    first, second = (np.stack(of_seeds) for of_seeds in zip(*pairs, strict=True))
-    difference = compare_accuracies(first, second)
-    return Comparison(difference, difference.p_value, len(pairs), len(reviews))
+    return compare_accuracies(np.stack(first), np.stack(second))
 
 
-def _read_correct(result: Result) -> BySeed | str:
+def find_interval(correct: BySeed | str) -> tuple[float, float] | None:
+    """The 95 % interval of the test accuracy: of one seed Wilson's, of several that of `compare_accuracies`."""
+    if isinstance(correct, str) or not correct:
+        return None
+    first, *others = correct.values()
+    if not others and len(first):
+        return wilson_interval(first.to_numpy())
+    compared = _compare_rows([first, *others], [first & False] * len(correct))
+    return None if isinstance(compared, str) else (compared.low, compared.high)
+
+
+def read_correct(result: Result) -> BySeed | str:
     """Read by seed which reviews were classified correctly, or return why that is impossible."""
     correct = {}
     for seed, run in result.runs.items():

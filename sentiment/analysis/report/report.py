@@ -1,4 +1,4 @@
-"""The report on runs: tables in the terminal, report.md, .tex and .csv, report_mean.csv, pictures."""
+"""The report on runs: tables in the terminal, report.md and .csv, report_mean.csv, pictures."""
 
 import csv
 import io
@@ -14,7 +14,13 @@ from rich.console import Console
 from sentiment.analysis.figures.sweep import plot_sweep
 from sentiment.analysis.figures.training import plot_study
 from sentiment.analysis.report import tables
-from sentiment.analysis.report.comparison import Comparison, compare_with_best
+from sentiment.analysis.report.comparison import (
+    BySeed,
+    Comparison,
+    compare_with_best,
+    find_interval,
+    read_correct,
+)
 from sentiment.analysis.results import (
     Result,
     data_has_changed,
@@ -30,10 +36,10 @@ from sentiment.runtime.cli import escape_control_chars
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.files import escape_csv_formula, output_file
 
-_OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png|tex)")
+_OWN_FILE = re.compile(r"report(_mean|_[0-9]+)?\.(csv|md|png)")
 # At the start of report.md; the names of the files follow.
 _MARK = "<!-- written by python -m sentiment.report, which replaces"
-_COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")
+_COMPARED = ("difference", "low", "high", "p", "p_holm", "seeds")  # as the fields of `Comparison`
 
 
 class Section(NamedTuple):
@@ -42,7 +48,7 @@ class Section(NamedTuple):
     name: str  # settings that distinguish the data set
     objective: str  # that the results are sorted by
     results: list[Result]  # the best first, at least one
-    folders: list[list[str]]  # of the runs of each result, relative to that of the report
+    correct: list[BySeed | str]  # see `read_correct`
     comparisons: Mapping[int, Comparison | str]  # with the best result, by index of the others
     tables: list[tuple[str, tables.ReportTable]]  # of the results and comparisons, with captions
     notes: list[str]
@@ -78,8 +84,8 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> list[Run]
         "report.csv": _format_csv(_run_rows(runs, output)),
     }
     if sections:
-        texts["report_mean.csv"] = _format_csv(_mean_rows(sections, varying_keys(runs)))
-        texts["report.tex"] = _format_latex(sections)
+        rows = _mean_rows(sections, varying_keys(runs), output)
+        texts["report_mean.csv"] = _format_csv(rows)
     files = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
     _write_files(output, files | figures)
     _print_lines(f"{output}: {', '.join([*files, *figures])}")
@@ -111,6 +117,10 @@ def _name(run: Run, output: Path) -> str:
     return path.name if path == output else Path(os.path.relpath(path, output)).as_posix()
 
 
+def _folders(result: Result, output: Path) -> list[str]:
+    return [_name(run, output) for run in result.runs.values()]
+
+
 def _find_problems(runs: Sequence[Run], objective: str, output: Path) -> Iterator[str]:
     for run in runs:
         if run.status == "failed":
@@ -122,7 +132,8 @@ def _find_problems(runs: Sequence[Run], objective: str, output: Path) -> Iterato
 def _make_section(
     name: str, objective: str, runs: Sequence[Run], results: list[Result], output: Path
 ) -> Section:
-    comparisons = compare_with_best(results)
+    correct = [read_correct(result) for result in results]
+    comparisons = compare_with_best(correct)
     compared = [value for value in comparisons.values() if isinstance(value, Comparison)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
     notes = tables.describe_baselines(results)
@@ -134,19 +145,19 @@ def _make_section(
     for result in results:
         if result.repeated:
             earlier = ", ".join(_name(run, output) for run in result.repeated)
-            counted = ", ".join(_name(run, output) for run in result.runs.values())
+            counted = ", ".join(_folders(result, output))
             notes.append(f"Of runs with the same settings and seed, {counted} count, not {earlier}")
     if data_has_changed(runs):
         change = "data_fingerprint differs although their settings do not"
         notes.append(f"The data changed between these runs: {change}")
-    folders = [[_name(run, output) for run in result.runs.values()] for result in results]
+    folders = [_folders(result, output) for result in results]
     shown = "accuracies in per cent, mean ± standard deviation over seeds"
     order = f"Sorted by {objective}; {shown}."
     captioned = [(order, tables.make_result_table(results, objective, folders))]
     if compared:
         table = tables.make_comparison_table(results, comparisons)
         captioned.append((_describe_tests(compared), table))
-    return Section(name, objective, results, folders, comparisons, captioned, notes)
+    return Section(name, objective, results, correct, comparisons, captioned, notes)
 
 
 def _describe_tests(compared: Sequence[Comparison]) -> str:
@@ -179,7 +190,11 @@ def _print_lines(*lines: str) -> None:
 
 def _draw_figure(folder: Path, section: Section) -> bytes:
     study = load_study(folder)
-    figure = plot_study(study) if study else plot_sweep(section.results, section.objective)
+    if study:
+        figure = plot_study(study)
+    else:
+        intervals = [find_interval(correct) for correct in section.correct]
+        figure = plot_sweep(section.results, section.objective, intervals)
     file = io.BytesIO()
     figure.savefig(file, dpi=150)
     return file.getvalue()
@@ -229,16 +244,6 @@ def _format_markdown(
     return "\n\n".join(blocks) + "\n"
 
 
-def _format_latex(sections: Sequence[Section]) -> str:
-    """Comments and tables, which need the package booktabs."""
-    lines = []
-    for section in sections:
-        lines.append(f"% {section.name}")
-        for caption, table in section.tables:
-            lines += [f"% {caption}", tables.format_latex(table)]
-    return "\n".join(lines) + "\n"
-
-
 def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[dict[str, Any]]:
     """A row per run: folder, status, the settings that vary, seed, and all metrics."""
     keys = [*varying_keys(runs), "seed"]
@@ -248,25 +253,24 @@ def _run_rows(runs: Sequence[Run], output: Path) -> Iterator[dict[str, Any]]:
         yield row | {tag: value for tag, value in run.metrics.items() if tag not in row}
 
 
-def _mean_rows(sections: Sequence[Section], keys: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _mean_rows(
+    sections: Sequence[Section], keys: Sequence[str], output: Path
+) -> Iterator[dict[str, Any]]:
     """A row per result: folders, settings, number, mean and sd of each metric.
 
     Then follows the comparison with the best result of the same data set; accuracies are fractions.
     """
-    results = [result for section in sections for result in section.results]
-    tags = sorted({tag for result in results for tag in result.mean})
+    tags = sorted({tag for section in sections for one in section.results for tag in one.mean})
     for section in sections:
         for i, result in enumerate(section.results):
             settings = next(iter(result.runs.values())).settings
-            row: dict[str, Any] = {"folders": ", ".join(section.folders[i])}
+            row: dict[str, Any] = {"folders": ", ".join(_folders(result, output))}
             row |= {key: settings.get(key) for key in keys}
             for tag in tags:
                 row[f"{tag} n"] = result.metrics.count().get(tag, 0)
                 row |= {f"{tag} mean": result.mean.get(tag), f"{tag} sd": result.sd.get(tag)}
-            comparison = section.comparisons.get(i)
-            if isinstance(comparison, Comparison):
-                figures = (*comparison.difference, comparison.adjusted_p, comparison.seeds)
-                row |= {f"vs best {k}": v for k, v in zip(_COMPARED, figures, strict=True)}
+            if isinstance(comparison := section.comparisons.get(i), Comparison):
+                row |= {f"vs best {k}": v for k, v in zip(_COMPARED, comparison, strict=False)}
             yield row
 
 

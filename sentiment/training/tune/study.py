@@ -2,7 +2,6 @@
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,16 +13,15 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
+from sentiment.analysis.study_storage import connect
 from sentiment.runtime.config import OBJECTIVES, instantiate_checked
 from sentiment.runtime.errors import DivergedError, InputError, one_line
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0  # seconds for which a storage may be away
 GRACE_PERIODS = 4  # heartbeat intervals after which a trial without a heartbeat is stale
 _FINISHED = {state for state in TrialState if state.is_finished()}
 
@@ -196,50 +194,16 @@ def hide_password(storage: str) -> str:
 
 
 def _open_storage(url: str, heartbeat_interval: int) -> RDBStorage:
+    options: dict[str, Any] = {
+        "heartbeat_interval": heartbeat_interval,
+        "grace_period": GRACE_PERIODS * heartbeat_interval,
+        "heartbeat_stale_trial_callback": _enqueue_again,
+    }
     for _ in range(2):
         with suppress(DBAPIError, StorageInternalError):  # another worker may create the tables
-            return _connect(url, heartbeat_interval)
+            return connect(url, _Storage, **options)
         time.sleep(1)
-    return _connect(url, heartbeat_interval)
-
-
-def _connect(url: str, heartbeat_interval: int) -> RDBStorage:
-    engine: dict[str, Any] = {"poolclass": NullPool}  # a kept connection may be lost meanwhile
-    if make_url(url).get_backend_name() == "sqlite":
-        engine["connect_args"] = {"timeout": PATIENCE}
-    storage = _Storage(
-        url,
-        engine_kwargs=engine,
-        heartbeat_interval=heartbeat_interval,
-        grace_period=GRACE_PERIODS * heartbeat_interval,
-        heartbeat_stale_trial_callback=_enqueue_again,
-    )
-    _wait_for_connections(storage.engine)
-    return storage
-
-
-def _wait_for_connections(engine: Engine) -> None:
-    """Have the main thread try to connect again for `PATIENCE` seconds."""
-    away_since: float | None = None
-
-    @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-        nonlocal away_since
-        is_main = threading.current_thread() is threading.main_thread()
-        while True:
-            try:
-                connection = dialect.connect(*arguments, **options)
-                away_since = None
-                return connection
-            except dialect.loaded_dbapi.OperationalError as error:
-                now = time.monotonic()
-                if is_main and away_since is None:
-                    away_since = now
-                    message = "tune.storage: %s; trying again for %.0f seconds"
-                    log.warning(message, one_line(error), PATIENCE)
-                if not is_main or now - (away_since or now) > PATIENCE:
-                    raise
-                time.sleep(1)
+    return connect(url, _Storage, **options)
 
 
 def _enqueue_again(study: optuna.Study, trial: FrozenTrial) -> None:

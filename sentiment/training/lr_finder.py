@@ -78,17 +78,12 @@ def find_learning_rate(
     # By the slope over the logarithm of the rate; that over the rate is noise at the smallest rates.
     suggestion = float(curve["lr"][curve["loss"].diff(DECADE).idxmin() - DECADE // 2])
     curve.to_csv(folder / "lr_find.csv", index=False)
-    plot_curve(curve, suggestion).savefig(folder / "lr_find.png", dpi=150)
-    log.info(f"suggestion: optimizer.lr={suggestion:.1g}; lr_find.png shows the curve")
-    return {"lr_find/suggestion": suggestion}
-
-
-def plot_curve(curve: pd.DataFrame, suggestion: float) -> Figure:
-    """Plot the loss at each learning rate, and the suggested one."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     axis.plot(curve["lr"], curve["loss"])
     axis.axvline(suggestion, color="0.4", linestyle="--", label=f"{suggestion:.2g}")
     axis.set(xscale="log", xlabel="learning rate", ylabel="smoothed training loss")
     axis.legend(frameon=False)
-    return figure
+    figure.savefig(folder / "lr_find.png", dpi=150)
+    log.info(f"suggestion: optimizer.lr={suggestion:.1g}; lr_find.png shows the curve")
+    return {"lr_find/suggestion": suggestion}

@@ -187,7 +187,8 @@ class RecurrentNetwork(Network):
             hidden_weight = layer.all_weights[0][1]
             mask = F.dropout(hidden_weight.new_ones(self.units), self.recurrent_dropout)
             weights["weight_hh_l0"] = hidden_weight * mask
-        output: Tensor = functional_call(layer, weights, (x,))[0]
+        output: Tensor
+        output, _ = functional_call(layer, weights, (x,)) if weights else layer(x)
         return output
 
 

@@ -97,9 +97,9 @@ class RunFolder:
     def write_config(self, cfg: DictConfig) -> None:
         """Write the configuration; a run may be moved, and resumed on a CPU without bfloat16."""
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        precision = {"trainer": {"precision": cfg.trainer.precision}}
-        output_dir = {"output_dir": "${hydra:runtime.output_dir}"}
-        portable = OmegaConf.merge(cfg, precision, output_dir)
+        portable = OmegaConf.merge(cfg, {"output_dir": "${hydra:runtime.output_dir}"})
+        if precision := OmegaConf.select(cfg, "trainer.precision"):
+            portable.trainer.precision = precision
         with atomic_write(self.config_file) as temporary:
             OmegaConf.save(portable, temporary)
 

@@ -215,7 +215,7 @@ def _reverse_within_length(lengths: Tensor | None, width: int) -> Callable[[Tens
         return lambda x: x.flip(1)
     step = torch.arange(width, device=lengths.device)
     order = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)  # (B, T)
-    rows = torch.arange(len(lengths), device=lengths.device)[:, None] * width + order
+    rows = torch.arange(lengths.shape[0], device=lengths.device)[:, None] * width + order
     return lambda x: x.flatten(0, 1).index_select(0, rows.flatten()).view_as(x)
 
 

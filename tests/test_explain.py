@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from sentiment import explain as explain_command
 from sentiment.analysis.explain.explanation import attribute, explain, log_odds, trace
 from sentiment.analysis.explain.views import (
+    attribution_colors,
     draw_area_chart,
     format_decomposition,
     print_explanation,
@@ -181,7 +182,7 @@ def test_terminal_and_page_of_three_classes_name_the_explained_one(run_of_three:
         assert f"\n{name} {probability:.3f} " in text
         assert f'<td>{name}<td class="number">{probability:.3f}' in page
     for part in (
-        "a, p(b) = 0.",
+        f"a, {100 * explanation.probabilities['a']:.1f} %",
         "explained class: b\n",
         "for b: ",
         "against b: a",
@@ -219,14 +220,32 @@ def test_terminal_output_has_words_chart_and_decomposition(run: Path) -> None:
     explanation = explain(load(run), TEXT)
     print_explanation(explanation, console)
     text = console.export_text()
-    assert f"p(good) = {explanation.trace.prefix_probabilities[-1]:.4f}" in text
+    label, p = explanation.label, explanation.probabilities[explanation.label]
+    assert text.startswith(f"{label}, {100 * p:.1f} %")
+    for name, probability in explanation.probabilities.items():
+        assert f"\n{name} {probability:.3f}" in re.sub(" +", " ", text)
     assert "a good film zorgblatt a convincing" in text
-    assert "explained class" not in text
+    assert "explained class: good" in text
     assert "not in the vocabulary: zorgblatt" in text
     assert "1.0 │" in text
     assert re.search(
-        r"logit [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta", text
+        r"log-odds of good [+-]\d\.\d{3} = baseline .*, words .*, padding .*,\s+convergence delta",
+        text,
     )
+
+
+def test_weak_words_stay_pale_and_padding_that_outweighs_them_is_told(run: Path) -> None:
+    explanation = explain(load(run), TEXT)
+    weak = explanation._replace(
+        attributions=np.array([0.01, -0.02], np.float32), words=["a", "b"], padding=-4.0
+    )
+    assert weak.color_scale == 4.0
+    assert all(
+        min(int(c[i : i + 2], 16) for i in (1, 3, 5)) > 245 for c in attribution_colors(weak)
+    )
+    assert weak.warning == "The padding (-4.00) outweighs all words (-0.01)."
+    strong = explanation._replace(attributions=np.array([3.0, -6.0], np.float32), padding=0.5)
+    assert (strong.color_scale, strong.warning) == (6.0, None)
 
 
 def test_decomposition_warns_if_the_attributions_did_not_converge(run: Path) -> None:

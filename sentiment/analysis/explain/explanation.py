@@ -174,6 +174,19 @@ class Explanation(NamedTuple):
     target: str  # the explained class
     probabilities: dict[str, float]
 
+    @property
+    def color_scale(self) -> float:
+        """The attribution with the strongest color: 1 or more, so that what is weak stays pale."""
+        return max(1.0, abs(self.padding), float(np.abs(self.attributions).max()))
+
+    @property
+    def warning(self) -> str | None:
+        """What the colors of the words do not show."""
+        words = float(self.attributions.sum())
+        if abs(self.padding) <= abs(words):
+            return None
+        return f"The padding ({self.padding:+.2f}) outweighs all words ({words:+.2f})."
+
 
 def explain(
     classifier: Classifier,

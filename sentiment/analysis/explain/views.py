@@ -31,14 +31,13 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     label, target = escape_control_chars(e.label), escape_control_chars(e.target)
     words = list(map(escape_control_chars, e.words))
     probabilities = e.trace.prefix_probabilities
-    show(Text.assemble((label, "bold"), f", p({target}) = {probabilities[-1]:.4f}\n"))
-    if len(e.probabilities) > 2:
-        table = Table.grid(padding=(0, 1))
-        for name, p in rank_probabilities(e):
-            bar = Bar(1, 0, p, width=30, color="blue")
-            table.add_row(Text(escape_control_chars(name)), f"{p:.3f}", bar)
-        show(table)
-        show(f"\nexplained class: {target}\n")
+    show(Text.assemble((label, "bold"), f", {100 * e.probabilities[e.label]:.1f} %\n"))
+    table = Table.grid(padding=(0, 1))
+    for name, p in rank_probabilities(e):
+        bar = Bar(1, 0, p, width=30, color="blue")
+        table.add_row(Text(escape_control_chars(name)), f"{p:.3f}", bar)
+    show(table)
+    show(f"\nexplained class: {target}\n")
     show(_color_words(e, words))
     known = zip(words, e.in_vocabulary, strict=True)
     if unknown := dict.fromkeys(word for word, is_known in known if not is_known):
@@ -52,6 +51,8 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
         listed = [f"{words[i]}\N{NO-BREAK SPACE}{e.attributions[i]:+.2f}" for i in strongest]
         show(f"{heading}: {', '.join(listed) or 'nothing'}")
     show(f"\n{format_decomposition(e)}", soft_wrap=not console.is_terminal)
+    if e.warning:
+        show(e.warning)
 
 
 def _color_words(explanation: Explanation, words: Sequence[str]) -> Text:
@@ -59,7 +60,7 @@ def _color_words(explanation: Explanation, words: Sequence[str]) -> Text:
     text = Text()
     if e.before:
         text.append(f"({len(e.before):,} words before are cut off) ", "dim")
-    colors = attribution_colors(e.attributions)
+    colors = attribution_colors(e)
     for word, color, known in zip(words, colors, e.in_vocabulary, strict=True):
         text.append(word, f"black on {color}{'' if known else ' underline'}").append(" ")
     if e.after:
@@ -79,7 +80,7 @@ def rank_probabilities(explanation: Explanation) -> list[tuple[str, float]]:
 def format_decomposition(explanation: Explanation) -> str:
     """The log-odds as the sum of the baseline, the attributions and the convergence delta."""
     e, a = explanation, explanation.attribution
-    name = "logit" if len(e.probabilities) == 2 else f"log-odds of {escape_control_chars(e.target)}"
+    name = f"log-odds of {escape_control_chars(e.target)}"
     padding = f", padding {e.padding:+.3f}" if e.padding else ""
     caution = "" if a.converged else "; did not converge, the attributions are a rough guide only"
     return (
@@ -101,9 +102,9 @@ def draw_area_chart(probabilities: Floats, width: int, height: int = 5) -> list[
     return lines
 
 
-def attribution_colors(attributions: Floats) -> list[str]:
-    """Background colors `#rrggbb`: white for 0, bluer for the class, redder against it."""
-    strengths = attributions / max(np.abs(attributions).max(), 1e-9)  # from -1 to 1
+def attribution_colors(explanation: Explanation) -> list[str]:
+    """Background colors `#rrggbb` of the words: white for 0, bluer for the class, redder against it."""
+    strengths = explanation.attributions / explanation.color_scale  # from -1 to 1
     return [to_hex(color) for color in BACKGROUNDS(0.5 + strengths / 2)]
 
 
@@ -112,7 +113,7 @@ def render_html(explanation: Explanation) -> str:
     loader = PackageLoader(__package__, "")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     e = explanation
-    prefixes, colors = e.trace.prefix_probabilities, attribution_colors(e.attributions)
+    prefixes, colors = e.trace.prefix_probabilities, attribution_colors(e)
     words = zip(e.words, e.attributions, e.in_vocabulary, prefixes, colors, strict=True)
     return environment.get_template("explanation.html").render(
         explanation=e,

@@ -36,7 +36,7 @@ from sentiment.serving.labelling import FileToLabel, keep_file
 from sentiment.serving.limits import Limits
 from sentiment.serving.scheduling import MAX_BATCH, MAX_SHARE, Batcher
 from sentiment.serving.served_model import ServedModel
-from tests.helpers import FRAGMENTS, background, command, peak_memory
+from tests.helpers import FRAGMENTS, background, command, peak_memory, read_metrics
 
 LIMITS = Limits(max_texts=40, max_characters=2000, max_megabytes=1, max_rows=2000)
 NO_TEXT = "text.str: Input should be a valid string; text.list[str]"
@@ -622,7 +622,7 @@ def test_batcher_passes_on_the_error_of_a_batch_and_goes_on() -> None:
     assert third == ["b"]
 
 
-def test_run_that_changes_is_reported_and_keeps_its_figures(
+def test_run_that_changes_is_read_again_with_its_figures(
     run: Path, masked_run: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(run, tmp_path / "run")
@@ -631,8 +631,15 @@ def test_run_that_changes_is_reported_and_keeps_its_figures(
         assert not before["changed"]
         for name in ("checkpoints/best.ckpt", "metrics.json", "test_predictions.csv"):
             shutil.copy(masked_run / name, folder / name)
-        assert client.get("/model").json()["models"][0] == before | {"changed": True}
         assert "its run has changed" in error_of(client.get("/reviews"))
+        after = client.get("/model").json()["models"][0]
+        assert after["metrics"]["test/accuracy"] == read_metrics(masked_run)["test/accuracy"]
+        text = "a good film"
+        (answer,) = client.post("/predict", json={"text": text}).json()["predictions"]
+        assert answer["probabilities"] == load(masked_run).predict([text])[0].probabilities
+        assert client.get("/reviews").status_code == 200
+        (folder / "checkpoints" / "best.ckpt").write_bytes(b"PK, not a checkpoint")
+        assert client.get("/model").json()["models"][0] == after | {"changed": True}
 
 
 def test_texts_of_the_test_set_are_those_predicted(run: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -160,7 +161,12 @@ def _add_addresses(app: FastAPI, models: Sequence[ServedModel], limits: Limits) 
 
     @app.get("/model", responses={200: {"model": messages.ModelsAnswer}})
     async def model() -> Any:
-        """The models: classes, network, commit and metrics; and the limits of a request."""
+        """The models: classes, network, commit and metrics; and the limits of a request.
+
+        Runs that changed are read again.
+        """
+        for model in models:
+            await run_in_threadpool(model.refresh)
         return {"models": [model.describe() for model in models], "limits": vars(limits)}
 
 

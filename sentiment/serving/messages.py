@@ -199,7 +199,7 @@ class ModelDescription(_Message):
     commit: str | None
     metrics: dict[str, float]
     has_test_set: bool
-    changed: bool = Field(description="whether the files of its run changed after they were read")
+    changed: bool = Field(description="whether the files of its run changed and cannot be read")
 
 
 class ModelsAnswer(_Message):

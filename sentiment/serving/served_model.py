@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,16 +35,28 @@ class ServedModel:
     def __init__(self, name: str, path: Path, trust: Collection[str] = ()) -> None:
         self.name = name
         self.folder = RunFolder.of(path)
-        cfg = self.folder.read_config()
+        self._path, self._trust = path, trust
+        self._batcher = Batcher(self._classify)
+        self._read()
+
+    def _read(self) -> None:
+        path, cfg = self._path, self.folder.read_config()
         data = cfg.data if cfg else {}
         self.data = " ".join(str(data[key]) for key in ("source", "name", "path") if data.get(key))
         checkpoint = self.folder.tested_checkpoint if path.is_dir() else path
         self._files = (checkpoint, self.folder.metrics_file, self.folder.predictions_file)
-        self._states = [_read_state(file) for file in self._files]
-        self.classifier: Classifier = load(path, trust)
-        self.metrics = self.folder.read_metrics()
+        states = [_read_state(file) for file in self._files]
+        classifier, metrics = load(path, self._trust), self.folder.read_metrics()
+        self.classifier: Classifier = classifier
+        self.metrics, self._states = metrics, states
         self.has_test_set = self.folder.predictions_file.exists()
-        self._batcher = Batcher(self._classify)
+        vars(self).pop("test_set", None)
+
+    def refresh(self) -> None:
+        """Read weights and figures again if the files of the run changed, and keep both if they cannot be read."""
+        if self.has_changed:
+            with suppress(InputError, OSError):
+                self._read()
 
     @property
     def has_changed(self) -> bool:
@@ -130,7 +143,7 @@ class ServedModel:
 
         test_set = TestSet(self.folder.path)
         if self.has_changed:
-            problem = "its run has changed since the server started; start the server again"
+            problem = "its run has changed since it was read; reload the page"
             raise InputError(f"{self.name}: {problem}")
         return test_set
 

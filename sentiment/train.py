@@ -34,7 +34,7 @@ def job(cfg: DictConfig) -> float:
     from sentiment.training.process import prepare_process
     from sentiment.training.sweeps import run_sweep_job
 
-    prepare_process()
+    prepare_process(cfg.quiet)
     hydra_cfg: Any = HydraConfig.get()
     shared = hydra_cfg.job.config.override_dirname.exclude_keys
     overrides = parse_overrides(hydra_cfg.overrides.task)

@@ -40,7 +40,7 @@ def job(cfg: DictConfig) -> None:
     from sentiment.training.process import prepare_process
     from sentiment.training.tune.tuning import Tuning
 
-    prepare_process()
+    prepare_process(cfg.quiet)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of heartbeats
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if HydraConfig.get().mode == RunMode.MULTIRUN:

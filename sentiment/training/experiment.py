@@ -32,7 +32,6 @@ from sentiment.training.lr_finder import RANGE_TEST, RangeTest, find_learning_ra
 from sentiment.training.module_setup import prepare_module
 from sentiment.training.outcome import record_outcome
 from sentiment.training.process import limit_threads
-from sentiment.training.progress import disable_console_output
 from sentiment.training.resuming import Resumption, continue_from, read_resume_point
 from sentiment.training.self_training import find_unfinished_teachers, label_texts
 from sentiment.training.settings import check_settings
@@ -50,18 +49,16 @@ def run_experiment(
     cfg: DictConfig,
     callbacks: Sequence[Callback] = (),
     varied: Sequence[str] = (),
-    hide_fixed: bool = False,
+    shown: Sequence[str] = (),
 ) -> Run:
     """Run one experiment in `cfg.output_dir`, with `callbacks` besides those of the configuration.
 
-    It differs from the runs that it is compared with in the settings `varied`; `hide_fixed` leaves the others out of
-    TensorBoard's HParams tab.
+    It differs from the runs that it is compared with in the settings `varied`; TensorBoard's HParams tab has those that
+    are `shown`, by default all.
     """
     run = RunFolder(cfg.output_dir)
     resumed = read_resume_point(run, cfg)
     resumption = Resumption(run, cfg) if cfg.resume else None
-    if cfg.quiet:
-        disable_console_output()
     opening = open_loggers(named_settings(cfg, "logger"), run.path.name, resumed.first_step)
     threads = limit_threads(cfg.num_threads, resumed.num_threads)
     with opening as loggers, threads as free_cores:
@@ -87,12 +84,10 @@ def run_experiment(
             else:
                 settings = hyperparameters(cfg, varied)
                 log_settings(trainer.loggers, settings)
-                conditions = _describe_conditions(datamodule, trainer)
                 metrics |= _fit(run, trainer, module, datamodule, resumed.path)
                 metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
-                shown = varied if hide_fixed else ()
                 log_final_figures(trainer, settings, metrics, cfg.objective, shown)
-                metrics |= conditions
+                metrics |= _describe_conditions(datamodule, trainer)
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
     final = metrics if cfg.lr_find else run.read_metrics()
     return Run(run, flatten(cfg), final, trust=tuple(find_targets(cfg)))
@@ -128,14 +123,12 @@ def _find_learning_rate(
 
 def _describe_conditions(datamodule: ReviewDataModule, trainer: Trainer) -> dict[str, Any]:
     device = trainer.strategy.root_device
-    conditions = {
+    return {
         "data_fingerprint": datamodule.folder.name,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
         "precision": trainer.precision,
     }
-    log.info("%(device)s, trainer.precision=%(precision)s, num_threads=%(num_threads)d", conditions)
-    return conditions
 
 
 def _make_baselines(cfg: DictConfig, datamodule: ReviewDataModule) -> list[Baseline]:
@@ -157,6 +150,8 @@ def _fit(
     """Train, from a checkpoint if there is one; return the figures of the whole training."""
     rows = datamodule.training_set.reviews.rows
     rank_zero_only(run.write_train_hashes)(read_array(datamodule.folder, "hashes")[rows])
+    conditions = _describe_conditions(datamodule, trainer)
+    log.info("%(device)s, trainer.precision=%(precision)s, num_threads=%(num_threads)d", conditions)
     with translate_lightning_errors():
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     if module.num_trained:

@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, Trainer
 from sentiment.runtime.errors import check_at_least
 from sentiment.runtime.files import is_first_process
 from sentiment.runtime.run_folder import RUN_LOG
+from sentiment.training.progress import disable_console_output
 
 log = logging.getLogger(RUN_LOG)
 
@@ -33,8 +34,8 @@ _HARMLESS_WARNINGS = (
 )
 
 
-def prepare_process() -> None:
-    """Disable malloc trimming, silence known warnings, and all ranks but the first."""
+def prepare_process(quiet: bool) -> None:
+    """Disable malloc trimming, silence known warnings, all ranks but the first, and a console that is to be quiet."""
     disable_malloc_trim()
     logging.raiseExceptions = False  # a full disk is reported once, not for every line of train.log
     for message in _HARMLESS_WARNINGS:
@@ -42,6 +43,8 @@ def prepare_process() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     if not is_first_process():
         logging.getLogger("sentiment").setLevel(logging.ERROR)
+    if quiet:
+        disable_console_output()
 
 
 class FreeCores(Callback):

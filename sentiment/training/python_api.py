@@ -50,7 +50,11 @@ def train(cfg: DictConfig) -> Run:
     try:
         path = path or make_unique_folder(RUNS.absolute() / f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         cfg.output_dir = str(Path(path).absolute())
-        with RunFolder(cfg.output_dir).claim(new=not cfg.resume), _process, _process_state():
+        with (
+            RunFolder(cfg.output_dir).claim(new=not cfg.resume),
+            _process,
+            _process_state(cfg.quiet),
+        ):
             return _train(cfg)
     except (InputError, OSError) as error:
         if isinstance(error, OSError):
@@ -72,7 +76,7 @@ def _train(cfg: DictConfig) -> Run:
 
 
 @contextmanager
-def _process_state() -> Iterator[None]:
+def _process_state(quiet: bool) -> Iterator[None]:
     """Log to standard output if no logging is set up.
 
     Afterwards the process is as it was, but for the memory allocator, see `disable_malloc_trim`.
@@ -85,7 +89,7 @@ def _process_state() -> Iterator[None]:
         root.addHandler(handler)
     try:
         with warnings.catch_warnings():
-            prepare_process()
+            prepare_process(quiet)
             warnings.filterwarnings("ignore", 'install "ipywidgets"')  # rich's, in notebooks
             if ours.level == logging.NOTSET:
                 ours.setLevel(logging.INFO)

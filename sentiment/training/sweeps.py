@@ -111,7 +111,7 @@ def _train(cfg: DictConfig, run: RunFolder, varied: Sequence[str]) -> None:
     if "BasicLauncher" not in HydraConfig.get().launcher["_target_"]:
         disable_console_output()  # parallel jobs would overwrite each other's
     try:
-        run_experiment(cfg, varied=varied, hide_fixed=True)
+        run_experiment(cfg, varied=varied, shown=varied)
     except (InputError, OSError) as error:
         if not run.metrics_file.exists():  # before the run began
             record_failure(cfg, run, error)

@@ -68,7 +68,7 @@ def test_hparams_tab_shows_whole_numbers(tmp_path: Path) -> None:
 
 def test_hparams_tab_of_a_sweep_shows_only_what_is_swept(composed: Compose, tmp_path: Path) -> None:
     cfg = composed("trainer.max_epochs=1", "test_ckpt=null")
-    run_experiment(cfg, varied=["data.maxlen", "absent"], hide_fixed=True)
+    run_experiment(cfg, varied=["data.maxlen"], shown=["data.maxlen", "absent"])
     experiment, settings = read_hparams(tmp_path)
     assert [info.name for info in experiment.hparam_infos] == [*settings] == ["data.maxlen"]
 

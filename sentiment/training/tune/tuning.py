@@ -120,7 +120,8 @@ class Tuning:
         pruning = Pruning(trial, cfg.objective)
         make_folder(run.path, exist_ok=False)
         with run.claim():
-            outcome = run_experiment(cfg, [pruning], varied=sorted(trial.params), hide_fixed=True)
+            varied = sorted(trial.params)
+            outcome = run_experiment(cfg, [pruning], varied=varied, shown=varied)
             if pruning.pruned:
                 run.write_metrics(run.read_metrics() | {"status": "pruned"})
                 raise optuna.TrialPruned
@@ -132,7 +133,7 @@ class Tuning:
         with run.claim(new=False), ExitStack() as silence:
             silence.enter_context(_silence_runs())
             show = LambdaCallback(on_test_start=lambda *_: silence.close())
-            run_experiment(cfg, [show], varied=sorted(params), hide_fixed=True)
+            run_experiment(cfg, [show], varied=sorted(params), shown=sorted(params))
 
     def _trial_folder(self, number: int) -> RunFolder:
         return RunFolder(trial_path(self.folder, number).resolve())

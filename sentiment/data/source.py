@@ -29,6 +29,7 @@ from sentiment.data.files.layout import (
 )
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
+from sentiment.data.relabelling import relabel
 from sentiment.runtime.errors import InputError, check_choice, prefix_key
 from sentiment.runtime.files import fingerprint
 
@@ -56,6 +57,7 @@ class FileSettings:
     empty: str = "drop"
     test_fraction: float = 0.2
     split_seed: int = 0
+    labels_from: Any = None
 
     def __post_init__(self) -> None:
         with prefix_key("data"):
@@ -63,6 +65,8 @@ class FileSettings:
             check_choice((None, "line", "file"), text_per=self.text_per)
             check_choice(("strict", "replace"), encoding_errors=self.encoding_errors)
             check_choice((True, False), header=self.header)
+        if self.labels_from is not None:
+            _find_paths("labels_from", str(self.labels_from))
         _ = self.mapping, self.options, self.roots
 
     @cached_property
@@ -134,6 +138,8 @@ class Source:
         mapping = sorted(map(str, settings.mapping.items()))
         drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
         how = [*settings.options.cache_key, mapping, settings.empty, *drawn]
+        if settings.labels_from is not None:
+            how.append(Path(settings.labels_from).expanduser().read_bytes().hex())
         return fingerprint([*self.version, states, *how])
 
     def load(self) -> Corpus:
@@ -163,7 +169,10 @@ class Source:
             corpus.warnings.extend([f"not read: {', '.join(ignored)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
-        return replace(corpus, notes=notes + corpus.notes)
+        corpus = replace(corpus, notes=notes + corpus.notes)
+        if self.settings.labels_from is None:
+            return corpus
+        return relabel(corpus, Path(self.settings.labels_from).expanduser())
 
     def _load_table(self, found: FileSet | pa.Table, split: str) -> pa.Table:
         if not isinstance(found, FileSet):

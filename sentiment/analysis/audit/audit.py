@@ -66,11 +66,13 @@ def audit(cfg: DictConfig) -> Findings:
     output, texts = RunFolder(cfg.output_dir), data.select_reviews(reviews.rows)
     doubtful = _list_doubtful(findings, texts, data.label_names)
     _write_csv(doubtful, output.path / "audit.csv")
-    _write_csv(_list_copies(findings, texts, data.label_names), output.path / "copies.csv")
+    copies = _list_copies(findings, texts, data.label_names)
+    _write_csv(copies, output.path / "copies.csv")
     sections = [
         _summarize_splits(findings),
         _summarize_classes(findings, data.label_names),
         Section("Words that give the label away", _format_telling(findings.telling)),
+        _show_copies(copies),
         _show_doubtful(doubtful),
     ]
     title = f"Audit of {data.source.name}"
@@ -120,7 +122,7 @@ def _find_problems(
         near = (found.similarity < 1).sum()
         kinds = f"{len(found) - near:,} copies and {near:,} near copies of reviews in {other}"
         problems.append(f"{split} has {kinds}, which flatter its figures; see copies.csv")
-    numbers = telling[telling.word.str.contains(r"[\d_]")]
+    numbers = telling[telling.word.astype(str).str.contains(r"[\d_]")]
     if len(numbers):
         listed = ", ".join(shorten(word) for word in numbers.word[:5])
         problems.append(
@@ -198,15 +200,31 @@ def _show_doubtful(doubtful: pd.DataFrame) -> Section:
 
 
 def _list_copies(findings: Findings, reviews: Dataset, label_names: Sequence[str]) -> pd.DataFrame:
+    """Those with different labels first, then those across splits."""
     found = findings.copies
+    labels = findings.rows.label.to_numpy()
+    is_same = labels[found.row] == labels[found.other]
+    found = found.iloc[np.lexsort((found.row, found.split == found.of, is_same))]
     columns: dict[str, object] = {}
-    for prefix, rows in (("", found.row), ("other_", found.other)):
+    for prefix, rows, split in (("", found.row, found.split), ("other_", found.other, found.of)):
         texts = reviews.select(rows).to_pandas()
         columns |= {prefix + name: texts[name] for name in ("file", "row")}
-        columns[f"{prefix}split"] = findings.rows.split[rows].to_numpy()
-        columns[f"{prefix}label"] = [label_names[n] for n in findings.rows.label[rows]]
+        columns |= {f"{prefix}split": [*split]}
+        columns |= {f"{prefix}label": [label_names[n] for n in labels[rows]]}
     columns["similarity"] = [*map("{:.3f}".format, found.similarity)]
     return pd.DataFrame(columns | {"text": reviews.select(found.row).to_pandas()["text"]})
+
+
+def _show_copies(copies: pd.DataFrame) -> Section:
+    shown = copies.head(PAGE_ROWS)
+    columns = {"text": shown.text, "similarity": shown.similarity}
+    for heading, prefix in (("copy", ""), ("of", "other_")):
+        place = shown[f"{prefix}split"] + " row " + shown[f"{prefix}row"].astype(str)
+        columns[heading] = place + ": " + shown[f"{prefix}label"]
+    note = (
+        "Those with different labels first, then those across splits. copies.csv has all of them."
+    )
+    return Section("Copies and near copies", pd.DataFrame(columns), note)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

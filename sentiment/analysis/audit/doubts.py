@@ -20,8 +20,8 @@ from sentiment.data import Integers
 
 FOLDS = 5
 MIN_CLASS = 10  # rows of a class whose labels are judged
-MAX_ERROR = 0.15  # of a word that gives the label away, as a part of the error by chance
-CONFIDENCE = 0.95
+MAX_ERROR = 0.15  # of a word that gives the label away, as a part of that by chance
+SIGNIFICANCE = 0.01
 
 Floats = npt.NDArray[np.float64]
 
@@ -78,8 +78,8 @@ def find_telling_words(
 ) -> pd.DataFrame:
     """Words and pairs that nearly determine the class, in as many reviews as possible first.
 
-    Few of the reviews with them have another class, also at the upper end of the confidence interval
-    (Clopper & Pearson 1934): at most `MAX_ERROR` of those by chance. A pair with such a word is left out.
+    At most `MAX_ERROR` of the errors by chance have another class, and fewer than half of these also for
+    a binomial test. A pair with such a word is left out.
     """
     present = counts.matrix.astype(bool).astype(np.float32)
     by_class = np.stack(
@@ -88,9 +88,10 @@ def find_telling_words(
     support, label = by_class.sum(0), by_class.argmax(0)
     prior = (np.bincount(labels, minlength=len(label_names)) / len(labels))[label]
     errors = support - by_class.max(0)
-    # So many errors or fewer are improbable if the rate were `MAX_ERROR` of that by chance.
-    is_telling = binom.cdf(errors, support, MAX_ERROR * (1 - prior)) < 1 - CONFIDENCE
-    telling = np.flatnonzero(is_telling & (prior < 1))
+    chance = 1 - prior
+    is_telling = (errors <= MAX_ERROR * chance * support) & (chance > 0)
+    is_telling &= binom.cdf(errors, support, chance / 2) < SIGNIFICANCE
+    telling = np.flatnonzero(is_telling)
     ranked = telling[np.argsort(-support[telling], kind="stable")]
     alone = set(counts.grams[ranked][counts.grams[ranked, 1] < 0, 0])
     chosen = [i for i in ranked if counts.grams[i, 1] < 0 or not alone & {*counts.grams[i]}]

@@ -10,7 +10,7 @@ from pathlib import Path
 from sentiment import __version__
 from sentiment.runtime.cli import did_you_mean, exit_with_error
 
-HYDRA_COMMANDS = ("train", "tune", "evaluate")
+HYDRA_COMMANDS = ("train", "tune", "evaluate", "audit")
 COMMANDS = (*HYDRA_COMMANDS, "report", "predict", "explain", "neighbors", "export", "serve")
 
 

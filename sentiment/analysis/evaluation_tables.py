@@ -39,7 +39,7 @@ def format_result_table(
     if fit_seconds:
         seconds = [f"{fit_seconds[name]:.0f}" if name in fit_seconds else "" for name in correct]
         columns["seconds"] = seconds
-    return _format_columns(title, columns)
+    return format_columns(title, columns)
 
 
 def format_class_table(
@@ -58,10 +58,10 @@ def format_class_table(
     for heading, of_classes in zip(("precision", "recall", "F1"), scores, strict=True):
         texts = [f"{100 * score:.2f}" for score in of_classes]
         columns[heading] = ["–" if text == "nan" else text for text in texts]
-    return _format_columns("Classes, in per cent", columns)
+    return format_columns("Classes, in per cent", columns)
 
 
-def _format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
+def format_columns(title: str, columns: Mapping[str, Sequence[str]]) -> str:
     """A title and a table for log files of 80 columns; the first column holds names."""
     console = Console(force_terminal=False, width=80)
     with console.capture() as text:

@@ -29,6 +29,7 @@ from sentiment.data.files.layout import (
 )
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
+from sentiment.data.relabelling import relabel
 from sentiment.runtime.errors import InputError, check_choice, prefix_key, shorten
 from sentiment.runtime.files import fingerprint
 
@@ -48,6 +49,7 @@ class FileSettings(ReadOptions):
     empty: str = "drop"
     test_fraction: float = 0.2
     split_seed: int = 0
+    labels_from: Any = None
     text_per: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -57,6 +59,8 @@ class FileSettings(ReadOptions):
         self.mapping = read_mapping(self.labels)
         # Existing files, or one folder; empty without a path.
         self.roots = [] if self.path is None else _find_paths("path", self.path)
+        if self.labels_from is not None:
+            _find_paths("labels_from", str(self.labels_from))
 
 
 def _find_paths(key: str, named: Any) -> list[Path]:
@@ -105,6 +109,8 @@ class Source:
         drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
         mapping = sorted(map(str, settings.mapping.items()))
         how = [*settings.cache_key, mapping, settings.empty, *drawn]
+        if settings.labels_from is not None:
+            how.append(Path(settings.labels_from).expanduser().read_bytes().hex())
         return fingerprint([*self.version, states, *how])
 
     def load(self) -> Corpus:
@@ -129,7 +135,10 @@ class Source:
             corpus.warnings.extend([f"not read: {shorten(ignored, 500)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
-        return replace(corpus, notes=notes + corpus.notes)
+        corpus = replace(corpus, notes=notes + corpus.notes)
+        if self.settings.labels_from is None:
+            return corpus
+        return relabel(corpus, Path(self.settings.labels_from).expanduser())
 
     def _load_table(self, found: FileSet, split: str) -> pa.Table:
         file, *others = found.files

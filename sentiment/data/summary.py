@@ -19,6 +19,11 @@ log = logging.getLogger(RUN_LOG)
 def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
     """Log what is in the data, and what may be wrong with it."""
     log.info(describe(data))
+    if repeated := count_repeated(data):
+        advice = "python -m sentiment.audit lists them, and doubtful labels"
+        log.info(
+            "repeated   {:,} training texts, {:,} with another label; {}".format(*repeated, advice)
+        )
     problems = find_problems(data)
     if data.validate_on == "test":
         problems.append(
@@ -35,6 +40,18 @@ def log_summary(data: ReviewDataModule, trains_on_unlabelled: bool) -> None:
         )
     for problem in problems:
         log.warning(problem)
+
+
+def count_repeated(data: ReviewDataModule) -> tuple[int, int] | None:
+    """How many training texts occur more than once, and how many of these with different labels; None without any."""
+    train = data.splits["train"].reviews
+    hashes, labels = read_array(data.folder, "hashes")[train.rows], train.labels[train.rows]
+    order = np.lexsort((labels, hashes))
+    hashes, labels = hashes[order], labels[order]
+    is_copy = (hashes[1:] == hashes[:-1]) & (hashes[1:] != 0)  # 0: no tokens
+    is_other = is_copy & (labels[1:] != labels[:-1])
+    counts = [len(np.unique(hashes[1:][found])) for found in (is_copy, is_other)]
+    return (counts[0], counts[1]) if counts[0] else None
 
 
 def find_problems(data: ReviewDataModule) -> list[str]:

@@ -1,0 +1,1 @@
+"""What may be wrong with labelled reviews, before a network is trained on them."""

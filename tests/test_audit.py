@@ -107,6 +107,20 @@ def test_languages_without_spaces_are_named(tmp_path: Path) -> None:
     assert any("data.tokenizer=characters" in problem for problem in found.problems)
 
 
+def test_nothing_is_found_in_clean_data(tmp_path: Path) -> None:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pairs = [f"{first}{second}" for first in letters for second in letters]
+    texts = [f"{word}x {('worse', 'better')[i % 2]} {word}y" for i, word in enumerate(pairs[:100])]
+    path = write_csv(tmp_path / "reviews.csv", [(text, i % 2) for i, text in enumerate(texts)])
+    overrides = ["data=files", f"data.path={path}", f"output_dir={tmp_path}"]
+    found = audit(compose_config(*overrides, name="audit"))
+    assert found.copies.empty
+    assert not (found.rows.doubt > 0).any()
+    for name in ("audit", "copies"):
+        assert len(read(tmp_path / f"{name}.csv")) == 0
+    assert (tmp_path / "audit.html").read_text().count("<p>None.</p>") == 2
+
+
 def test_page_is_self_contained_and_escaped(findings: Findings, folder: Path) -> None:
     page = (folder / "audit.html").read_text()
     assert "<script" not in page

@@ -31,6 +31,7 @@ from sentiment.runtime.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+SAMPLE, MAX_TOKEN_LENGTH = 1000, 15  # texts, characters for each token of theirs
 TERMINAL_ROWS, PAGE_ROWS = 10, 200  # of a table
 
 
@@ -64,6 +65,10 @@ def audit(cfg: DictConfig) -> Findings:
     split = np.repeat(names, [*map(len, parts)])
     findings = find(data, reviews, reviews.labels[reviews.rows], split)
     output, texts = RunFolder(cfg.output_dir), data.select_reviews(reviews.rows)
+    sample = texts.select(range(min(len(texts), SAMPLE)))["text"]
+    if sum(map(len, sample)) > MAX_TOKEN_LENGTH * findings.rows.tokens[: len(sample)].sum():
+        advice = "for a language without spaces type data.tokenizer=characters"
+        findings.problems.append(f"tokens are very long; {advice}")
     doubtful = _list_doubtful(findings, texts, data.label_names)
     _write_csv(doubtful, output.path / "audit.csv")
     copies = _list_copies(findings, texts, data.label_names)
@@ -120,8 +125,8 @@ def _find_problems(
     across = copies[copies.split != copies.of]
     for (split, other), found in across.groupby(["split", "of"], sort=False):
         near = (found.similarity < 1).sum()
-        kinds = f"{len(found) - near:,} copies and {near:,} near copies of reviews in {other}"
-        problems.append(f"{split} has {kinds}, which flatter its figures; see copies.csv")
+        kinds = f"{split} has copies of reviews in {other}: {len(found) - near:,}, near copies: {near:,}"
+        problems.append(f"{kinds}; they flatter its figures, see copies.csv")
     numbers = telling[telling.word.astype(str).str.contains(r"[\d_]")]
     if len(numbers):
         listed = ", ".join(shorten(word) for word in numbers.word[:5])
@@ -189,7 +194,7 @@ def _list_doubtful(
 
 def _show_doubtful(doubtful: pd.DataFrame) -> Section:
     shown = doubtful.head(PAGE_ROWS)
-    place = shown.file + " row " + shown.row.astype(str)
+    place = [f"{file} row {row}" for file, row in shown[["file", "row"]].values]
     columns = {"text": shown.text, "label": shown.label, "suggested": shown.suggested}
     columns |= {"p": shown.probability, "place": place}
     note = (
@@ -219,8 +224,8 @@ def _show_copies(copies: pd.DataFrame) -> Section:
     shown = copies.head(PAGE_ROWS)
     columns = {"text": shown.text, "similarity": shown.similarity}
     for heading, prefix in (("copy", ""), ("of", "other_")):
-        place = shown[f"{prefix}split"] + " row " + shown[f"{prefix}row"].astype(str)
-        columns[heading] = place + ": " + shown[f"{prefix}label"]
+        cells = shown[[f"{prefix}split", f"{prefix}row", f"{prefix}label"]].values
+        columns[heading] = [f"{split} row {row}: {label}" for split, row, label in cells]
     note = (
         "Those with different labels first, then those across splits. copies.csv has all of them."
     )

@@ -3,13 +3,14 @@
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
 
 SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "vertical bars"}
 SEPARATOR_NAMES = {"tab": "\t", r"\t": "\t"}  # as they can be typed
 SAMPLE_LINES = 20
+MAX_SHAPES = 1000  # of the cells of a column that are compared
 MAX_CELL = (1 << 31) - 1  # characters; the csv module takes no more on Windows
 _OTHER_BACKSLASH = re.compile(r'\\(?!["\\])')  # one that escapes neither a quote nor a backslash
 
@@ -34,9 +35,10 @@ def find_dialect(
     """Find the dialect in which each row of a file has as many cells as the first one.
 
     Quotes are around cells, and inside them doubled or else after a backslash; or part of the text,
-    also if a row would span several lines that are rows of as many cells by themselves. Each trial
-    reads the file. A separator that the user did not choose is found by the columns, names or,
-    without a header, numbers. The notes tell what is unusual, and how many rows span several lines.
+    also if a row would span several lines that look like rows. Each trial reads the file. A
+    separator that the user did not choose is found by the columns, names or, without a header, numbers.
+
+    The notes tell what is unusual, and how many rows span several lines.
     """
     notes = []
     if separator is None:
@@ -47,21 +49,20 @@ def find_dialect(
     unquoted = Dialect(separator, quotechar=None)
     errors = []
     for dialect in (Dialect(separator), Dialect(separator, escapechar="\\"), unquoted):
-        try:
-            width, long_rows = _try(open_lines, dialect)
-        except DialectError as error:
-            errors.append(error)
+        long_rows = _try(open_lines, dialect)
+        if isinstance(long_rows, DialectError):
+            errors.append(long_rows)
             continue
-        if long_rows and width > 1:
-            with suppress(DialectError):
-                _try(open_lines, unquoted)
-                dialect = unquoted
+        is_ambiguous = long_rows > 0 and isinstance(_try(open_lines, unquoted), int)
+        if is_ambiguous and _lines_look_like_rows(open_lines, dialect, unquoted):
+            dialect = unquoted
         if dialect.escapechar:
             notes.append("quotes escaped by a backslash")
         if dialect.quotechar is None:
             notes.append("quotes are part of the text")
         elif long_rows:
-            notes.append(f"rows over several lines: {long_rows:,}")
+            could_be = " (which could be rows)" if is_ambiguous else ""
+            notes.append(f"rows over several lines{could_be}: {long_rows:,}")
         return dialect, tuple(notes)
     raise errors[0]
 
@@ -105,17 +106,53 @@ def _parse(lines: Iterable[str], dialect: Dialect) -> Iterator[tuple[list[str], 
         yield cells, reader.line_num - before
 
 
-def _try(open_lines: OpenLines, dialect: Dialect) -> tuple[int, int]:
-    """The cells of a row, and how many rows span several lines; a `DialectError` if the file is in another."""
-    rows = width = long_rows = quoted_rows = 0
-    with open_lines() as opened:
-        for cells, lines in _parse(opened, dialect):
-            rows, width = rows + 1, len(cells)
-            long_rows += lines > 1
-            quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells)
-    if dialect.quotechar is None and quoted_rows > rows / 2:
-        raise DialectError("cells are in quotes")
-    return width, long_rows
+def _try(open_lines: OpenLines, dialect: Dialect) -> int | DialectError:
+    """How many rows span several lines; or why the file is not in the dialect."""
+    rows = long_rows = quoted_rows = 0
+    try:
+        with open_lines() as opened:
+            for cells, lines in _parse(opened, dialect):
+                rows += 1
+                long_rows += lines > 1
+                if dialect.quotechar is None:
+                    quoted_rows += any(len(c) > 1 and c[0] == c[-1] == '"' for c in cells)
+    except DialectError as error:
+        return error
+    return DialectError("cells are in quotes") if quoted_rows > rows / 2 else long_rows
+
+
+def _lines_look_like_rows(open_lines: OpenLines, quoted: Dialect, unquoted: Dialect) -> bool:
+    """Whether quoted rows over several lines are several rows, whose quotes are part of the text.
+
+    Such are those of a quotation: `"I went to see it.,pos`, then `It was great fun.",pos`. A column
+    that repeats itself, of labels or numbers, holds no new kind of cell then, as it would if a text
+    were cut at its line breaks. Without such a column, tabs speak for rows: they are seldom with quotes.
+    """
+    count, of_rows = _collect_shapes(open_lines, quoted)
+    _, of_lines = _collect_shapes(open_lines, unquoted)
+    if len(of_rows) != len(of_lines):
+        return False
+    limit = min(count / 2, MAX_SHAPES)
+    repeating = [
+        in_lines <= in_rows
+        for in_rows, in_lines in zip(of_rows, of_lines, strict=True)
+        if len(in_rows) <= limit and in_rows != {""}
+    ]
+    return any(repeating) if repeating else quoted.separator == "\t" and len(of_rows) > 1
+
+
+def _collect_shapes(open_lines: OpenLines, dialect: Dialect) -> tuple[int, list[set[str]]]:
+    """How many rows follow the first; and their different cells by column, with 0 for each number."""
+    rows = 0
+    with open_lines() as lines:
+        parsed = parse_rows(lines, dialect)
+        columns: list[set[str]] = [set() for _ in next(parsed)]
+        for cells in parsed:
+            rows += 1
+            for shapes, cell in zip(columns, cells, strict=True):
+                if len(shapes) <= MAX_SHAPES:
+                    shapes.add(re.sub(r"\d+", "0", cell))
+    return rows, columns
 
 
 def _choose_separator(

@@ -90,19 +90,21 @@ def test_quotation_over_several_rows_swallows_none(
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_lines_of_a_text_are_rows_only_if_each_has_all_cells(separator: str) -> None:
-    rows = [["a film\nor wide\nor fun", "1"], ["good", "1"], ["bad", "0"]]
+def test_lines_of_a_text_are_no_rows_though_each_has_all_cells(separator: str) -> None:
+    rows = [
+        [f"a film{separator} long\nor{separator} wide\nor fun", "1"],
+        ["good", "1"],
+        ["bad", "0"],
+    ]
     _, (_, *found), notes = read(write(rows * 4, delimiter=separator))
     assert found == rows * 4
-    assert notes[-1] == "rows over several lines: 4"
-    rows[0][0] = f"a film{separator} long\nor{separator} wide\nor fun"
-    assert read(write(rows * 4, delimiter=separator))[2][-1] == "quotes are part of the text"
+    assert notes[-1] == "rows over several lines (which could be rows): 4"
 
 
 def test_texts_alone_may_have_line_breaks() -> None:
     _, (_, *rows), notes = read(write([("two\nlines",), ("one",)], header=["text"]), ("text",))
     assert rows == [["two\nlines"], ["one"]]
-    assert notes == ("rows over several lines: 1",)
+    assert notes == ("rows over several lines (which could be rows): 1",)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_texts_alone_may_have_line_breaks() -> None:
     [
         ("text,label\na,1\n", 1),
         ('text,label\n"a\nb, c, d",1\n', 2),
-        ('text,label\n"a,1\nb",0\nc,1\nd,0\n', 2),
+        ('text,label\n"a,1\nb",0\nc,1\nd,0\n', 4),
         ('text,label\n"a" b,1\n', 3),
     ],
 )
@@ -180,7 +182,8 @@ texts = st.text(st.sampled_from('ab,;\t"\\\n é'), min_size=1, max_size=8).filte
 @settings(max_examples=100, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=12), st.sampled_from([",", ";", "\t"]))
 def test_what_the_csv_module_writes_is_read(found: list[str], separator: str) -> None:
-    found = [text.replace(separator, " ") for text in found]  # whose lines would be rows
+    if separator == "\t":  # lines of a few texts with tabs inside may be rows by themselves
+        found = [text.replace("\t", " ") for text in found]
     rows = [(text, str(i % 2)) for i, text in enumerate(found)]
     assert read(write(rows, delimiter=separator))[1][1:] == [list(row) for row in rows]
 

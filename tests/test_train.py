@@ -432,15 +432,11 @@ def test_resume_from_the_command_line_keeps_the_settings_of_the_run(
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN cannot imitate an older CPU here"
 )
-def test_bfloat16_on_a_cpu_without_kernels_is_rejected_in_one_line(
-    small: Path, tmp_path: Path
-) -> None:
+def test_bfloat16_trains_on_a_cpu_without_kernels_for_it(small: Path, tmp_path: Path) -> None:
+    """By torch's own loops, slowly: `${bfloat16_or_float32:}` does not choose it there."""
     settings = [*QUICK, f"data.path={small}", "trainer.precision=bf16-mixed"]
     done = command(*settings, cwd=tmp_path, ONEDNN_MAX_CPU_ISA="AVX2")
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == (
-        "error: trainer.precision: this CPU has no bf16 kernel for the network; use trainer.precision=32-true"
-    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

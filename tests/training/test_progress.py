@@ -85,7 +85,7 @@ def test_terminal_of_80_columns_shows_a_progress_bar_of_one_line(
     lines = re.split(r"[\r\n]+", plain)
     bars = [line for line in lines if line.startswith("Epoch")]
     assert re.fullmatch(
-        r"Epoch 12/12 ━+ 9/9 \d\d:\d\d train: \d\.\d{3} [\d.]+%, val: \d\.\d{3} [\d.]+%",
+        r"Epoch 12/12 ━+ 9/9 \d\d:\d\d train: \d\.\d{3} [\d.]+ %, val: \d\.\d{3} [\d.]+ %",
         bars[-1].strip(),
     )
     assert all(len(bar.rstrip()) <= 80 for bar in bars)

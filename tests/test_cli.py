@@ -105,7 +105,9 @@ for name in {sentiment.__main__.COMMANDS}:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert done.stdout.split() == [*sentiment.__main__.COMMANDS]
-    assert len(done.stderr.splitlines()) == len(sentiment.__main__.COMMANDS) + 3
+    assert len(done.stderr.splitlines()) == len(
+        sentiment.__main__.COMMANDS + sentiment.__main__.HYDRA_COMMANDS
+    )
 
 
 def test_resumed_runs_have_a_configuration_of_their_own(

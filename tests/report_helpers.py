@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from sentiment.analysis.results import Result
 from sentiment.analysis.run import Run
+from sentiment.analysis.study_storage import connect
 from sentiment.runtime.run_folder import RunFolder, trial_path
 from tests.helpers import Compose, compose_config
 
@@ -134,7 +135,9 @@ def write_study(composed: Compose, folder: Path) -> Path:
         optuna.create_trial(params={"model.units": 50}, distributions=space, state=FAIL),
     ]
     study = optuna.create_study(
-        study_name=cfg.tune.name, storage=f"sqlite:///{folder}/study.db", direction="maximize"
+        study_name=cfg.tune.name,
+        storage=connect(f"sqlite:///{folder}/study.db"),
+        direction="maximize",
     )
     study.set_user_attr("objective", "val/accuracy")
     study.add_trials(trials)

@@ -27,6 +27,7 @@ from optuna.trial import TrialState
 from pytorch_lightning import Callback, Trainer
 
 from sentiment import tune
+from sentiment.analysis.study_storage import connect
 from sentiment.runtime.config import CONF_DIR
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
@@ -354,7 +355,9 @@ def test_killed_study_continues_and_retries_its_trial(small: Path, tmp_path: Pat
     assert killed.returncode == -signal.SIGKILL
 
     def load_trials() -> list[optuna.trial.FrozenTrial]:
-        return optuna.load_study(study_name="default", storage=f"sqlite:///{study}/study.db").trials
+        return optuna.load_study(
+            study_name="default", storage=connect(f"sqlite:///{study}/study.db")
+        ).trials
 
     before = load_trials()
     assert [trial.state.is_finished() for trial in before] == [True, True, False]
@@ -457,10 +460,7 @@ def test_workers_on_two_machines_share_a_study(
     assert "Traceback" not in "".join(outputs)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if b"s3cret" in path.read_bytes()]
-    storage = optuna.storages.RDBStorage(postgres.url)
-    trials = optuna.load_study(study_name="default", storage=storage).trials
-    storage.remove_session()
-    storage.engine.dispose()
+    trials = optuna.load_study(study_name="default", storage=connect(postgres.url)).trials
     finished = [trial for trial in trials if trial.state != TrialState.FAIL]
     assert {trial.state for trial in finished} <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert 10 <= len(finished) <= 11  # both may see that one is missing
@@ -524,7 +524,7 @@ def test_study_without_settings_is_not_joined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
-    optuna.create_study(study_name="default", storage=url)  # by another program
+    optuna.create_study(study_name="default", storage=connect(url))  # by another program
     monkeypatch.setattr(time, "sleep", lambda _: None)
     with pytest.raises(InputError, match=r"tune\.name=default: .* of another program"):
         open_storage(url, tmp_path)

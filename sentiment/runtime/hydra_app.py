@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from sentiment.runtime.cli import did_you_mean, exit_with_error, open_standard_streams
+from sentiment.runtime.cli import did_you_mean, exit_with_error, start_command
 from sentiment.runtime.config import CONF_DIR, format_override, quote
 from sentiment.runtime.errors import InputError, one_line
 from sentiment.runtime.files import (
@@ -41,7 +41,7 @@ def run_hydra_app(job: Callable[[DictConfig], Any], config_name: str, doc: str |
     Exits with 2 and one line for an invalid command line, invalid input and full disks, and with
     130 after Ctrl-C; other errors of `job` pass through.
     """
-    open_standard_streams()
+    start_command()
     overrides = _parse_flags(config_name, doc)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra would print errors itself
     started = False

@@ -54,9 +54,14 @@ class FreeCores(Callback):
     threads on two cores are slower than one.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, first: int | None = None) -> None:
+        self.limit, self.first = limit, first
         self._clocks = _read_clocks()
+        torch.set_num_threads(first or limit)
+
+    def on_fit_start(self, trainer: Trainer, *_: Any) -> None:
+        if self.first is None and trainer.world_size == 1:
+            self.set_threads()
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         if time.monotonic() - self._clocks[0] > INTERVAL and trainer.world_size == 1:
@@ -93,14 +98,8 @@ def limit_threads(count: int | None, first: int | None = None) -> Iterator[list[
         count = first or before
     try:
         if count is None:
-            free = FreeCores(
-                min(before, joblib.cpu_count())
-            )  # within the CPU quota, which torch ignores
-            torch.set_num_threads(first or free.limit)
-            if first is None:
-                time.sleep(0.2)
-                free.set_threads()
-            yield [free]
+            quota = joblib.cpu_count()  # which torch ignores
+            yield [FreeCores(min(before, quota), first)]
         else:
             check_at_least(1, num_threads=count)
             torch.set_num_threads(count)

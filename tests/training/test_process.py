@@ -79,7 +79,9 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def threads(count: int | None, first: int | None = None) -> int:
     """The threads of a training, after which they are as before."""
     before = torch.get_num_threads()
-    with limit_threads(count, first):
+    with limit_threads(count, first) as callbacks:
+        for callback in callbacks:
+            callback.on_fit_start(Mock(world_size=1), Mock())
         inside = torch.get_num_threads()
     assert torch.get_num_threads() == before
     return inside
@@ -114,6 +116,7 @@ def test_threads_follow_the_other_programs_while_it_trains(
     set_free_cores(monkeypatch, 4, 1.2, 3.9, 4.0)
     trainer, seen = Mock(world_size=1), []
     with caplog.at_level("INFO"), limit_threads(None) as (free,):
+        free.on_fit_start(trainer)
         for _ in range(3):
             free.on_train_batch_end(trainer, Mock(), None, None, 0)
             seen.append(torch.get_num_threads())

@@ -52,6 +52,32 @@ class Corpus:
         train, test = self.draw(rows, fraction, seed, "data.test_fraction")
         return replace(self, splits=splits | {"train": train, "test": test})
 
+    def limit_train_rows(self, size: float, seed: int, keep_texts: bool) -> "Corpus":
+        """The corpus with `size` training rows, or that fraction of them, in proportion to the classes.
+
+        Fewer rows are among more. With `keep_texts` the others become texts without a label.
+        """
+        rows = self.splits["train"]
+        count = round(size * len(rows)) if isinstance(size, float) else size
+        if not 1 < count <= len(rows):
+            problem = f"{count:,} of {len(rows):,} labelled rows"
+            raise InputError(f"data.train_rows={size}: {problem}; choose from 2 to all of them")
+        shuffled = np.random.default_rng(seed).permutation(rows)
+        place = np.empty(len(rows))  # in its class, from 0 to 1
+        for label in np.unique(self.labels[rows]):
+            members = np.flatnonzero(self.labels[shuffled] == label)
+            place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        chosen, others = np.split(shuffled[np.argsort(place, kind="stable")], [count])
+        splits, labels = self.splits | {"train": np.sort(chosen)}, self.labels
+        note = f"data.train_rows: {count:,} of {len(rows):,} labelled rows"
+        if keep_texts and len(others):
+            splits["unlabelled"] = np.sort(np.append(splits.get("unlabelled", []), others))
+            splits["unlabelled"] = splits["unlabelled"].astype(np.int64)
+            labels = labels.copy()
+            labels[others] = MISSING_LABEL
+            note += "; the others are among the texts without a label"
+        return replace(self, labels=labels, splits=splits, notes=[*self.notes, note])
+
     def split(
         self, validate_on: str, val_fraction: float, val_split: str, seed: int
     ) -> dict[str, Integers]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from datasets import Dataset
 from pytorch_lightning import LightningDataModule
+from pytorch_lightning.utilities import CombinedLoader
 from rich.progress import track
 from torch.utils.data import DataLoader
 
@@ -75,6 +76,7 @@ class ReviewDataModule(LightningDataModule):
         tokenizer: str | Mapping[str, Any] = "words",
         seed: int = 0,
         reshuffle: bool = True,
+        unlabelled_batches: bool = False,
         **reading: Any,
     ) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class ReviewDataModule(LightningDataModule):
         check_fraction(val_fraction=val_fraction, test_fraction=test_fraction)
         check_choice(("train", "test"), validate_on=validate_on)
         check_choice(("random", "tail"), val_split=val_split)
-        check_choice(("imdb", "files", "demo"), source=source)
+        check_choice(("imdb", "hub", "files", "demo"), source=source)
         trust = find_targets(tokenizer)
         self.encoder = TextEncoder(
             Vocabulary(SPECIALS), Tokenizer(tokenizer, trust=trust), maxlen, padding, truncating
@@ -97,13 +99,14 @@ class ReviewDataModule(LightningDataModule):
         self.validate_on = validate_on
         self.seed = seed
         self.reshuffle = reshuffle
+        self.unlabelled_batches = unlabelled_batches
         self._soft_labels: npt.NDArray[np.float32] | None = None
         settings = FileSettings(test_fraction=test_fraction, split_seed=split_seed, **reading)
         self.source = resolve_source(source, settings)
         key = [FORMAT, self.source.fingerprint, self.encoder.tokenizer.cache_key, validate_on]
         if self.encoder.tokenizer.needs_training:
             key += [max_features]
-        if validate_on == "train" and "val" not in self.source.sets:
+        if validate_on == "train" and not self.source.has_validation_set:
             key += [val_fraction, split_seed if val_split == "random" else val_split]
         self.folder = cache_dir() / "reviews" / fingerprint(key)
 
@@ -174,10 +177,18 @@ class ReviewDataModule(LightningDataModule):
         encoded = EncodedReviews(reviews.ids, reviews.offsets, labels, reviews.rows)
         return PaddedReviews(encoded, self.encoder)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Shuffled batches of `batch_size`."""
+    def train_dataloader(self) -> DataLoader[Batch] | CombinedLoader:
+        """Shuffled batches of `batch_size`.
+
+        With `unlabelled_batches` pairs of one and of a batch of unlabelled texts, if there are any; an epoch is a pass
+        over the larger set, and repeats the other.
+        """
         options = {"seed": self.seed, "reshuffle": self.reshuffle}
-        return self._load(self.training_set, self.batch_size, **options)
+        batches = self._load(self.training_set, self.batch_size, **options)
+        if not self.unlabelled_batches or "unlabelled" not in self.splits:
+            return batches
+        unlabelled = self._load(self.splits["unlabelled"], self.batch_size, **options)
+        return CombinedLoader([batches, unlabelled], "max_size_cycle")
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._load(self.splits["val"])

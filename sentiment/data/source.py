@@ -10,11 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from huggingface_hub import get_session, hf_hub_download
-from huggingface_hub.constants import ENDPOINT as HF_ENDPOINT
-from huggingface_hub.errors import LocalEntryNotFoundError
+from datasets import Dataset
 
-from sentiment.data import demo
+from sentiment.data import demo, hub
 from sentiment.data.corpus import Corpus, make_corpus
 from sentiment.data.files.formats import READERS, ReadOptions
 from sentiment.data.files.layout import (
@@ -30,10 +28,17 @@ from sentiment.data.files.layout import (
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
 from sentiment.data.relabelling import relabel
-from sentiment.runtime.errors import InputError, check_choice, prefix_key, shorten
+from sentiment.runtime.errors import (
+    InputError,
+    check_at_least,
+    check_choice,
+    check_fraction,
+    prefix_key,
+    shorten,
+)
 from sentiment.runtime.files import fingerprint
 
-HUB = "stanfordnlp/imdb"
+IMDB = "stanfordnlp/imdb"
 REVISION = "e6281661ce1c48d982bc483cf8a173c1bbeb5d31"  # so that the reviews never change
 IMDB_LABELS = ["negative", "positive"]
 DEMO_TRAIN, DEMO_TEST = 6000, 2000
@@ -47,15 +52,25 @@ class FileSettings(ReadOptions):
     unlabelled: Any = None
     labels: Any = None
     empty: str = "drop"
+    train_rows: Any = None
     test_fraction: float = 0.2
     split_seed: int = 0
     labels_from: Any = None
     text_per: str | None = field(default=None, kw_only=True)
+    # Of a data set of the Hub: keys of `conf/data/hub.yaml`.
+    name: Any = None
+    config: Any = None
+    revision: Any = None
+    splits: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         with prefix_key("data"):
             check_choice(("drop", "error"), empty=self.empty)
+            if isinstance(self.train_rows, float):
+                check_fraction(train_rows=self.train_rows)
+            elif self.train_rows is not None:
+                check_at_least(2, train_rows=self.train_rows)
         self.mapping = read_mapping(self.labels)
         # Existing files, or one folder; empty without a path.
         self.roots = [] if self.path is None else _find_paths("path", self.path)
@@ -82,8 +97,9 @@ class Source:
     sets: FileSets  # the files of each split, as far as they are known
     name: str  # for messages
     version: Sequence[Any] = ()  # of the other splits
-    # Returns their files, or tables as `load_table` does.
-    fetch: Callable[[], Mapping[str, Sequence[FileSet | pa.Table]]] = dict
+    # Returns their tables, as `load_table` does.
+    fetch: Callable[[], Mapping[str, Sequence[pa.Table]]] = dict
+    fetched: Sequence[str] = ()  # those splits
     # To which file names in the corpus are relative; None: that of each file.
     folder: Path | None = None
     label_names: list[str] | None = None  # of IMDB, in place of those in the files
@@ -91,7 +107,11 @@ class Source:
     @property
     def has_test_set(self) -> bool:
         """Whether the test set is given, and not drawn from all rows."""
-        return ALL_ROWS not in self.sets
+        return ALL_ROWS not in (*self.sets, *self.fetched)
+
+    @property
+    def has_validation_set(self) -> bool:
+        return "val" in (*self.sets, *self.fetched)
 
     def list_files(self, split: str) -> set[str]:
         """Known files with rows of `train` or `test`, without symbolic links."""
@@ -109,6 +129,8 @@ class Source:
         drawn = [] if self.has_test_set else [settings.test_fraction, settings.split_seed]
         mapping = sorted(map(str, settings.mapping.items()))
         how = [*settings.cache_key, mapping, settings.empty, *drawn]
+        if settings.train_rows is not None:
+            how.append([settings.train_rows, settings.split_seed, bool(settings.unlabelled)])
         if settings.labels_from is not None:
             how.append(Path(settings.labels_from).expanduser().read_bytes().hex())
         return fingerprint([*self.version, states, *how])
@@ -116,29 +138,32 @@ class Source:
     def load(self) -> Corpus:
         """Read the corpus."""
         settings = self.settings
-        tables: dict[str, list[pa.Table]] = {}
+        tables = {split: [*found] for split, found in self.fetch().items()}
         notes = []
-        for split, found in {**self.fetch(), **self.sets}.items():
+        for split, found in self.sets.items():
             for files in found:
-                table = files
-                if isinstance(files, FileSet):
-                    table = self._load_table(files, split)
-                    notes.append(_describe(files, table, split))
+                table = self._load_table(files, split)
+                notes.append(_describe(files, table, split))
                 tables.setdefault(split, []).append(table)
         corpus = make_corpus(tables, settings.mapping, settings.empty, self.fingerprint)
         if not self.has_test_set:
             corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
-        if "train" in corpus.splits:
-            corpus.check_classes(self.name)
         if self.folder and self.folder in settings.roots:
             ignored = ", ".join(find_ignored(chain(*self.sets.values()), self.folder))
             corpus.warnings.extend([f"not read: {shorten(ignored, 500)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
         corpus = replace(corpus, notes=notes + corpus.notes)
-        if self.settings.labels_from is None:
-            return corpus
-        return relabel(corpus, Path(self.settings.labels_from).expanduser())
+        if settings.labels_from is not None:
+            corpus = relabel(corpus, Path(settings.labels_from).expanduser())
+        if "train" in corpus.splits:
+            if settings.train_rows is not None:
+                keep_texts = bool(settings.unlabelled)
+                corpus = corpus.limit_train_rows(
+                    settings.train_rows, settings.split_seed, keep_texts
+                )
+            corpus.check_classes(self.name)
+        return corpus
 
     def _load_table(self, found: FileSet, split: str) -> pa.Table:
         file, *others = found.files
@@ -149,22 +174,63 @@ class Source:
 
 
 def resolve_source(source: str, settings: FileSettings) -> Source:
-    """Find `imdb` (the Hub's, or a copy at `settings.path`), `files` or `demo`, without reading it."""
-    label_names = None if source == "files" else IMDB_LABELS
+    """Find `imdb` (the Hub's, or a copy at `settings.path`), `hub`, `files` or `demo`, without reading it."""
+    label_names = IMDB_LABELS if source in ("imdb", "demo") else None
     if source == "files" or (source == "imdb" and settings.roots):
         return _find_files(settings, label_names)
-    from_hub = {"train": "train", "test": "test"}
-    if source == "imdb" and settings.unlabelled is True:
-        texts, from_hub["unlabelled"] = [], "unsupervised"
-    else:
-        texts = _find_unlabelled(settings, [])
-    sets = add_unlabelled({}, texts)
+    if source == "hub":
+        return _find_hub(settings)
     if source == "demo":
+        sets = add_unlabelled({}, _find_unlabelled(settings, []))
         code = [Path(demo.__file__).read_bytes().hex()]
-        return Source(settings, sets, "data=demo", code, _make_demo, label_names=label_names)
-    version = [HUB, REVISION, *from_hub]
-    fetch = partial(_download, from_hub)
-    return Source(settings, sets, "data=imdb", version, fetch, label_names=label_names)
+        splits = ("train", "test")
+        return Source(settings, sets, "data=demo", code, _make_demo, splits, None, label_names)
+    of_imdb = {"train": "train", "test": "test", "unlabelled": "unsupervised"}
+    sets = _add_texts(settings, of_imdb)
+    version = [IMDB, REVISION, *of_imdb]  # known without loading it
+    fetch = partial(_fetch_imdb, settings, of_imdb)
+    return Source(settings, sets, "data=imdb", version, fetch, [*of_imdb], None, label_names)
+
+
+def _find_hub(settings: FileSettings) -> Source:
+    if not settings.name:
+        raise InputError("data.name: not set; name a data set of the Hub: data.name=OWNER/NAME")
+    found, version = hub.load_splits(settings.name, settings.config, settings.revision)
+    splits = hub.assign_splits(settings.name, found, settings.splits)
+    if "test" not in splits or hub.has_no_label(found[splits["test"]], settings):
+        splits.pop("test", None)
+        splits[ALL_ROWS] = splits.pop("train")
+    sets = _add_texts(settings, splits)
+    fetch = partial(_read_hub, settings, found, splits)
+    name = f"data.name={settings.name}"
+    return Source(settings, sets, name, [*version, splits], fetch, [*splits])
+
+
+def _add_texts(settings: FileSettings, splits: dict[str, str]) -> FileSets:
+    """The files of texts without a label, if they are not a split, which is removed if it is not asked for."""
+    if settings.unlabelled is True and "unlabelled" in splits:
+        return {}
+    splits.pop("unlabelled", None)
+    return add_unlabelled({}, _find_unlabelled(settings, []))
+
+
+def _read_hub(
+    settings: FileSettings, found: Mapping[str, Dataset], splits: Mapping[str, str]
+) -> dict[str, list[pa.Table]]:
+    """A table per split."""
+    return {
+        split: [hub.make_table(found[name], name, settings, split != "unlabelled")]
+        for split, name in splits.items()
+    }
+
+
+def _fetch_imdb(settings: FileSettings, splits: Mapping[str, str]) -> dict[str, list[pa.Table]]:
+    try:
+        found, _ = hub.load_splits(IMDB, "plain_text", REVISION)
+    except InputError as error:
+        advice = "name a local copy with data.path=DIR, or use data=demo"
+        raise InputError(f"data=imdb: {error}; {advice}") from error
+    return _read_hub(settings, found, splits)
 
 
 def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source:
@@ -195,7 +261,7 @@ def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[Fi
     places = [None] if named is True else _find_paths("unlabelled", named)
     beside = filter(None, (find_split(folder, "unlabelled") for folder in folders))
     texts = [find_texts(place) if place else next(beside, []) for place in places]
-    if [] in texts:
+    if [] in texts and not (named is True and settings.train_rows):
         place = places[texts.index([])] or f"true: {folders[-1] if folders else 'data=demo'}"
         raise InputError(
             f"data.unlabelled={place} contains no texts without a label, such as unlabelled.* or "
@@ -215,27 +281,6 @@ def _make_demo() -> dict[str, list[pa.Table]]:
     }
     table = pa.table(columns, schema=SCHEMA)
     return {"train": [table[:DEMO_TRAIN]], "test": [table[DEMO_TRAIN:]]}
-
-
-def _download(names: Mapping[str, str]) -> dict[str, list[FileSet]]:
-    """Files of one revision: found in the cache, even without a connection, or downloaded."""
-    sets = {}
-    for split, name in names.items():
-        file = f"plain_text/{name}-00000-of-00001.parquet"
-        fetch = partial(hf_hub_download, HUB, file, repo_type="dataset", revision=REVISION)
-        try:
-            try:
-                path = fetch(local_files_only=True)
-            except LocalEntryNotFoundError:
-                get_session().head(HF_ENDPOINT, timeout=10)  # a download would retry for minutes
-                path = fetch()
-        except Exception as error:
-            raise InputError(
-                f"data=imdb: {HUB} cannot be downloaded from the Hub ({type(error).__name__}) and "
-                "is not cached; name a local copy with data.path=DIR, or use data=demo"
-            ) from error
-        sets[split] = [FileSet((Path(path),), ".parquet")]
-    return sets
 
 
 def _describe(found: FileSet, table: pa.Table, split: str) -> str:

@@ -39,6 +39,10 @@ class SentimentModule(LightningModule):
         loss: makes a loss of log-probabilities `(B, classes)` and labels `(B,)`; takes `weight`, the `class_weights`.
         adversarial_epsilon: RMS norm per token of the perturbation of the embeddings; the model learns from the
             original and the perturbed batch (Miyato et al. 2017).
+        adversarial_weight: of the loss of the perturbed batch.
+        virtual_adversarial_weight: of the divergence of the predictions for perturbed texts from those for the original
+            ones (Miyato et al. 2017), labelled or not.
+        entropy_weight: of the entropy of the predictions (Grandvalet & Bengio 2005), for texts labelled or not.
         seed: of the dropout masks of each epoch, so that a resumed run draws the same ones.
     """
 
@@ -57,6 +61,9 @@ class SentimentModule(LightningModule):
         class_weights: Sequence[float] | None = None,
         objective: str = "val/accuracy",
         adversarial_epsilon: float = 0.0,
+        adversarial_weight: float = 1.0,
+        virtual_adversarial_weight: float = 0.0,
+        entropy_weight: float = 0.0,
         seed: int = 0,
         trust: Collection[str] = (),
     ) -> None:
@@ -68,19 +75,30 @@ class SentimentModule(LightningModule):
         self.class_weights = class_weights
         self.objective = objective
         self.adversarial_epsilon = adversarial_epsilon
+        self.adversarial_weight = adversarial_weight
+        self.virtual_adversarial_weight = virtual_adversarial_weight
+        self.entropy_weight = entropy_weight
         self.seed = seed
         encoder = TextEncoder.from_dict(text_encoder, trust)
         self.net = build_network(model, encoder, label_names, trust)
         self.metrics = ClassificationMetrics(label_names)
         self._metrics_step: dict[str, int] = {}  # step of the latest metrics of `train` and `val`
+        numbers = {
+            "adversarial_epsilon": adversarial_epsilon,
+            "adversarial_weight": adversarial_weight,
+            "virtual_adversarial_weight": virtual_adversarial_weight,
+            "entropy_weight": entropy_weight,
+        }
+        for key, number in numbers.items():
+            if not isinstance(number, int | float) or not 0 <= number < math.inf:
+                raise InputError(f"{key}={number}: must be a finite number >= 0")
         problem = ""
-        epsilon = adversarial_epsilon
-        if not isinstance(epsilon, int | float) or not 0 <= epsilon < math.inf:
-            problem = "must be a finite number >= 0"
-        elif epsilon and not self.net.has_forward_embedded:
+        if virtual_adversarial_weight and not adversarial_epsilon:
+            problem = "virtual_adversarial_weight needs a perturbation; set it, for example to 0.05"
+        elif adversarial_epsilon and not self.net.has_forward_embedded:
             problem = f"{self.net.display_name} has no forward_embedded; use 0"
         if problem:
-            raise InputError(f"adversarial_epsilon={epsilon}: {problem}")
+            raise InputError(f"adversarial_epsilon={adversarial_epsilon}: {problem}")
 
     def forward(self, ids: Tensor) -> Tensor:
         """Probabilities of the classes, float `(B, classes)`, for word ids, int64 `(B, T)`."""
@@ -111,28 +129,58 @@ class SentimentModule(LightningModule):
         self._num_correct = torch.zeros((), dtype=torch.int64, device=self.device)
         self._num_reviews = 0
 
-    def training_step(self, batch: Batch) -> Tensor:
-        if self.adversarial_epsilon:
-            return self._adversarial_step(batch)
-        logits = self.net(batch.ids).float()  # (B, C)
-        loss = self._compute_loss(logits, batch.labels)
-        self._count(batch, logits, loss)
+    def training_step(self, batch: Batch | tuple[Batch, Batch]) -> Tensor:
+        """The loss of labelled reviews, and perhaps of unlabelled texts, whose labels are not read."""
+        labelled, unlabelled = (batch, None) if isinstance(batch, Batch) else batch
+        self.num_trained += len(unlabelled.rows) if unlabelled else 0
+
+        def loss_of_labels(logits: Tensor) -> Tensor:
+            loss = self._compute_loss(logits, labelled.labels)
+            self._count(labelled, logits, loss)
+            return loss + self.entropy_weight * entropy(logits) if self.entropy_weight else loss
+
+        def loss_of_perturbed(logits: Tensor, original: Tensor) -> Tensor:
+            loss = self.adversarial_weight * self._compute_loss(logits, labelled.labels)
+            return loss + self._divergence(logits, original)
+
+        if not self.adversarial_epsilon:
+            loss = loss_of_labels(self.net(labelled.ids).float())
+            if unlabelled:
+                loss = loss + self.entropy_weight * entropy(self.net(unlabelled.ids).float())
+            return loss
+        loss, perturbed = self._perturbed_losses(labelled.ids, loss_of_labels, loss_of_perturbed)
+        loss = loss + perturbed
+        if unlabelled:
+            losses = self._perturbed_losses(unlabelled.ids, entropy, self._divergence)
+            loss = loss + self.entropy_weight * losses[0] + losses[1]
         return loss
 
-    def _adversarial_step(self, batch: Batch) -> Tensor:
-        """The loss of a batch and of the same batch with perturbed embeddings."""
-        x, lengths = self.net.embed(batch.ids), self.net.lengths(batch.ids)  # (B, T, E), (B,)
+    def _perturbed_losses(
+        self,
+        ids: Tensor,
+        loss_of_logits: Callable[[Tensor], Tensor],
+        loss_of_perturbed: Callable[[Tensor, Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of texts, and one of the same texts with embeddings that are perturbed along its gradient.
+
+        The functions take logits `(B, C)`, the second one also those of the original texts, without a gradient.
+        """
+        x, lengths = self.net.embed(ids), self.net.lengths(ids)  # (B, T, E), (B,)
         detached = x.detach().requires_grad_()
-        logits = self.net.forward_embedded(detached, lengths).float()  # (B, C)
-        loss = self._compute_loss(logits, batch.labels)
-        self._count(batch, logits, loss)
+        original = self.net.forward_embedded(detached, lengths).float()  # (B, C)
+        loss = loss_of_logits(original)
         weights = self._trained_weights()
         gradients = torch.autograd.grad(loss, [detached, *weights], allow_unused=True)
         known: Tensor = KnownGradients.apply(loss.detach(), gradients, x, *weights)  # type: ignore[no-untyped-call]
-        num_tokens = (batch.ids != PADDING).sum(1)  # (B,)
+        num_tokens = (ids != PADDING).sum(1)  # (B,)
         perturbed = x + adversarial_perturbation(gradients[0], num_tokens, self.adversarial_epsilon)
         logits = self.net.forward_embedded(perturbed, lengths).float()
-        return known + self._compute_loss(logits, batch.labels)
+        return known, loss_of_perturbed(logits, original.detach())
+
+    def _divergence(self, logits: Tensor, original: Tensor) -> Tensor:
+        if not self.virtual_adversarial_weight:
+            return logits.new_zeros(())
+        return self.virtual_adversarial_weight * divergence(logits, original)
 
     def _count(self, batch: Batch, logits: Tensor, loss: Tensor) -> None:
         """Add a batch to the figures of the training epoch."""
@@ -275,6 +323,26 @@ def takes_total_steps(make_scheduler: Callable[..., LRScheduler]) -> bool:
         return "total_steps" in inspect.signature(make_scheduler).parameters
     except ValueError:  # it has arguments that the scheduler does not take
         return False
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean entropy, in nats, of the predictions of logits `(B, C)`.
+
+    Its gradient by the embeddings is also the direction of the virtual adversarial perturbation, towards the decision
+    boundary. With two classes it is the only direction, up to a factor for each text, in which the prediction changes.
+    """
+    logp = log_probabilities(logits)  # (B, classes)
+    return -(logp.exp() * logp).sum(1).mean()
+
+
+def divergence(logits: Tensor, original: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence, in nats, of the predictions of logits from the original ones, both `(B, C)`."""
+    return F.kl_div(
+        log_probabilities(logits),
+        log_probabilities(original),
+        log_target=True,
+        reduction="batchmean",
+    )
 
 
 def adversarial_perturbation(gradient: Tensor, num_tokens: Tensor, epsilon: float) -> Tensor:

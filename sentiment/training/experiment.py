@@ -14,7 +14,11 @@ from pytorch_lightning import Callback, Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.utilities import rank_zero_only
 
-from sentiment.analysis.evaluation_tables import format_class_table, format_result_table
+from sentiment.analysis.evaluation_tables import (
+    Correct,
+    format_class_table,
+    format_result_table,
+)
 from sentiment.analysis.run import Run
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array
@@ -26,6 +30,7 @@ from sentiment.runtime.config import flatten, hyperparameters, instantiate_check
 from sentiment.runtime.errors import InputError, prefix_key, quote_errors
 from sentiment.runtime.run_folder import RUN_LOG, RunFolder
 from sentiment.runtime.trust import find_targets
+from sentiment.training.advice import advise
 from sentiment.training.baseline import Baseline
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import RANGE_TEST, RangeTest, find_learning_rate
@@ -85,7 +90,7 @@ def run_experiment(
                 settings = hyperparameters(cfg, varied)
                 log_settings(trainer.loggers, settings)
                 metrics |= _fit(run, trainer, module, datamodule, resumed.path)
-                metrics |= _test(run, trainer, module, datamodule, baselines, cfg.test_ckpt)
+                metrics |= _test(run, trainer, module, datamodule, baselines, cfg)
                 log_final_figures(trainer, settings, metrics, cfg.objective, shown)
                 metrics |= _describe_conditions(datamodule, trainer)
     gc.collect()  # Lightning's objects form cycles, which would keep files open during a sweep
@@ -94,9 +99,12 @@ def run_experiment(
 
 
 def _make_datamodule(cfg: DictConfig) -> ReviewDataModule:
-    reshuffle = not cfg.trainer.overfit_batches
     datamodule: ReviewDataModule = instantiate_checked(
-        cfg.data, "data", seed=cfg.seed, reshuffle=reshuffle
+        cfg.data,
+        "data",
+        seed=cfg.seed,
+        reshuffle=not cfg.trainer.overfit_batches,
+        unlabelled_batches=bool(cfg.virtual_adversarial_weight or cfg.entropy_weight),
     )
     return datamodule
 
@@ -172,22 +180,26 @@ def _test(
     module: SentimentModule,
     datamodule: ReviewDataModule,
     baselines: Sequence[Baseline],
-    test_ckpt: str | None,
+    cfg: DictConfig,
 ) -> dict[str, Any]:
-    """Return the figures of the selected checkpoint, which is tested unless `test_ckpt` is None."""
+    """Return the figures of the selected checkpoint, which is tested unless `cfg.test_ckpt` is None."""
     known = trainer.callback_metrics
     figures: dict[str, Any] = {name: float(value) for name, value in known.items()}
-    selected = _select_checkpoint(trainer, test_ckpt)
+    selected = _select_checkpoint(trainer, cfg.test_ckpt)
     if selected:
         checkpoint = read_checkpoint(selected)
         figures = checkpoint["metrics"] | {"checkpoint_epoch": checkpoint["epoch"] + 1}
         epochs = figures["checkpoint_epoch"], trainer.current_epoch
         log.info("checkpoint of epoch %d of %d", *epochs)
-    if test_ckpt:
+    if cfg.test_ckpt:
         seconds = find_timer(trainer).time_elapsed("train")  # what is loaded adds its own
         with translate_lightning_errors():
             trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
-        _report_test(run, module, datamodule, baselines, seconds)
+        correct = _report_test(run, module, datamodule, baselines, seconds)
+        if correct and (
+            advice := advise(cfg, datamodule, correct, figures.get("val/accuracy", 0.0))
+        ):
+            log.info("advice     %s", advice)
         tested = trainer.callback_metrics.items()
         figures |= {name: float(value) for name, value in tested if name.startswith("test/")}
     for baseline in baselines:
@@ -216,8 +228,8 @@ def _report_test(
     datamodule: ReviewDataModule,
     baselines: Sequence[Baseline],
     seconds: float,
-) -> None:
-    """Write the predictions for the test set and print the network next to its baselines."""
+) -> dict[str, Correct]:
+    """Write the predictions for the test set, print the network next to its baselines, return what is correct."""
     (rows, probabilities), names = module.predictions, datamodule.label_names
     labels = datamodule.splits["test"].reviews.labels[rows]
     run.write_predictions(datamodule.select_reviews(rows), labels, probabilities, names)
@@ -232,3 +244,4 @@ def _report_test(
     title = f"Test set, {len(rows):,} reviews: accuracy in per cent"
     log.info(format_result_table(title, correct, fit_seconds))
     log.info(format_class_table(labels, probabilities.argmax(1), names))
+    return correct

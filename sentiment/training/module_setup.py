@@ -68,6 +68,9 @@ def make_module(
             class_weights=class_weights,
             objective=cfg.objective,
             adversarial_epsilon=cfg.adversarial_epsilon,
+            adversarial_weight=cfg.adversarial_weight,
+            virtual_adversarial_weight=cfg.virtual_adversarial_weight,
+            entropy_weight=cfg.entropy_weight,
             seed=cfg.seed,
             trust=find_targets(cfg),
         )

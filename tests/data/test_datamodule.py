@@ -1,15 +1,17 @@
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.labels import MISSING_LABEL
 from sentiment.data.summary import describe, find_problems
 from sentiment.runtime.errors import InputError
-from tests.helpers import prepare_datamodule, write_csv
+from tests.helpers import labelled_reviews, prepare_datamodule, write_csv
 
 
 def test_validation_rows_are_drawn_from_the_training_set_by_class(small: Path) -> None:
@@ -213,3 +215,62 @@ def test_rows_are_read_although_their_file_is_gone(tmp_path: Path) -> None:
     datamodule = prepare_datamodule(source="files", path=str(path))
     path.unlink()
     assert set(datamodule.select_reviews(np.arange(40))["text"]) == {f"film {i}" for i in range(40)}
+
+
+def test_fewer_training_rows_are_among_more_in_proportion_to_the_classes(tmp_path: Path) -> None:
+    labels = [*["bad"] * 30, *["good"] * 60, *["fair"] * 10]
+    write_csv(tmp_path / "train.csv", [(f"text {i}", label) for i, label in enumerate(labels)])
+    write_csv(tmp_path / "test.csv", [("text", label) for label in ("bad", "good", "fair")])
+    kept = []
+    for size in (30, 0.5, None):
+        data = prepare_datamodule(source="files", path=str(tmp_path), train_rows=size)
+        parts = [data.splits[split].reviews for split in ("train", "val")]
+        rows = np.concatenate([part.rows for part in parts])
+        kept.append({*rows.tolist()})
+        shares = np.bincount(parts[0].labels[rows]) / len(rows)
+        np.testing.assert_allclose(shares, [0.3, 0.1, 0.6], atol=0.02)
+        assert len(data.splits["test"]) == 3
+        assert "unlabelled" not in data.splits
+    assert [*map(len, kept)] == [30, 50, 100]
+    assert kept[0] < kept[1] < kept[2]
+    others = [
+        prepare_datamodule(source="files", path=str(tmp_path), train_rows=30, split_seed=seed)
+        for seed in (1, 2)
+    ]
+    assert (
+        others[0].splits["train"].reviews.rows.tolist()
+        != others[1].splits["train"].reviews.rows.tolist()
+    )
+
+
+def test_rows_beyond_train_rows_join_the_texts_without_a_label(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", labelled_reviews(100))
+    write_csv(tmp_path / "test.csv", [("another text", label) for label in ("bad", "good")])
+    settings: dict[str, Any] = {"source": "files", "path": str(tmp_path), "train_rows": 40}
+    data = prepare_datamodule(**settings, unlabelled=True)
+    known = data.splits["train"].reviews, data.splits["val"].reviews
+    assert sum(map(len, known)) == 40
+    corpus = data.source.load()
+    assert len(corpus.splits["unlabelled"]) == 60
+    assert {*corpus.labels[corpus.splits["unlabelled"]]} == {MISSING_LABEL}
+    assert "40 of 100 labelled rows; the others are among the texts" in corpus.notes[-1]
+    (tmp_path / "unlabelled.txt").write_text("one more text\n")
+    corpus = prepare_datamodule(**settings, unlabelled=True).source.load()
+    assert len(corpus.splits["unlabelled"]) == 61
+
+
+@pytest.mark.parametrize(
+    ("size", "problem"),
+    [
+        (1, "data.train_rows=1: must be an integer >= 2"),
+        (1.5, "data.train_rows=1.5: must be"),
+        (0.001, "0 of 100 labelled rows; choose from 2 to all"),
+        (101, "101 of 100 labelled rows"),
+        (2, "every label is|occurs in the test or validation set only|data.val_fraction"),
+    ],
+)
+def test_impossible_train_rows_are_refused(tmp_path: Path, size: float, problem: str) -> None:
+    write_csv(tmp_path / "train.csv", labelled_reviews(100))
+    write_csv(tmp_path / "test.csv", labelled_reviews(10))
+    with pytest.raises(InputError, match=problem):
+        prepare_datamodule(source="files", path=str(tmp_path), train_rows=size)

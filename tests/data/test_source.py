@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset
 
 from sentiment.data.corpus import Corpus
-from sentiment.data.source import REVISION, FileSettings, Source, resolve_source
+from sentiment.data.source import FileSettings, Source, resolve_source
 from sentiment.runtime.errors import InputError
 from tests.helpers import write_csv
 
@@ -174,61 +173,6 @@ def test_archive_and_parquet_give_the_same_imdb(tmp_path: Path) -> None:
     assert first.reviews["text"][:] == second.reviews["text"][:]
     assert np.array_equal(first.labels, second.labels)
     assert first.label_names == second.label_names == ["negative", "positive"]
-
-
-def test_hub_and_parquet_give_the_same_imdb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "plain_text").mkdir()
-    for split, rows in (("train", ROWS), ("test", ROWS[:2])):
-        write(tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet", rows)
-    revisions = []
-
-    def download(hub: str, name: str, revision: str, **_: Any) -> str:
-        revisions.append(revision)
-        return str(tmp_path / name)
-
-    monkeypatch.setattr("sentiment.data.source.hf_hub_download", download)
-    source = resolve_source("imdb", FileSettings())
-    assert revisions == []  # before it is read
-    hub, table = source.load(), load(tmp_path / "plain_text", "imdb")
-    assert revisions == [REVISION] * 2
-    assert hub.reviews[:] == table.reviews[:]
-    assert hub.labels.tolist() == table.labels.tolist()
-    assert len(hub.splits["train"]) == len(table.splits["train"]) == 6
-    assert hub.label_names == ["negative", "positive"]
-
-
-def test_texts_that_change_before_they_are_added_to_the_hub_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "plain_text").mkdir()
-    for split in ("train", "test"):
-        write(tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet", ROWS)
-    monkeypatch.setattr(
-        "sentiment.data.source.hf_hub_download", lambda _, name, **__: str(tmp_path / name)
-    )
-    (tmp_path / "texts.txt").write_text("one film")
-    source = resolve_source("imdb", FileSettings(unlabelled=str(tmp_path / "texts.txt")))
-    (tmp_path / "texts.txt").write_text("two other films")
-    with pytest.raises(InputError, match=r"texts\.txt: changed while it was read; start again"):
-        source.load()
-
-
-def test_absent_hub_raises_one_line_and_leaves_the_library_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: Any, **__: Any) -> str:
-        raise ConnectionError("no network\n")
-
-    monkeypatch.setattr("sentiment.data.source.hf_hub_download", fail)
-    before = datasets.config.HF_HUB_OFFLINE
-    with pytest.raises(
-        InputError,
-        match=r"^data=imdb: .* \(ConnectionError\) and is not cached; name a local .*demo$",
-    ):
-        resolve_source("imdb", FileSettings()).load()
-    assert before == datasets.config.HF_HUB_OFFLINE
 
 
 def test_import_leaves_messages_and_progress_bars_of_datasets() -> None:

@@ -237,26 +237,6 @@ def test_archive_and_hub_have_unlabelled_reviews(
                     [f"{split} {name} {i}"],
                 )
     assert added(load(tmp_path / "acl", source="imdb")) == ["train unsup 0", "train unsup 1"]
-    tables = {
-        name: {"text": [f"{name} 0", f"{name} 1"], "label": [0, 1]} for name in ("train", "test")
-    }
-    tables["unsupervised"] = {"text": TEXTS, "label": [-1, -1]}
-    (tmp_path / "plain_text").mkdir()
-    for name, table in tables.items():
-        pd.DataFrame(table).to_parquet(tmp_path / "plain_text" / f"{name}-00000-of-00001.parquet")
-    monkeypatch.setattr(
-        "sentiment.data.source.hf_hub_download", lambda _, name, **__: str(tmp_path / name)
-    )
-    source, plain = (
-        resolve_source("imdb", FileSettings(unlabelled=given)) for given in (True, None)
-    )
-    assert source.fingerprint != plain.fingerprint
-    assert added(source.load()) == TEXTS
-    file = "unsupervised-00000-of-00001.parquet"
-    assert source.load().reviews[4] == {"text": TEXTS[0], "file": file, "row": 1}
-    assert added(plain.load()) == source.load().warnings == []
-    named = write_lines(tmp_path / "named.txt", ["one more"])
-    assert added(resolve_source("imdb", FileSettings(unlabelled=str(named))).load()) == ["one more"]
 
 
 def test_empty_texts_are_left_out_or_rejected(folder: Path) -> None:

@@ -10,7 +10,13 @@ from torch.nn import functional as F
 
 from sentiment.classifier import load
 from sentiment.data.encoded.batching import Batch
-from sentiment.model.module import SentimentModule
+from sentiment.model.module import (
+    SentimentModule,
+    adversarial_perturbation,
+    divergence,
+    entropy,
+)
+from sentiment.model.network import log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
 from tests.helpers import Compose, has_bfloat16_lstm, load_weights
@@ -92,6 +98,86 @@ def test_adversarial_perturbation_has_the_given_norm_and_raises_the_loss(
     directions = F.normalize(torch.randn(20, *x.shape).flatten(2), dim=2).view(20, *x.shape)
     random = directions * (0.3 * lengths.sqrt())[:, None, None]
     assert loss(perturbed) > max(loss(x), *(loss(x + direction) for direction in random))
+
+
+@pytest.mark.parametrize("label_names", [["bad", "good"], ["a", "b", "c"]])
+def test_mixed_objective_and_its_gradients(
+    label_names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is written down again; its gradients are those of differences of it."""
+    settings = {"adversarial_weight": 0.7, "virtual_adversarial_weight": 0.5, "entropy_weight": 0.3}
+    module = SentimentModule(ENCODER, label_names, MODEL, adversarial_epsilon=0.3, **settings)
+    module.double().on_train_epoch_start()
+    labelled = make_batch([0, 1, 1, 0])
+    unlabelled = labelled._replace(ids=labelled.ids.flip(0) % 29 + 1)
+    forward_embedded, embedded = module.net.forward_embedded, []
+
+    def record(x: Tensor, lengths: Tensor | None) -> Tensor:
+        embedded.append(x.detach())
+        return forward_embedded(x, lengths)
+
+    monkeypatch.setattr(module.net, "forward_embedded", record)
+    total = module.training_step((labelled, unlabelled))
+    monkeypatch.undo()
+    with torch.no_grad():
+        originals = [forward_embedded(x, torch.tensor(n)) for x, n in zip(
+            embedded[::2], [[9, 4, 9, 9], [9, 9, 9, 9]], strict=True)]  # fmt: skip
+
+    def loss() -> Tensor:
+        """With the perturbations and the original predictions as they were."""
+        parts = torch.zeros((), dtype=torch.float64)
+        for i, batch in enumerate([labelled, unlabelled]):
+            x, lengths = module.net.embed(batch.ids), module.net.lengths(batch.ids)
+            perturbed = x + (embedded[2 * i + 1] - embedded[2 * i])
+            p, q, r = (
+                log_probabilities(logits).exp()
+                for logits in (
+                    originals[i],
+                    forward_embedded(perturbed, lengths),
+                    forward_embedded(x, lengths),
+                )
+            )
+            parts = parts + 0.5 * (p * (p / q).log()).sum(1).mean()
+            parts = parts - 0.3 * (r * r.log()).sum(1).mean()
+            if batch is labelled:
+                rows = torch.arange(4)
+                parts = parts - r[rows, batch.labels].log().mean()
+                parts = parts - 0.7 * q[rows, batch.labels].log().mean()
+        return parts
+
+    assert total.item() == pytest.approx(loss().item(), rel=1e-6)
+    weights = [*module.net.parameters()]
+    for weight, gradient in zip(weights, torch.autograd.grad(total, weights), strict=True):
+        direction = torch.randn_like(weight)
+        values = []
+        for step in (1e-5, -1e-5):
+            with torch.no_grad():
+                weight += step * direction
+                values.append(loss().item())
+                weight -= step * direction
+        slope = (values[0] - values[1]) / 2e-5
+        assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+@pytest.mark.parametrize("label_names", [["bad", "good"], ["a", "b", "c"]])
+def test_perturbation_by_the_entropy_changes_the_prediction_more_than_random_ones(
+    label_names: list[str],
+) -> None:
+    module = SentimentModule(ENCODER, label_names, MODEL)
+    ids = make_batch([0, 1, 1, 0]).ids
+    x, lengths = module.net.embed(ids).detach().requires_grad_(), module.net.lengths(ids)
+    original = module.net.forward_embedded(x, lengths)
+    (gradient,) = torch.autograd.grad(entropy(original), [x])
+    perturbation = adversarial_perturbation(gradient, (ids != 0).sum(1), 0.3)
+
+    def change(perturbation: Tensor) -> float:
+        return divergence(
+            module.net.forward_embedded(x + perturbation, lengths), original.detach()
+        ).item()
+
+    norms = perturbation.flatten(1).norm(dim=1)[:, None, None]
+    random = F.normalize(torch.randn(50, *x.shape).flatten(2), dim=2).view(50, *x.shape) * norms
+    assert change(perturbation) > 5 * max(map(change, random))
 
 
 @pytest.mark.parametrize("epsilon", [-1, float("inf"), float("nan"), "much"])

@@ -57,7 +57,7 @@ def test_compose_takes_the_settings_of_the_command_line() -> None:
 
 def test_invalid_settings_have_the_messages_of_the_command_line(tmp_path: Path) -> None:
     for override, message in {
-        "data=dem": "data=dem: no such option; did you mean demo? (default, demo, files, imdb)",
+        "data=dem": "data=dem: no such option; did you mean demo? (default, demo, files, hub, imdb)",
         "seed": "seed: is not KEY=VALUE",
         "scheduler@x=none": "Could not override 'scheduler@x'. Did you mean to override scheduler? "
         "To append to your default list use +scheduler@x=none",

@@ -31,10 +31,10 @@ def plot_sweep(
 ) -> Figure:
     """Plot the objective against one setting, with a line per value of a second and a panel of a third.
 
-    Numeric settings are chosen first, `maxlen` before the others. If more than three settings vary, a point is the
-    best result over the rest. Small points are single runs, hollow marks the test, dashed lines baselines; error bars
-    are 95 % intervals, of the objective over the seeds, of the test accuracy `test_intervals`. The best result comes
-    first.
+    Numeric settings are chosen first: `train_rows`, on a logarithmic axis, or `maxlen` before the others. If more than
+    three settings vary, a point is the best result over the rest. Small points are single runs, hollow marks the test,
+    dashed lines baselines; error bars are 95 % intervals, of the objective over the seeds, of the test accuracy
+    `test_intervals`. The best result comes first.
     """
     objective = find_objective(objective_tag)
     scale = 100 if objective.is_accuracy else 1
@@ -58,12 +58,14 @@ def plot_sweep(
     frame["line"] = frame["line"].cat.rename_categories(lines if names["line"] else ["network"])
 
     panels, lines = frame["panel"].cat.categories, frame["line"].cat.categories
+    labels, ticks = frame["x"].cat.categories, _place_ticks(results, names["x"], frame["x"])
+    frame["x"] = ticks[frame["x"].cat.codes]
     figure, axes = _make_panels(len(panels), [*lines, *baselines.values()])
     for axis, panel in zip(axes, panels, strict=True):
         _plot_panel(axis, frame[frame["panel"] == panel], baselines)
         axis.set_title(wrap(f"{names['panel']} {panel}", PANEL_WIDTH, 10), fontsize=10)
         axis.set_xlabel(names["x"])
-        _label_ticks(axis, frame["x"].cat.categories)
+        _label_ticks(axis, ticks, labels)
     axes[0].set_ylabel(f"{objective_tag}, %" if objective.is_accuracy else objective_tag)
     if objective.is_accuracy:
         bottom, top = axes[0].get_ylim()
@@ -97,7 +99,8 @@ def _choose_dimensions(points: Sequence[Result]) -> tuple[dict[str, str], pd.Dat
     settings = pd.DataFrame([point.settings for point in points], dtype=object)
     names = shorten_keys(list(settings))
     numeric = [key for key in settings if all(map(_is_number, settings[key]))]
-    numeric.sort(key=lambda key: (names[key] != "maxlen", -settings[key].nunique()))
+    first = ("train_rows", "maxlen")
+    numeric.sort(key=lambda key: (names[key] not in first, -settings[key].nunique()))
     order = numeric + [key for key in settings if key not in numeric]
     chosen = [order[:1], order[1:2], order[2:][-1:]]
     frame, shown = pd.DataFrame(index=range(len(points))), {}
@@ -144,7 +147,6 @@ def _make_panels(count: int, legend: Sequence[str]) -> tuple[Figure, list[Axes]]
 
 def _plot_panel(axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str]) -> None:
     """Plot a line per category: the best result of each `x`; `baselines` are names by column."""
-    frame = frame.assign(x=frame["x"].cat.codes)
     lines = frame["line"].cat.categories
     colors = colormaps["plasma"](np.linspace(0, 0.6, len(lines)))  # on white at least 3:1
     for line, color in zip(lines, colors, strict=True):
@@ -168,8 +170,19 @@ def _plot_panel(axis: Axes, frame: pd.DataFrame, baselines: Mapping[str, str]) -
     axis.grid(alpha=0.3)
 
 
-def _label_ticks(axis: Axes, labels: Sequence[str]) -> None:
+def _place_ticks(
+    results: Sequence[Result], name: str, values: "pd.Series[str]"
+) -> npt.NDArray[np.float64]:
+    """Where the categories of the x axis are: `train_rows` a unit per doubling, others one beside the other."""
+    places = np.arange(len(values.cat.categories), dtype=float)
+    rows: list[Any] = [result.settings.get("data.train_rows") for result in results]
+    if name == "train_rows" and all(map(_is_number, rows)):
+        places[values.cat.codes] = np.log2(np.array(rows, dtype=float) / min(rows))
+    return places
+
+
+def _label_ticks(axis: Axes, ticks: npt.NDArray[np.float64], labels: Sequence[str]) -> None:
     crowded = sum(cell_len(label) + 2 for label in labels) * 10 * CHARACTER > PANEL_WIDTH
     slanted: Any = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axis.set_xticks(range(len(labels)), [*map(escape_math, labels)], **slanted)
-    axis.set_xlim(-0.3, max(len(labels), 1) - 0.7)
+    axis.set_xticks(ticks, [*map(escape_math, labels)], **slanted)
+    axis.set_xlim(-0.3, ticks.max() + 0.3)

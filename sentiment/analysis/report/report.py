@@ -21,6 +21,7 @@ from sentiment.analysis.report.comparison import (
     find_interval,
     read_correct,
 )
+from sentiment.analysis.report.learning_curve import describe_learning_curve
 from sentiment.analysis.results import (
     Result,
     data_has_changed,
@@ -137,6 +138,8 @@ def _make_section(
     compared = [value for value in comparisons.values() if isinstance(value, Comparison)]
     reasons = Counter(value for value in comparisons.values() if isinstance(value, str))
     notes = tables.describe_baselines(results)
+    if curve := describe_learning_curve(results, correct):
+        notes.append(curve)
     for reason, number in reasons.items():
         notes.append(f"Not compared with the best: {number} of {len(comparisons)}, {reason}")
     if compared and any(run.settings.get("data.validate_on") == "test" for run in runs):

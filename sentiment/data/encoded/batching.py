@@ -89,11 +89,11 @@ class PaddedReviews(Dataset[Batch]):
 
 @dataclass(eq=False)
 class BucketBatchSampler(Sampler[Integers]):
-    """Yields every position once per epoch, in batches; with `lengths`, reviews of similar length share a batch.
+    """Yields every position once per pass, in batches; with `lengths`, reviews of similar length share a batch.
 
-    With `shuffle` the order depends on `(seed, epoch)` alone, and each pool of 50 batches is sorted by length. Without
-    it all positions are sorted by length, but the batches come in random order, the same every time, so that the first
-    of them (Lightning's `limit_val_batches`) are an unbiased sample.
+    With `shuffle` the order depends on `(seed, epoch)` and the pass within the epoch alone, and each pool of 50 batches
+    is sorted by length. Without it all positions are sorted by length, but the batches come in random order, the same
+    every time, so that the first of them (Lightning's `limit_val_batches`) are an unbiased sample.
     """
 
     count: int  # of positions
@@ -109,7 +109,7 @@ class BucketBatchSampler(Sampler[Integers]):
         if 0 < self.count < self.num_replicas:
             problem = f"{self.num_replicas} devices cannot share {self.count} rows"
             raise InputError(f"trainer.devices: {problem}; use fewer devices")
-        self.epoch = 0
+        self.epoch = self.passes = 0
         # A remainder too small to give each device a position joins the last batch: all devices take as many steps.
         last_start = max(1, self.count - self.num_replicas + 1)
         starts = np.arange(0, last_start, self.batch_size * self.num_replicas)
@@ -118,14 +118,16 @@ class BucketBatchSampler(Sampler[Integers]):
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch; when resuming, it calls `iter` first."""
         if self.reshuffle:
-            self.epoch = epoch
+            self.epoch, self.passes = epoch, 0
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
     def __iter__(self) -> Iterator[Integers]:
         # A generator: this runs when the first batch is requested, after `set_epoch`.
-        random = np.random.default_rng([self.seed, self.epoch] if self.shuffle else 0)
+        key = [self.seed, self.epoch, self.passes] if self.passes else [self.seed, self.epoch]
+        random = np.random.default_rng(key if self.shuffle else 0)
+        self.passes += self.reshuffle
         order = random.permutation(self.count) if self.shuffle else np.arange(self.count)
         batch_order = np.arange(len(self))
         if self.lengths is not None:

@@ -25,9 +25,11 @@ from sentiment.model.network import Network, count_outputs, log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.runtime.run_folder import RunFolder
 
+UNSURE = "unsure"  # label of a text whose most probable class is less probable than required
+
 
 class Prediction(NamedTuple):
-    """The most probable class of a text, and the probability of each class by its name."""
+    """The most probable class of a text, or `UNSURE`, and the probability of each class by its name."""
 
     label: str
     probabilities: dict[str, float]
@@ -50,14 +52,14 @@ class Classifier:
         """The class that each logit stands for: the second of two classes, or all of them."""
         return self.label_names[-count_outputs(self.label_names) :]
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Classify texts of any length, including empty ones."""
+    def predict(self, texts: Sequence[str], min_probability: float = 0.0) -> list[Prediction]:
+        """Classify texts of any length, including empty ones; those of a lower probability are "unsure"."""
         if isinstance(texts, str):
             raise TypeError("texts: expected a list of strings, not a single string")
-        return self.classify(self.encode(texts))
+        return self.classify(self.encode(texts), min_probability)
 
-    def classify(self, reviews: PaddedReviews) -> list[Prediction]:
-        return _to_predictions(self.log_probabilities(reviews), self.label_names)
+    def classify(self, reviews: PaddedReviews, min_probability: float = 0.0) -> list[Prediction]:
+        return _to_predictions(self.log_probabilities(reviews), self.label_names, min_probability)
 
     def encode(self, texts: Iterable[str]) -> PaddedReviews:
         return self.make_reviews([self.encoder.encode(text) for text in texts])
@@ -105,10 +107,12 @@ class Ensemble:
         """The texts as each member reads them."""
         return [member.encode(texts) for member in self.members]
 
-    def classify(self, reviews: Sequence[PaddedReviews]) -> list[Prediction]:
+    def classify(
+        self, reviews: Sequence[PaddedReviews], min_probability: float = 0.0
+    ) -> list[Prediction]:
         """Classify what `encode` returns."""
         average = average_probabilities(self.log_probabilities(reviews))
-        return _to_predictions(average, self.label_names)
+        return _to_predictions(average, self.label_names, min_probability)
 
     def log_probabilities(self, reviews: Sequence[PaddedReviews]) -> Tensor:
         """Log-probabilities by each member of what `encode` returns, float32 `(members, N, classes)`."""
@@ -121,11 +125,14 @@ def average_probabilities(log_probabilities: Tensor) -> Tensor:
     return log_probabilities.logsumexp(0) - math.log(len(log_probabilities))
 
 
-def _to_predictions(log_probabilities: Tensor, label_names: Sequence[str]) -> list[Prediction]:
-    return [
-        Prediction(label_names[row.index(max(row))], dict(zip(label_names, row, strict=True)))
-        for row in log_probabilities.exp().tolist()
-    ]
+def _to_predictions(
+    log_probabilities: Tensor, label_names: Sequence[str], min_probability: float
+) -> list[Prediction]:
+    predictions = []
+    for row in log_probabilities.exp().tolist():
+        label = label_names[row.index(max(row))] if max(row) >= min_probability else UNSURE
+        predictions.append(Prediction(label, dict(zip(label_names, row, strict=True))))
+    return predictions
 
 
 def count_words(reviews: PaddedReviews) -> Counter[str]:

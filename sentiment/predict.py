@@ -21,8 +21,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sentiment.runtime.cli import CommandParser
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.cli import UNSURE_HELP, CommandParser
+from sentiment.runtime.errors import InputError, check_probability
 
 if TYPE_CHECKING:
     from sentiment.file_predictions import TextChunk
@@ -36,6 +36,7 @@ FLAGS = {  # instead of the keys of a configuration, in messages
 
 
 def run(arguments: Namespace) -> None:
+    check_probability(**{"--min-probability": arguments.min_probability})
     if arguments.file and arguments.text:
         raise InputError(f"--file {arguments.file}: texts are given too; pass one or the other")
 
@@ -67,7 +68,7 @@ def run(arguments: Namespace) -> None:
                 problem = f"the first rows have no column {added[0]}; use --format jsonl"
                 raise InputError(f"{arguments.file}: {problem}")
             reviews = ensemble.encode(texts)
-            found = ensemble.classify(reviews)
+            found = ensemble.classify(reviews, arguments.min_probability)
             lines = format_csv(found, cells, columns) if as_csv else format_json(found, cells)
             sys.stdout.write(lines)
             sys.stdout.flush()
@@ -123,6 +124,7 @@ def main() -> None:
     add("--separator", help=f"of CSV or TSV: a character or tab ({of_run})")
     add("--encoding", help=f"of the file, such as cp1252 ({of_run})")
     add("--encoding-errors", choices=["strict", "replace"], help=errors)
+    add("--min-probability", type=float, default=0.0, metavar="P", help=UNSURE_HELP)
     add("--format", choices=["jsonl", "csv"], default="jsonl", help="default: jsonl")
     add("--ensemble", type=Path, action="append", default=[], metavar="CHECKPOINT", help=ensemble)
     parser.run(run)

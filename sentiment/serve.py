@@ -16,8 +16,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from sentiment.runtime.cli import CommandParser
-from sentiment.runtime.errors import InputError, check_at_least
+from sentiment.runtime.cli import UNSURE_HELP, CommandParser
+from sentiment.runtime.errors import InputError, check_at_least, check_probability
 
 LIMITS = {  # of a request
     "max_texts": (1000, "texts of a request"),
@@ -30,6 +30,7 @@ LIMITS = {  # of a request
 def run(arguments: Namespace) -> None:
     limits = {name: getattr(arguments, name) for name in LIMITS}
     check_at_least(1, **{_flag(name): value for name, value in limits.items()})
+    check_probability(**{"--min-probability": arguments.min_probability})
     listener = listen(arguments.host, arguments.port)
 
     import uvicorn
@@ -39,7 +40,7 @@ def run(arguments: Namespace) -> None:
     from sentiment.serving.served_model import ServedModel
 
     models = [
-        ServedModel(name, path, arguments.trust)
+        ServedModel(name, path, arguments.trust, arguments.min_probability)
         for name, path in name_models(arguments.checkpoint).items()
     ]
     names = {"localhost", socket.gethostname(), arguments.host, *arguments.allow_host}
@@ -111,6 +112,8 @@ def main() -> None:
     for name, (value, what) in LIMITS.items():
         text = f"{what} (default: {value:,})"
         parser.add_argument(_flag(name), type=int, default=value, metavar="N", help=text)
+    add = parser.add_argument
+    add("--min-probability", type=float, default=0.0, metavar="P", help=UNSURE_HELP)
     parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help=allowed)
     parser.run(run)
 

@@ -19,6 +19,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
+from sentiment.analysis.coverage import Coverage
 from sentiment.analysis.evaluation_tables import format_class_table, format_result_table
 from sentiment.classifier import Ensemble, average_probabilities, count_words, find_problems, load
 from sentiment.data import Integers
@@ -29,7 +30,7 @@ from sentiment.data.labels import find_closest, suggest_mapping
 from sentiment.data.text.tokenizers import Tokenizer
 from sentiment.model.metrics import METRICS_BY_CLASS, ClassificationMetrics
 from sentiment.runtime.cli import progress_options
-from sentiment.runtime.errors import InputError
+from sentiment.runtime.errors import InputError, check_probability
 from sentiment.runtime.files import reading
 from sentiment.runtime.run_folder import RunFolder, provenance
 
@@ -74,6 +75,11 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
 
     output, probabilities = RunFolder(cfg.output_dir), log_probabilities.exp().numpy()
     output.write_predictions(reviews, labels, probabilities, ensemble.label_names)
+    coverage = Coverage(probabilities, labels)
+    if (threshold := cfg.min_probability) is not None:
+        check_probability(min_probability=threshold)
+        covered, accuracy = coverage.at(threshold)
+        metrics |= {"test/coverage": covered, "test/covered_accuracy": accuracy}
     record = {
         "checkpoint": [str(path) for path in paths],
         "reviews": len(rows),
@@ -83,6 +89,8 @@ def evaluate(cfg: DictConfig, named: Sequence[str] = ()) -> dict[str, float]:
     output.write_metrics(metrics | record | provenance())
     title = f"{'Test set' if 'train' in corpus.splits else data.path}, {len(rows):,} reviews"
     _print_tables(title, ensemble, by_member, labels, metrics)
+    log.info(coverage.format_table(threshold))
+    coverage.draw(threshold).savefig(output.path / "coverage.png", dpi=150)
     log.info("results in %s", os.path.relpath(output.path))
     return metrics
 

@@ -75,7 +75,9 @@ def restore_model(
     settings = checkpoint["hyper_parameters"]
     try:
         encoder = TextEncoder.from_dict(settings["text_encoder"], trust)
-        net = _restore_network(settings, checkpoint["state_dict"], encoder, trust)
+        net = _restore_network(settings, checkpoint["state_dict"], encoder, trust).float()
+        if "temperature" in checkpoint:
+            net.divide_logits(float(checkpoint["temperature"]))
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         problem = f"weights and settings do not match ({one_line(error)[:200]}); use another one"
         if isinstance(error, UntrustedError | ImportFailedError):
@@ -86,7 +88,7 @@ def restore_model(
         check_fits(f"{path}: maxlen={encoder.maxlen}: a text", size, "use another one")
     if not all(weight.isfinite().all() for weight in net.parameters()):
         raise InputError(f"{path}: the weights are not finite, training diverged; use another one")
-    return TrainedModel(net.float(), encoder, settings["label_names"])
+    return TrainedModel(net, encoder, settings["label_names"])
 
 
 def _restore_network(

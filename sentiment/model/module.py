@@ -47,6 +47,7 @@ class SentimentModule(LightningModule):
     """
 
     data_contents = ""  # see `ReviewDataModule.contents`
+    temperature: float | None = None  # by which the tested network divides its logits
     num_trained = 0  # reviews in all training batches of this device, repeated ones included
     predictions: Predictions  # of the latest validation or test epoch
 
@@ -284,6 +285,13 @@ class SentimentModule(LightningModule):
         for tag, value in values.items():
             shown = tag in ("val/loss", "val/accuracy")
             self.log(tag, value, prog_bar=shown, **_EQUAL_ON_ALL_DEVICES)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.temperature = checkpoint.get("temperature")
+
+    def on_test_start(self) -> None:
+        if self.temperature:
+            self.net.divide_logits(self.temperature)
 
     def on_test_epoch_end(self) -> None:
         values, self.predictions = self.metrics.compute("test")

@@ -46,6 +46,15 @@ class Network(nn.Module):
         """Logits `(B, C)` of embedded tokens `(B, T, E)`, of which `lengths` are read; all if it is None."""
         raise NotImplementedError
 
+    def divide_logits(self, temperature: float) -> None:
+        """Divide the logits by a temperature, in the last layer, `linear`."""
+        layer = getattr(self, "linear", None)
+        if not isinstance(layer, nn.Linear):
+            raise ValueError(f"{self.display_name} has no nn.Linear as its last layer, linear")
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.div_(temperature)
+
     @property
     def has_embedding(self) -> bool:
         """Whether `embedding` has a vector for each word of the vocabulary."""

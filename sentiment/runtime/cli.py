@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from sentiment.runtime.errors import InputError
 
+UNSURE_HELP = 'label of texts of a lower probability is "unsure" (default: 0)'
 _CONTROL_CHARS = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 

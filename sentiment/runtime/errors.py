@@ -50,6 +50,10 @@ def check_fraction(**arguments: object) -> None:
     _check(arguments, requirement, lambda v: isinstance(v, float) and 0 < v < 1)
 
 
+def check_probability(**arguments: object) -> None:
+    _check(arguments, "from 0 to 1", lambda v: isinstance(v, int | float) and 0 <= v <= 1)
+
+
 def check_dropout(**arguments: object) -> None:
     requirement = "at least 0 and below 1"
     _check(arguments, requirement, lambda v: isinstance(v, int | float) and 0 <= v < 1)

@@ -32,8 +32,14 @@ NEIGHBORS = 8
 class ServedModel:
     """A trained model, see `sentiment.load`, under a name by which requests choose it."""
 
-    def __init__(self, name: str, path: Path, trust: Collection[str] = ()) -> None:
-        self.name = name
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        trust: Collection[str] = (),
+        min_probability: float = 0.0,
+    ) -> None:
+        self.name, self.min_probability = name, min_probability
         self.folder = RunFolder.of(path)
         self._path, self._trust = path, trust
         self._batcher = Batcher(self._classify)
@@ -71,7 +77,8 @@ class ServedModel:
         encoded = self.classifier.encode(texts)
         is_known = ((ids != UNKNOWN).any() for ids in encoded.reviews)
         warnings = map(_find_warning, texts, is_known)
-        return list(zip(self.classifier.classify(encoded), warnings, strict=True))
+        predictions = self.classifier.classify(encoded, self.min_probability)
+        return list(zip(predictions, warnings, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """What the model is: its classes, how it reads a text, and the final figures of its run."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from omegaconf import DictConfig
 
-from sentiment.analysis.evaluation_tables import Correct, mcnemar_p_value, wilson_interval
+from sentiment.analysis.evaluation_tables import Correct, mcnemar_p_value
 from sentiment.data.datamodule import ReviewDataModule
 
 SHORT = 100  # tokens of a text, for which experiment=files is meant
@@ -30,8 +30,10 @@ def advise(
     if cut > 0.5:
         longer = int(np.ceil(np.quantile(lengths, 0.9) / 100) * 100)
         return f"{100 * cut:.0f} % of the tokens are not read: try data.maxlen={longer}"
-    if cfg.data.validate_on != "test" and val > wilson_interval(network)[1] + 0.02:
-        gap = 100 * (val - network.mean())
-        like = "more like the training rows than the test rows are"
-        return f"validation is {gap:.1f} points above the test: its rows are {like}; try data.val_split=tail"
+    gap, count = val - network.mean(), len(datamodule.splits["val"])
+    is_drawn = datamodule.source.has_test_set and not datamodule.source.has_validation_set
+    margin = 2 * (network.var() / len(network) + val * (1 - val) / count) ** 0.5
+    if is_drawn and cfg.data.validate_on == "train" and gap > max(margin, 0.02):
+        like = "are more like the training rows than the test rows are"
+        return f"validation is {100 * gap:.1f} points above the test: its rows {like}; try data.val_split=tail"
     return None

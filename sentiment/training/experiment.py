@@ -32,6 +32,7 @@ from sentiment.runtime.run_folder import RUN_LOG, RunFolder
 from sentiment.runtime.trust import find_targets
 from sentiment.training.advice import advise
 from sentiment.training.baseline import Baseline
+from sentiment.training.calibration import calibrate, uncalibrated_error
 from sentiment.training.loggers import log_final_figures, log_settings, open_loggers
 from sentiment.training.lr_finder import RANGE_TEST, RangeTest, find_learning_rate
 from sentiment.training.module_setup import prepare_module
@@ -192,6 +193,9 @@ def _test(
         epochs = figures["checkpoint_epoch"], trainer.current_epoch
         log.info("checkpoint of epoch %d of %d", *epochs)
     if cfg.test_ckpt:
+        if cfg.calibrate and selected:
+            temperature = calibrate(selected, datamodule, trainer, find_targets(cfg))
+            figures["temperature"] = temperature or 1.0
         seconds = find_timer(trainer).time_elapsed("train")  # what is loaded adds its own
         with translate_lightning_errors():
             trainer.test(module, datamodule, ckpt_path=selected, weights_only=True, verbose=False)
@@ -200,6 +204,9 @@ def _test(
             advice := advise(cfg, datamodule, correct, figures.get("val/accuracy", 0.0))
         ):
             log.info("advice     %s", advice)
+        if module.temperature:
+            labels = datamodule.splits["test"].reviews.labels
+            figures["test/ece_uncalibrated"] = uncalibrated_error(module, labels)
         tested = trainer.callback_metrics.items()
         figures |= {name: float(value) for name, value in tested if name.startswith("test/")}
     for baseline in baselines:

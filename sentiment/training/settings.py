@@ -37,6 +37,7 @@ CHOICES: dict[str, tuple[object, ...]] = {  # the first stands for a key that is
     "objective": tuple(OBJECTIVES),
     "test_ckpt": ("best", "last", None),
     "class_weights": ("balanced", None),
+    "calibrate": (False, True),
     "trainer.detect_anomaly": (False, True),
 }
 MINIMA = {  # of integers, unless they are null
@@ -60,6 +61,8 @@ def check_settings(cfg: DictConfig) -> None:
             check_at_least(minimum, **{key: value})
     check_at_least(1, **{"trainer.max_epochs": cfg.trainer.max_epochs})
     check_seed(seed=cfg.seed)
+    if cfg.calibrate and cfg.data.get("validate_on") == "test":
+        raise InputError("calibrate: the validation rows are the test set; use other ones")
     _check_checkpoint(cfg)
     if cfg.self_training:
         check_self_training(cfg)

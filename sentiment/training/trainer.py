@@ -23,7 +23,7 @@ from sentiment.runtime.errors import InputError, check_kind, one_line, quote_err
 from sentiment.runtime.files import atomic_write
 
 INFERENCE_KEYS = (  # of a checkpoint; the rest, such as the state of the optimizer, is for resuming
-    *("state_dict", "hyper_parameters", "metrics", "epoch", "global_step"),
+    *("state_dict", "hyper_parameters", "metrics", "epoch", "global_step", "temperature"),
     "pytorch-lightning_version",
 )
 _ADVICE = {  # by a part of the message of oneDNN or Lightning

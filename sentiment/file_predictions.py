@@ -6,14 +6,15 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from sentiment.classifier import Prediction
+from sentiment.classifier import Classifier, Prediction
 from sentiment.data.files.formats import ReadOptions
 from sentiment.data.files.rows import read_rows
 from sentiment.runtime.errors import InputError
-from sentiment.runtime.files import escape_csv_formula
+from sentiment.runtime.files import escape_csv_formula, output_file
 from sentiment.runtime.run_folder import RunFolder
 
 OUTPUT_COLUMNS = ("row", "label", "probabilities")
@@ -65,6 +66,19 @@ def _decode(line: bytes, number: int) -> str:
     except UnicodeDecodeError as error:
         problem = f"line {number} is not UTF-8 ({error.reason}); convert it"
         raise InputError(f"standard input: {problem}") from error
+
+
+def write_predictions(
+    classifier: Classifier, file: Path, options: ReadOptions, output: Path
+) -> None:
+    """Classify the texts of a file; write its columns and the predictions as CSV."""
+    columns: list[str] = []
+    with output_file(output) as temporary, temporary.open("w", encoding="utf-8") as lines:
+        for texts, cells, _ in read_file(file, replace(options, label_column=None)):
+            if not columns:
+                columns = [*cells]
+                lines.write(format_csv_header(columns, classifier.label_names))
+            lines.write(format_csv(classifier.predict(texts), cells, columns))
 
 
 def make_read_options(

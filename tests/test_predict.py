@@ -43,6 +43,7 @@ def arguments(checkpoint: Path, **settings: Any) -> Namespace:
         "format": "jsonl",
         "ensemble": [],
         "no_header": False,
+        "min_probability": 0.0,
         "trust": [],
     }
     defaults |= dict.fromkeys(("column", "separator", "encoding", "encoding_errors"))
@@ -418,3 +419,20 @@ def test_file_is_not_read_while_it_grows_by_its_predictions(
     assert done.returncode == 2
     assert "is standard output too; write the predictions to another file" in done.stderr
     assert file.read_text() == "a good film\n"
+
+
+def test_texts_of_a_low_probability_are_unsure(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["a good film", "a bad film", "the table"]
+    predictions = load(run).predict(texts)
+    threshold = sorted(max(found.probabilities.values()) for found in predictions)[1]
+    predict.run(arguments(run, text=texts, min_probability=threshold))
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    for line, (label, probabilities) in zip(lines, predictions, strict=True):
+        is_sure = max(probabilities.values()) >= threshold
+        assert line["label"] == (label if is_sure else "unsure")
+    labels = [found.label for found in load(run).predict(texts, min_probability=threshold)]
+    assert labels.count("unsure") == 1
+    with pytest.raises(InputError, match="--min-probability=2: must be from 0 to 1"):
+        predict.run(arguments(run, text=texts, min_probability=2))

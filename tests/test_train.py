@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import Callback
@@ -27,6 +28,8 @@ from tests.helpers import (
     QUICK,
     Compose,
     command,
+    evaluate_quick,
+    labelled_reviews,
     load_weights,
     prepare_datamodule,
     read_metrics,
@@ -487,3 +490,23 @@ def test_one_epoch_on_imdb(composed: Compose, tmp_path: Path, imdb: Path) -> Non
     assert metrics["baseline/logistic_regression/test_accuracy"] > 0.87
     with (tmp_path / "test_predictions.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 25_000
+
+
+def test_test_set_without_labels_is_labelled(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As competitions give it: train.csv with labels, test.csv without."""
+    rows = labelled_reviews(300)
+    write_csv(tmp_path / "train.csv", rows[:200])
+    write_csv(tmp_path / "test.csv", [(text, "") for text, _ in rows[200:]], ("text", "comment"))
+    caplog.set_level("INFO")
+    run = train_quick(tmp_path / "run", tmp_path)
+    with open(run / "test_labelled.csv", newline="") as file:
+        labelled = list(csv.DictReader(file))
+    assert [row["text"] for row in labelled] == [text for text, _ in rows[200:]]
+    assert {row["label"] for row in labelled} <= {"bad", "good"}
+    assert "test.csv: has no labels and is labelled after the training" in caplog.text
+    assert "not read" not in caplog.text
+    assert len(pd.read_csv(run / "test_predictions.csv")) == 40
+    metrics = evaluate_quick(tmp_path / "evaluation", f"checkpoint={run}")
+    assert metrics["test/accuracy"] == pytest.approx(read_metrics(run)["test/accuracy"])

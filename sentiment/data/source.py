@@ -17,6 +17,7 @@ from sentiment.data.corpus import Corpus, make_corpus
 from sentiment.data.files.formats import READERS, ReadOptions
 from sentiment.data.files.layout import (
     ALL_ROWS,
+    SPLITS,
     FileSet,
     FileSets,
     add_unlabelled,
@@ -25,6 +26,7 @@ from sentiment.data.files.layout import (
     find_split,
     find_texts,
 )
+from sentiment.data.files.rows import READ_ERRORS, has_labels
 from sentiment.data.files.tables import SCHEMA, get_metadata, load_table
 from sentiment.data.labels import read_mapping
 from sentiment.data.relabelling import relabel
@@ -103,6 +105,7 @@ class Source:
     # To which file names in the corpus are relative; None: that of each file.
     folder: Path | None = None
     label_names: list[str] | None = None  # of IMDB, in place of those in the files
+    to_label: Sequence[Path] = ()  # a test set without labels, as competitions give it
 
     @property
     def has_test_set(self) -> bool:
@@ -149,10 +152,14 @@ class Source:
         if not self.has_test_set:
             corpus = corpus.draw_test_set(settings.test_fraction, settings.split_seed)
         if self.folder and self.folder in settings.roots:
-            ignored = ", ".join(find_ignored(chain(*self.sets.values()), self.folder))
+            labelled = [FileSet((file,), ".csv") for file in self.to_label]
+            ignored = ", ".join(find_ignored(chain(labelled, *self.sets.values()), self.folder))
             corpus.warnings.extend([f"not read: {shorten(ignored, 500)}"] if ignored else [])
         if self.label_names and len(self.label_names) == len(corpus.label_names):
             corpus = replace(corpus, label_names=self.label_names)
+        for file in self.to_label:
+            drawn = "data.test_fraction of the training file is the test set"
+            notes.append(f"{file.name}: has no labels and is labelled after the training; {drawn}")
         corpus = replace(corpus, notes=notes + corpus.notes)
         if settings.labels_from is not None:
             corpus = relabel(corpus, Path(settings.labels_from).expanduser())
@@ -246,11 +253,28 @@ def _find_files(settings: FileSettings, label_names: list[str] | None) -> Source
         first = next(iter(sets.values()))[0].files[0]
         beside = [above for above in first.parents if above == top or top in above.parents]
         sets = add_unlabelled(sets, _find_unlabelled(settings, beside))
+        to_label = _find_to_label(sets, settings)
     except OSError as error:
         raise InputError(
             f"data.path={path}: {error.filename or path} cannot be read ({error.strerror})"
         ) from error
-    return Source(settings, sets, path, folder=folder, label_names=label_names)
+    if to_label:
+        sets[ALL_ROWS] = sets.pop("train")
+        del sets["test"]
+    return Source(settings, sets, path, folder=folder, label_names=label_names, to_label=to_label)
+
+
+def _find_to_label(sets: FileSets, settings: FileSettings) -> list[Path]:
+    """The files of a test set without labels, if the training set has some."""
+    files = {split: [*chain(*(found.files for found in sets.get(split, [])))] for split in SPLITS}
+    try:
+        is_labelled = [has_labels(file, settings) for file in files["test"]]
+        is_competition = (
+            is_labelled and not any(is_labelled) and has_labels(files["train"][0], settings)
+        )
+    except READ_ERRORS:  # which reading the rows will tell
+        is_competition = False
+    return files["test"] if is_competition else []
 
 
 def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[FileSet]:

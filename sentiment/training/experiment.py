@@ -3,6 +3,7 @@
 import gc
 import logging
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,11 @@ from sentiment.analysis.evaluation_tables import (
     format_result_table,
 )
 from sentiment.analysis.run import Run
+from sentiment.classifier import load
 from sentiment.data.datamodule import ReviewDataModule
 from sentiment.data.encoded.store import read_array
 from sentiment.data.summary import log_summary
+from sentiment.file_predictions import write_predictions
 from sentiment.model.checkpoint import read_checkpoint
 from sentiment.model.memory import check_memory
 from sentiment.model.module import SentimentModule
@@ -204,6 +207,7 @@ def _test(
             advice := advise(cfg, datamodule, correct, figures.get("val/accuracy", 0.0))
         ):
             log.info("advice     %s", advice)
+        _label_files(run, datamodule, find_targets(cfg))
         if module.temperature:
             labels = datamodule.splits["test"].reviews.labels
             figures["test/ece_uncalibrated"] = uncalibrated_error(module, labels)
@@ -226,6 +230,16 @@ def _select_checkpoint(trainer: Trainer, test_ckpt: str | None) -> Path | None:
         why = "the training ended before a validation, so no epoch is the best"
         raise InputError(f"trainer: {why}; allow it more time or steps, or set test_ckpt=last")
     return selected
+
+
+@rank_zero_only
+def _label_files(run: RunFolder, datamodule: ReviewDataModule, trust: Sequence[str]) -> None:
+    """Label the test set that has no labels, if there is one, with the checkpoint that was tested."""
+    source = datamodule.source
+    for file in source.to_label:
+        output = run.path / f"{file.name.split('.')[0]}_labelled.csv"
+        write_predictions(load(run.path, trust), file, source.settings, output)
+        log.info("labelled   %s", os.path.relpath(output))
 
 
 @rank_zero_only

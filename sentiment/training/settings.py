@@ -68,6 +68,9 @@ def check_settings(cfg: DictConfig) -> None:
         check_self_training(cfg)
         check_single_device(cfg)
     module = _make_small_module(cfg)
+    if cfg.calibrate:
+        with quote_errors("calibrate"):
+            module.net.divide_logits(1.0)
     _check_optimizer(module)
     _check_loss(module, with_probabilities=bool(cfg.self_training))
     if not is_ours(cfg.model._target_) and (problem := _find_problem(module, find_targets(cfg))):

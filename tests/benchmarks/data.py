@@ -23,10 +23,9 @@ def time_prepare() -> float:
 
 def time_batch() -> float:
     """Mean seconds per batch of an epoch."""
-    batches = iter(prepare(compose_article()).train_dataloader())
-    next(batches)
+    loader = prepare(compose_article()).train_dataloader()
     start = time.perf_counter()
-    count = sum(1 for _ in batches)
+    count = sum(1 for _ in loader)
     return (time.perf_counter() - start) / count
 
 

@@ -105,8 +105,15 @@ def test_mixed_objective_and_its_gradients(
     label_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is written down again; its gradients are those of differences of it."""
-    settings = {"adversarial_weight": 0.7, "virtual_adversarial_weight": 0.5, "entropy_weight": 0.3}
-    module = SentimentModule(ENCODER, label_names, MODEL, adversarial_epsilon=0.3, **settings)
+    module = SentimentModule(
+        ENCODER,
+        label_names,
+        MODEL,
+        adversarial_epsilon=0.3,
+        adversarial_weight=0.7,
+        virtual_adversarial_weight=0.5,
+        entropy_weight=0.3,
+    )
     module.double().on_train_epoch_start()
     labelled = make_batch([0, 1, 1, 0])
     unlabelled = labelled._replace(ids=labelled.ids.flip(0) % 29 + 1)
@@ -152,9 +159,9 @@ def test_mixed_objective_and_its_gradients(
         values = []
         for step in (1e-5, -1e-5):
             with torch.no_grad():
-                weight += step * direction
+                weight.add_(direction, alpha=step)
                 values.append(loss().item())
-                weight -= step * direction
+                weight.sub_(direction, alpha=step)
         slope = (values[0] - values[1]) / 2e-5
         assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-8)
 

@@ -116,7 +116,7 @@ def test_threads_follow_the_other_programs_while_it_trains(
     set_free_cores(monkeypatch, 4, 1.2, 3.9, 4.0)
     trainer, seen = Mock(world_size=1), []
     with caplog.at_level("INFO"), limit_threads(None) as (free,):
-        free.on_fit_start(trainer)
+        free.on_fit_start(trainer, Mock())
         for _ in range(3):
             free.on_train_batch_end(trainer, Mock(), None, None, 0)
             seen.append(torch.get_num_threads())

@@ -252,3 +252,60 @@ def test_files_of_the_user_beside_a_teacher_stay(finished: Path, tmp_path: Path)
     assert (folder.path / "notes.txt").read_text() == "mine"
     assert not outdated.exists()
     assert not folder.checkpoint("best").exists()
+
+
+MIXED = [
+    "data.unlabelled=true", "adversarial_epsilon=0.05", "virtual_adversarial_weight=1", "entropy_weight=0.5",
+    "model.word_dropout=0.2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [],
+        ["data.train_rows=50"],
+        [
+            "self_training=teachers",
+            "baseline=nb_svm",
+            "+self_training.teacher.trainer.max_epochs=1",
+        ],
+    ],
+)
+def test_batches_without_labels_are_drawn_beside_those_with_them(
+    partly: Path, tmp_path: Path, settings: list[str]
+) -> None:
+    """An epoch is a pass over the larger set; a resumed run repeats the bits."""
+    whole = [*MIXED, *settings, "trainer.max_epochs=2", "data.batch_size=32"]
+    run_experiment(compose_quick(tmp_path / "whole", partly, *whole))
+    first = compose_quick(tmp_path / "parts", partly, *whole, "trainer.max_epochs=1")
+    run_experiment(first)
+    RunFolder(tmp_path / "parts").write_config(first)
+    resume = f"resume={tmp_path / 'parts'}"
+    run_experiment(compose_quick(tmp_path / "parts", partly, *whole, resume))
+    assert weights_equal(load_weights(tmp_path / "whole"), load_weights(tmp_path / "parts"))
+    checkpoint = torch.load(tmp_path / "whole" / "checkpoints" / "last.ckpt", weights_only=True)
+    labelled = {0: 180, 1: 45, 3: 330}[len(settings)]
+    unlabelled = 300 if settings == ["data.train_rows=50"] else 150
+    assert checkpoint["global_step"] == 2 * -(-max(labelled, unlabelled) // 32)
+
+
+def test_repeated_passes_of_an_epoch_have_their_own_order(partly: Path) -> None:
+    data = prepare_datamodule(
+        source="files", path=str(partly), unlabelled=True, train_rows=40, unlabelled_batches=True
+    )
+    loader = data.train_dataloader()
+    pairs = [batch for batch, *_ in loader]
+    labelled = torch.cat([first.rows for first, _ in pairs])
+    assert all(second.labels.eq(-1).all() for _, second in pairs)
+    size = len(data.splits["train"])
+    passes = labelled[: size * (len(labelled) // size)].view(-1, size)
+    assert all({*rows.tolist()} == {*passes[0].tolist()} for rows in passes)
+    assert len({tuple(rows.tolist()) for rows in passes}) == len(passes) > 2
+
+
+def test_virtual_adversarial_training_needs_a_perturbation(partly: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"adversarial_epsilon=0\.0: virtual_adversarial_weight needs"
+    ):
+        run_experiment(compose_quick(tmp_path, partly, "virtual_adversarial_weight=1"))

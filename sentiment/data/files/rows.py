@@ -60,6 +60,17 @@ def read_rows(
         raise InputError(_explain(error, file, options, suffix, first - 1)) from error
 
 
+def has_labels(file: Path, options: ReadOptions) -> bool:
+    """Whether a file has the column of labels, with one in the first chunk of rows, or is a text file."""
+    suffix = find_format(file)
+    if suffix == ".txt":
+        return True
+    column = options.label_column
+    with READERS[suffix](file, options, False) as table:
+        cells = next(table.chunks, {}) if column in table.found else {}
+        return any(to_label(cell) for cell in cells.get(column, []))
+
+
 def _convert(
     convert: Callable[[Any], T],
     key: str,

@@ -20,6 +20,7 @@ def test_coverage_counts_answers_that_are_at_least_so_probable() -> None:
     ]
     (axis,) = coverage.draw(0.75).axes
     curve, point, line = axis.get_lines()
-    assert np.allclose(curve.get_xydata(), [[25, 100], [50, 100], [75, 200 / 3], [100, 75]])
-    assert np.allclose(point.get_xydata(), [[50, 100]])
+    expected = np.array([[25.0, 100], [50, 100], [75, 200 / 3], [100, 75]])
+    assert np.allclose(curve.get_xydata(), expected)
+    assert np.allclose(point.get_xydata(), np.array([[50.0, 100]]))
     assert line.get_ydata() == [75, 75]

@@ -183,6 +183,26 @@ def test_accepted_labels_are_trained_on(
     assert len({corpus.reviews._fingerprint for corpus in (before, after)}) == 2
 
 
+def test_table_may_be_saved_with_semicolons(
+    messy: Path, findings: Findings, folder: Path, tmp_path: Path
+) -> None:
+    accepted = accept(folder, tmp_path / "commas.csv")
+    read(accepted).to_csv(tmp_path / "semicolons.csv", index=False, sep=";")
+    first, second = load(messy, accepted), load(messy, tmp_path / "semicolons.csv")
+    assert first.labels.tolist() == second.labels.tolist()
+
+
+def test_accepted_labels_leave_two_classes(tmp_path: Path) -> None:
+    rows: list[tuple[str, object]] = [(f"film {i}", "good" if i > 1 else "bad") for i in range(20)]
+    data = write_csv(tmp_path / "data.csv", rows)
+    line = {"file": "data.csv", "label": "bad", "suggested": "good", "accept": "yes"}
+    lines = [line | {"row": i + 1, "text": f"film {i}"} for i in range(2)]
+    pd.DataFrame(lines).to_csv(tmp_path / "audit.csv", index=False)
+    settings = FileSettings(str(data), test_fraction=0.5, labels_from=tmp_path / "audit.csv")
+    with pytest.raises(InputError, match="every label is good"):
+        resolve_source("files", settings).load()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -19,10 +19,12 @@ def relabel(corpus: Corpus, path: Path) -> Corpus:
     A row is found by its file and number, and must have the label and the text that were audited.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")[COLUMNS]
+        options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+        # A spreadsheet may have saved it with semicolons.
+        table = pd.read_csv(path, sep=None, engine="python", **options)[COLUMNS]
     except (ValueError, KeyError, OSError) as error:
         problem = f"cannot be read ({one_line(error)})"
-        advice = "name the audit.csv of python -m sentiment.audit, saved with commas"
+        advice = "name the audit.csv of python -m sentiment.audit"
         raise InputError(f"data.labels_from={path}: {problem}; {advice}") from error
     answers = table["accept"].str.strip().str.casefold()
     if len(unknown := answers[~answers.isin(YES | NO)]):

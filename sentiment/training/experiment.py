@@ -81,7 +81,7 @@ def run_experiment(
         datamodule.setup("fit")
         continue_from(resumed, cfg, trainer, datamodule)
         with record_outcome(cfg, run, resumption) as metrics:
-            log_summary(datamodule, bool(cfg.self_training))
+            log_summary(datamodule, bool(cfg.self_training) or datamodule.unlabelled_batches)
             if cfg.self_training and not cfg.trainer.fast_dev_run and not cfg.lr_find:
                 for teacher in find_unfinished_teachers(cfg):
                     run_experiment(teacher)

@@ -17,7 +17,7 @@ KINDS = [
         ["model=lstm", "model=gru"],
         ["model.freeze_embedding=true", "model.bidirectional=true"],
         ["model.max_ngram=1", "model.max_ngram=2"],
-        ["adversarial_epsilon=0", "adversarial_epsilon=0.02"],
+        ["adversarial_epsilon=0", "virtual_adversarial_weight=1"],
     )
 ]
 
@@ -29,7 +29,8 @@ def test_trains_resumes_tests_and_predicts(
     composed: Compose, tmp_path: Path, precision: str, kind: tuple[str, ...]
 ) -> None:
     ngrams = ["model.min_ngram_count=2", "model.embedding_init=ppmi"]
-    settings = [*kind, *ngrams, f"trainer.precision={precision}"]
+    perturbed = ["adversarial_epsilon=0.02", "entropy_weight=0.5"]
+    settings = [*perturbed, *kind, *ngrams, f"trainer.precision={precision}"]
     run_experiment(composed(*settings, "trainer.max_epochs=1"))
     run = run_experiment(composed(*settings, f"resume={tmp_path}"))
     assert run.metrics["precision"] == precision

@@ -129,14 +129,27 @@ def test_page_is_self_contained_and_escaped(findings: Findings, folder: Path) ->
     assert "'=1+1" in (folder / "audit.csv").read_text()
 
 
+def test_copies_with_two_labels_get_one_suggestion(tmp_path: Path) -> None:
+    """Whichever copy a model has learned, it does not judge the other one."""
+    rows: list[tuple[str, object]] = [
+        (f"{'awful bore' if i % 2 else 'great fun'} {chr(97 + i % 26)}{i}", ("good", "bad")[i % 2])
+        for i in range(60)
+    ]
+    rows += [(text, "bad" if label == "good" else "good") for text, label in rows[:6]]
+    path = write_csv(tmp_path / "reviews.csv", rows)
+    audit(compose_config("data=files", f"data.path={path}", f"output_dir={tmp_path}", name="audit"))
+    doubtful = read(tmp_path / "audit.csv")
+    assert {*doubtful.row} == {str(row) for row in range(61, 67)}
+
+
 def test_rare_classes_are_not_judged() -> None:
     ids = np.arange(60, dtype=np.int32) % 7
     reviews = EncodedReviews(ids, np.arange(0, 61, 2), np.zeros(30), np.arange(30))
     labels = np.array([0, 1] * 14 + [2, 2])
-    other, probability, doubt = judge_labels(count_words(reviews).matrix, labels)
+    other, probability, doubt = judge_labels(count_words(reviews).matrix, labels, np.arange(30))
     assert [*other[-2:], *probability[-2:], *doubt[-2:]] == [-1, -1, 0, 0, -np.inf, -np.inf]
     assert {*other[:-2]} == {0, 1}
-    assert {*judge_labels(count_words(reviews).matrix, np.arange(30))[0]} == {-1}
+    assert {*judge_labels(count_words(reviews).matrix, np.arange(30), np.arange(30))[0]} == {-1}
 
 
 def test_words_and_pairs_are_counted() -> None:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
@@ -229,6 +230,17 @@ def test_labels_replace_those_of_the_run(file_run: Path, tmp_path: Path) -> None
     settings = [f"data.path={data}", "data.labels={0:bad}"]
     with pytest.raises(InputError, match="unknown class '1'"):
         evaluate_quick(tmp_path, f"checkpoint={file_run}", *settings)
+
+
+def test_held_out_rows_are_evaluated_on_corrected_labels(file_run: Path, tmp_path: Path) -> None:
+    before = evaluate_quick(tmp_path / "before", f"checkpoint={file_run}")
+    rows = pd.read_csv(tmp_path / "before" / "test_predictions.csv", dtype=str)
+    wrong = rows[rows.label != rows.predicted].assign(accept="yes", suggested=rows.predicted)
+    wrong.to_csv(tmp_path / "audit.csv", index=False)
+    corrected = f"data.labels_from={tmp_path / 'audit.csv'}"
+    after = evaluate_quick(tmp_path / "after", f"checkpoint={file_run}", corrected)
+    assert before["test/accuracy"] < 1
+    assert after["test/accuracy"] == 1
 
 
 def test_settings_of_a_run_that_cannot_be_resolved_are_named(run: Path, tmp_path: Path) -> None:

@@ -135,10 +135,16 @@ def _select_source(
     seen = [known for known in trained_on if known.list_files("train") & tested]
     if all_rows and not seen and not source.has_test_set:
         return _resolve(OmegaConf.merge(data, {"test_fraction": 1.0}))
-    if any(known.fingerprint != source.fingerprint for known in seen):
+    if any(_identify_rows(known) != _identify_rows(source) for known in seen):
         advice = "omit data=... to evaluate the held-out rows, or use other reviews"
         raise InputError(f"data.path={data.path}: a checkpoint was trained on rows of it; {advice}")
     return source
+
+
+def _identify_rows(source: sources.Source) -> str:
+    """A fingerprint of the rows of each split, whatever labels were accepted."""
+    settings = dataclasses.replace(source.settings, labels_from=None)
+    return dataclasses.replace(source, settings=settings).fingerprint
 
 
 def _resolve(data: Any) -> sources.Source:

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sentiment.analysis.audit.doubts import judge_labels
 from sentiment.analysis.audit.features import count_words
 from sentiment.data.datamodule import ReviewDataModule
-from sentiment.data.encoded.store import EncodedReviews
+from sentiment.data.encoded.store import EncodedReviews, read_array
 from sentiment.runtime.config import instantiate_checked
 from sentiment.training import compose
 
@@ -36,6 +36,7 @@ def main() -> None:
     trained = np.sort(np.concatenate([split.rows for split in splits[:2]]))
     rows = np.concatenate([trained, splits[2].rows])
     reviews = EncodedReviews(splits[0].ids, splits[0].offsets, splits[0].labels, rows)
+    hashes = np.asarray(read_array(data.folder, "hashes"))[rows]
     print("| seed | rows | planted | first 100 | first N | AUROC | seconds |")
     print("|---|---|---|---|---|---|---|")
     for seed in map(int, arguments.seeds.split(",")):
@@ -45,7 +46,7 @@ def main() -> None:
         labels[planted] = (labels[planted] + generator.integers(1, classes, len(planted))) % classes
         is_planted = np.isin(np.arange(len(trained)), planted)
         start = time.perf_counter()
-        doubts = judge_labels(count_words(reviews).matrix, labels)[2][: len(trained)]
+        doubts = judge_labels(count_words(reviews).matrix, labels, hashes)[2][: len(trained)]
         seconds = time.perf_counter() - start
         order = np.argsort(-doubts, kind="stable")
         parts = [is_planted[order[:count]].mean() for count in (100, len(planted))]

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 SAMPLE, MAX_TOKEN_LENGTH = 1000, 15  # texts, characters for each token of theirs
+TELLING_NOTE = "Share of the reviews with the word that have the label; lift: how many times as many as of all."
 TERMINAL_ROWS, PAGE_ROWS = 10, 200  # of a table
 
 
@@ -76,7 +78,7 @@ def audit(cfg: DictConfig) -> Findings:
     sections = [
         _summarize_splits(findings),
         _summarize_classes(findings, data.label_names),
-        Section("Words that give the label away", _format_telling(findings.telling)),
+        Section("Words that give the label away", _format_telling(findings.telling), TELLING_NOTE),
         _show_copies(copies),
         _show_doubtful(doubtful),
     ]
@@ -88,6 +90,8 @@ def audit(cfg: DictConfig) -> Findings:
         shown = section.table.head(TERMINAL_ROWS).map(lambda cell: shorten(cell, 60))
         columns = {name: [*map(escape_control_chars, shown[name])] for name in shown}
         log.info(format_columns(section.title, columns) if len(shown) else section.title + ": none")
+        if len(shown) and section.note:
+            log.info("%s\n", fill(section.note, 80))
     for problem in findings.problems:
         log.warning(problem)
     log.info(
@@ -102,7 +106,7 @@ def find(
     """Look at reviews with these labels and names of splits, each `(N,)`."""
     counts = count_words(reviews)
     hashes = np.asarray(read_array(data.folder, "hashes"))[reviews.rows]
-    suggested, probability, doubt = judge_labels(counts.matrix, labels)
+    suggested, probability, doubt = judge_labels(counts.matrix, labels, hashes)
     words = read_vocabulary(data.folder)
     telling = find_telling_words(counts, labels, words, data.label_names)
     rows = pd.DataFrame({"split": split, "tokens": reviews.lengths, "label": labels})
@@ -133,8 +137,13 @@ def _find_problems(
         problems.append(
             f"numbers that give the label away, perhaps ratings or identifiers: {listed}"
         )
-    if unjudged := (rows.suggested < 0).sum():
-        problems.append(f"{unjudged:,} labels of rare classes were not judged")
+    unjudged = rows[rows.suggested < 0]
+    if len(unjudged):
+        names = ", ".join(data.label_names[label] for label in np.unique(unjudged.label))
+        advice = "add rows, or drop them with data.labels"
+        problems.append(
+            f"{len(unjudged):,} labels of rare classes ({names}) were not judged; {advice}"
+        )
     return problems
 
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 from scipy.stats import binom
 from sklearn.feature_extraction.text import TfidfTransformer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, StratifiedKFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -26,21 +26,26 @@ SIGNIFICANCE = 0.01
 Floats = npt.NDArray[np.float64]
 
 
-def judge_labels(counts: csr_matrix, labels: Integers) -> tuple[Integers, Floats, Floats]:
+def judge_labels(
+    counts: csr_matrix, labels: Integers, texts: Integers
+) -> tuple[Integers, Floats, Floats]:
     """Compare each label with what two linear SVMs predict that were fitted on the other folds.
 
     One sees TF-IDF, the other TF-IDF scaled by naive Bayes log ratios (Wang & Manning 2012); their
-    decisions are averaged. Rows of classes with fewer than `MIN_CLASS` rows are not judged.
+    decisions are averaged. Copies are in one fold, so that they do not confirm each other. Rows of classes with fewer
+    than `MIN_CLASS` different texts are not judged.
 
     Args:
         counts: of words and pairs, `(N, F)`.
         labels: classes, int64 `(N,)`.
+        texts: a number of each text, that of its copies, int64 `(N,)`.
 
     Returns:
         The most probable other class, its probability, calibrated on all rows, and the doubt: the
         decision for it less that for the label; each `(N,)`, -1, 0 and -infinity if not judged.
     """
-    numbers, sizes = np.unique(labels, return_counts=True)
+    pairs = np.unique(np.stack([labels, texts], 1), axis=0)
+    numbers, sizes = np.unique(pairs[:, 0], return_counts=True)
     judged = np.isin(labels, numbers[sizes >= MIN_CLASS])
     others = np.full(len(labels), -1)
     probabilities, doubts = np.zeros(len(labels)), np.full(len(labels), -np.inf)
@@ -48,7 +53,7 @@ def judge_labels(counts: csr_matrix, labels: Integers) -> tuple[Integers, Floats
     if len(classes) < 2:
         return others, probabilities, doubts
     X = TfidfTransformer(sublinear_tf=True).fit_transform(counts[judged])
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    folds = _make_folds(own, texts[judged])
     decisions = np.zeros((len(own), len(classes)))
     for svm in (LinearSVC(C=0.5, tol=0.01, random_state=0), _scaled_svm()):
         estimator = OneVsRestClassifier(svm, n_jobs=1)  # liblinear's random numbers are global
@@ -66,6 +71,17 @@ def judge_labels(counts: csr_matrix, labels: Integers) -> tuple[Integers, Floats
     scale = LogisticRegression(C=1e6, fit_intercept=False).fit(*both).coef_[0, 0]
     probabilities[judged] = 1 / (1 + np.exp(-scale * doubts[judged]))
     return others, probabilities, doubts
+
+
+def _make_folds(labels: Integers, texts: Integers) -> PredefinedSplit:
+    """Folds in proportion to the classes of the first rows with each text; copies follow them."""
+    numbers, different = pd.factorize(texts)  # in the order of the first rows
+    firsts = np.flatnonzero(~pd.Series(texts).duplicated())
+    fold_of_text = np.empty(len(different), dtype=np.int64)
+    stratified = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    for fold, (_, held_out) in enumerate(stratified.split(firsts, labels[firsts])):
+        fold_of_text[held_out] = fold
+    return PredefinedSplit(fold_of_text[numbers])
 
 
 def _scaled_svm() -> object:

@@ -110,7 +110,7 @@ def _compare_rows(
 ) -> Comparison | str:
     reviews = first[0].index
     if not reviews.is_unique or not all(one.index.equals(reviews) for one in (*first, *second)):
-        return "other test reviews"
+        return "other test reviews or labels"
     if len(reviews) < 2:
         return "a single test review"
     return compare_accuracies(np.stack(first), np.stack(second))

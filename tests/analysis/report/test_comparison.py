@@ -79,7 +79,7 @@ def test_reviews_are_joined_by_file_and_row(write: Write, tmp_path: Path) -> Non
     first, second = compare_with_best(read_all(tmp_path)).values()
     assert isinstance(first, Comparison)
     assert first.difference == pytest.approx(-0.15)
-    assert second == "other test reviews"
+    assert second == "other test reviews or labels"
 
 
 def test_the_order_of_the_reviews_does_not_matter(write: Write, tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_settings_without_the_same_reviews_are_not_compared(
         val__accuracy=0.6,
     )
     assert compare_with_best(read_all(tmp_path)) == {
-        1: "no seed in common", 2: "other test reviews", 3: "no test predictions",
+        1: "no seed in common", 2: "other test reviews or labels", 3: "no test predictions",
     }  # fmt: skip
     relabelled = tmp_path / "80-3" / "test_predictions.csv"
     relabelled.write_text(relabelled.read_text().replace(",a,", ",b,", 1))
     write(90, 3, 30)
-    assert compare_with_best(read_all(tmp_path))[1] == "other test reviews"
+    assert compare_with_best(read_all(tmp_path))[1] == "other test reviews or labels"
 
 
 def test_intervals_of_an_accuracy(write: Write, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_damaged_predictions_are_told(
     found = compare_with_best(read_all(tmp_path))
     assert str(found[1]).startswith(f"{file}: cannot be read (")
     file.write_text("row,label,predicted\n")
-    assert compare_with_best(read_all(tmp_path)) == {1: "other test reviews"}
+    assert compare_with_best(read_all(tmp_path)) == {1: "other test reviews or labels"}
 
 
 @pytest.mark.parametrize("seeds", [(1,), (1, 2)])

@@ -97,7 +97,14 @@ def write(folder: Path, suffix: str, fault: str) -> Path:
 
 
 def predict_file(checkpoint: Path, file: Path) -> None:
-    settings = {"text": [], "format": "jsonl", "ensemble": [], "no_header": False, "column": None}
+    settings = {
+        "text": [],
+        "format": "jsonl",
+        "ensemble": [],
+        "no_header": False,
+        "min_probability": 0.0,
+        "column": None,
+    }
     settings |= {"separator": None, "encoding": None, "encoding_errors": None, "trust": []}
     predict.run(Namespace(checkpoint=checkpoint, file=file, **settings))
 

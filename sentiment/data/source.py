@@ -286,7 +286,10 @@ def _find_unlabelled(settings: FileSettings, folders: Sequence[Path]) -> list[Fi
     beside = filter(None, (find_split(folder, "unlabelled") for folder in folders))
     texts = [find_texts(place) if place else next(beside, []) for place in places]
     if [] in texts and not (named is True and settings.train_rows):
-        place = places[texts.index([])] or f"true: {folders[-1] if folders else 'data=demo'}"
+        place = (
+            places[texts.index([])]
+            or f"true: {folders[-1] if folders else settings.name or 'data=demo'}"
+        )
         raise InputError(
             f"data.unlabelled={place} contains no texts without a label, such as unlabelled.* or "
             f"unsupervised.* ({', '.join(READERS)}); add them, or name a file: data.unlabelled=FILE"

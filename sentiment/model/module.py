@@ -10,12 +10,17 @@ import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from sentiment.data.encoded.batching import Batch
 from sentiment.data.text.vocabulary import PADDING, TextEncoder
+from sentiment.model.adversarial import (
+    KnownGradients,
+    adversarial_perturbation,
+    divergence,
+    entropy,
+)
 from sentiment.model.metrics import ClassificationMetrics, Predictions
 from sentiment.model.network import build_network, cross_entropy, log_probabilities, predict_classes
 from sentiment.runtime.errors import DivergedError, InputError
@@ -331,45 +336,3 @@ def takes_total_steps(make_scheduler: Callable[..., LRScheduler]) -> bool:
         return "total_steps" in inspect.signature(make_scheduler).parameters
     except ValueError:  # it has arguments that the scheduler does not take
         return False
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Mean entropy, in nats, of the predictions of logits `(B, C)`.
-
-    Its gradient by the embeddings is also the direction of the virtual adversarial perturbation, towards the decision
-    boundary. With two classes it is the only direction, up to a factor for each text, in which the prediction changes.
-    """
-    logp = log_probabilities(logits)  # (B, classes)
-    return -(logp.exp() * logp).sum(1).mean()
-
-
-def divergence(logits: Tensor, original: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence, in nats, of the predictions of logits from the original ones, both `(B, C)`."""
-    return F.kl_div(
-        log_probabilities(logits),
-        log_probabilities(original),
-        log_target=True,
-        reduction="batchmean",
-    )
-
-
-def adversarial_perturbation(gradient: Tensor, num_tokens: Tensor, epsilon: float) -> Tensor:
-    """Along the gradient `(B, T, E)` of the loss, with RMS norm `epsilon` per token (Miyato et al. 2017)."""
-    direction = F.normalize(gradient.flatten(1)).view_as(gradient)  # of norm 1 per text
-    norm = epsilon * num_tokens.sqrt()  # (B,)
-    return direction * norm[:, None, None]
-
-
-class KnownGradients(torch.autograd.Function):
-    """Returns a loss whose gradients are known, so that its graph is not traversed a second time."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: Sequence[Tensor | None], *_: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradient_outputs: Tensor) -> Any:
-        (scale,) = gradient_outputs
-        scaled = (gradient if gradient is None else gradient * scale for gradient in ctx.gradients)
-        return None, None, *scaled

@@ -10,12 +10,8 @@ from torch.nn import functional as F
 
 from sentiment.classifier import load
 from sentiment.data.encoded.batching import Batch
-from sentiment.model.module import (
-    SentimentModule,
-    adversarial_perturbation,
-    divergence,
-    entropy,
-)
+from sentiment.model.adversarial import adversarial_perturbation, divergence, entropy
+from sentiment.model.module import SentimentModule
 from sentiment.model.network import log_probabilities
 from sentiment.runtime.errors import InputError
 from sentiment.training.experiment import run_experiment
